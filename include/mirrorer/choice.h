@@ -1,0 +1,72 @@
+/*
+ * choice.h - a multinomial-logit choice model fitted on the log (McFadden 1974; the response model
+ * of RecSim-style simulators), and a responder that writes what drove its choices.
+ *
+ * It is the teacher where no language model is at hand, and a baseline everywhere. It knows what
+ * the scene shows (history, ratings, attributes) and the crowd's record of an item before the
+ * scene's time; it never reads the scene's outcome.
+ */
+#ifndef MIRRORER_CHOICE_H
+#define MIRRORER_CHOICE_H
+
+#include <stdint.h>
+
+#include "mirrorer/dataset.h"
+#include "mirrorer/responder.h"
+#include "mirrorer/scene.h"
+#include "mirrorer/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct um_choice_model um_choice_model;
+
+typedef struct um_choice_options {
+    double ridge;   /* L2 penalty on standardised coefficients */
+    int iterations; /* of Newton's method at most */
+} um_choice_options;
+void um_choice_defaults(um_choice_options *options);
+
+/*
+ * Fits on the base and train scenes of the set. The data set and scenes are borrowed and must
+ * outlive the model. Features of a listed item: for every attribute (a description column with few
+ * distinct values, years by decade) and rating band (low, middle, high), the square root of the
+ * number of history items of that band that share the value; neighbouring decades; log popularity,
+ * shrunk mean rating and click share among training users before the scene; new release.
+ */
+um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset,
+                        const um_scene_set *scenes, const um_choice_options *options,
+                        um_error *err) UM_CHECKED;
+void um_choice_free(um_choice_model *model);
+
+/* p: [scene->k]. */
+um_status um_choice_probabilities(const um_choice_model *model, const um_scene *scene, double *p,
+                                  um_error *err) UM_CHECKED;
+/* p proportional to 1 + earlier interactions of training users: the popularity baseline. */
+um_status um_choice_popularity(const um_choice_model *model, const um_scene *scene, double *p,
+                               um_error *err) UM_CHECKED;
+
+/* For reports: feature i's name and standardised coefficient; false past the last. */
+bool um_choice_coefficient(const um_choice_model *model, size_t i, const char **name,
+                           double *coefficient);
+/* Mean log-likelihood per fitted scene in bits, and of a uniform guess. */
+void um_choice_fit_figures(const um_choice_model *model, size_t *scenes, double *bits,
+                           double *uniform_bits);
+
+typedef enum um_choice_voice {
+    UM_VOICE_CHOICE_MODEL, /* draws its choice from the fitted distribution, names what drove it */
+    UM_VOICE_UNTUTORED     /* rationalises the logged choice with random attributes of the memory:
+                              language without preference, for the embedded student's base text */
+} um_choice_voice;
+
+/* A responder whose prompts' keys are scene ids of the set. complete() writes decision processes;
+ * its choice is in the text. score_letters() gives the fitted distribution, whatever the text. */
+um_status um_choice_responder_open(um_responder **out, const um_choice_model *model,
+                                   const um_scene_set *scenes, um_choice_voice voice,
+                                   um_error *err) UM_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

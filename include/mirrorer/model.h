@@ -1,0 +1,96 @@
+/*
+ * model.h - Llama-architecture language models in Hugging Face layout.
+ *
+ * A um_model is weights plus shape. The folder holds config.json, model.safetensors (or shards with
+ * an index), generation_config.json and a tokenizer (tokenizer.h). Names of tensors, shapes and the
+ * mathematics are those of transformers' LlamaForCausalLM / Qwen2ForCausalLM.
+ */
+#ifndef MIRRORER_MODEL_H
+#define MIRRORER_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mirrorer/responder.h"
+#include "mirrorer/status.h"
+#include "mirrorer/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum um_architecture { UM_ARCH_LLAMA, UM_ARCH_QWEN2 } um_architecture;
+typedef enum um_rope_scaling { UM_ROPE_NONE, UM_ROPE_LINEAR, UM_ROPE_LLAMA3 } um_rope_scaling;
+
+typedef struct um_model_config {
+    um_architecture arch;
+    int vocab, hidden, layers, heads, kv_heads, head_dim, ffn; /* V, C, L, H, G, D, F */
+    int max_positions;
+    float rms_eps;
+    double rope_theta;
+    um_rope_scaling rope_scaling;
+    double rope_factor, rope_low, rope_high, rope_original; /* "llama3"; linear uses rope_factor */
+    bool tied;     /* lm_head is the embedding */
+    bool qkv_bias; /* Qwen2 */
+    int32_t bos, eos; /* -1 when absent */
+} um_model_config;
+
+typedef struct um_model um_model;
+typedef struct um_compute um_compute; /* a backend and its threads */
+
+/* backend: NULL = best of this machine. threads <= 0: all CPUs. */
+um_status um_compute_open(um_compute **out, const char *backend, int threads,
+                          um_error *err) UM_CHECKED;
+void um_compute_close(um_compute *compute);
+const char *um_compute_name(const um_compute *compute);
+
+/* Random weights: normal(0, init_std), output projections scaled by 1/sqrt(2 L), norms 1, biases 0. */
+um_status um_model_init(um_model **out, const um_model_config *config, float init_std,
+                        uint64_t seed, um_error *err) UM_CHECKED;
+/* Reads F32, BF16 and F16 weights (kept as float32). Every tensor is checked before use. */
+um_status um_model_load(um_model **out, const char *dir, um_error *err) UM_CHECKED;
+/* Writes config.json, generation_config.json and model.safetensors (float32), each whole or not at
+ * all; the tokenizer's files are written beside them when given. */
+um_status um_model_save(const um_model *model, const um_tokenizer *tok, const char *dir,
+                        um_error *err) UM_CHECKED;
+um_status um_model_clone(um_model **out, const um_model *model, um_error *err) UM_CHECKED;
+void um_model_free(um_model *model);
+
+const um_model_config *um_model_get_config(const um_model *model);
+uint64_t um_model_parameters(const um_model *model);
+uint64_t um_model_hash(const um_model *model); /* of config and weights */
+/* Checks a shape (divisibility, ranges); names the first broken rule. */
+um_status um_model_config_check(const um_model_config *config, um_error *err) UM_CHECKED;
+um_status um_model_config_read(um_model_config *config, const char *dir, um_error *err) UM_CHECKED;
+
+/* Logits [n, V] of one sequence (row-major, caller's storage): for tests and inspection. */
+um_status um_model_logits(const um_model *model, um_compute *compute, const int32_t *ids, size_t n,
+                          float *logits, um_error *err) UM_CHECKED;
+
+/* The ids of "A" .. "Z" as they follow "\nBehavior: [". UM_ERR_UNSUPPORTED, naming the letter, where
+ * one is not a single token of its own: such a vocabulary can neither be trained nor scored. */
+um_status um_letter_tokens(const um_tokenizer *tok, int32_t ids[26], um_error *err) UM_CHECKED;
+
+typedef struct um_engine_options {
+    int max_rows;           /* sequences decoded together; 0 = default */
+    uint64_t kv_bytes;      /* memory for keys and values; 0 = default */
+    int max_context;        /* tokens of prompt + continuation; 0 = the model's max_positions */
+    um_chat_format format;
+    bool format_given;      /* false: detect by the tokenizer */
+} um_engine_options;
+
+/*
+ * A responder on a local model. Model, tokenizer and compute are borrowed; the model must not change
+ * while the responder lives (its matrices were rearranged at open). The same (seed, key,
+ * sample) gives the same text at any thread count, alone or in any batch. A prompt that cannot fit
+ * is refused before anything is computed: UM_ERR_LIMIT naming key and tokens.
+ */
+um_status um_engine_open(um_responder **out, const um_model *model, const um_tokenizer *tok,
+                         um_compute *compute, const char *name, const um_engine_options *options,
+                         um_error *err) UM_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

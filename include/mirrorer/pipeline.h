@@ -1,0 +1,74 @@
+/*
+ * pipeline.h - the stages from logs to an aligned simulator, over one workspace.
+ *
+ * A um_session is a workspace opened with a configuration. Every stage reads what earlier stages
+ * stored and stores its own results in portions: a stage that was interrupted goes on where it
+ * stopped when it is called again, a finished one says so and returns. A stage that finds its own
+ * options or its inputs changed since it began refuses (UM_ERR_STATE) and names what changed.
+ */
+#ifndef MIRRORER_PIPELINE_H
+#define MIRRORER_PIPELINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "mirrorer/config.h"
+#include "mirrorer/monitor.h"
+#include "mirrorer/status.h"
+#include "mirrorer/workspace.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct um_session um_session;
+
+/* config and monitor are borrowed. create: make the workspace when it does not exist. */
+um_status um_session_open(um_session **out, const char *workspace, bool create, bool read_only,
+                          const um_config *config, const um_monitor *monitor,
+                          um_error *err) UM_CHECKED;
+void um_session_close(um_session *session);
+um_workspace *um_session_workspace(um_session *session);
+
+/* The options a workspace was first used with, applied over config; does nothing for a new one. */
+um_status um_session_recall_config(const char *workspace, um_config *config,
+                                   um_error *err) UM_CHECKED;
+
+typedef struct um_stage_info {
+    const char *name;   /* "decide.teacher" */
+    const char *verb;   /* "decide --role teacher" */
+    const char *title;  /* for people: "Teacher writes decision processes" */
+    const char *unit;   /* "scenes" */
+} um_stage_info;
+/* In the order they run; ends with a NULL name. */
+const um_stage_info *um_stages(void);
+
+/* Reads a log into the workspace. */
+um_status um_stage_ingest(um_session *session, const char *path, um_error *err) UM_CHECKED;
+/* Any stage but ingest and report, by name. */
+um_status um_stage_run(um_session *session, const char *name, um_error *err) UM_CHECKED;
+/* Writes summary.json, report.html into out_dir (made when absent). */
+um_status um_stage_report(um_session *session, const char *out_dir, um_error *err) UM_CHECKED;
+/* All of it. path NULL: what was ingested before. */
+um_status um_session_run(um_session *session, const char *path, const char *out_dir,
+                         um_error *err) UM_CHECKED;
+/* Forgets what a stage and all later ones stored. */
+um_status um_stage_redo(um_session *session, const char *name, um_error *err) UM_CHECKED;
+
+/* JSON texts (yours): the summary of section "summary.json" in docs/FORMATS.md, and what is done,
+ * what it cost and what comes next. */
+um_status um_session_summary(um_session *session, char **json, um_error *err) UM_CHECKED;
+um_status um_session_status(um_session *session, char **json, um_error *err) UM_CHECKED;
+
+/* Exchange with other tools; formats of docs/FORMATS.md. what: "log" (three canonical JSONL files),
+ * "scenes" or "pairs" (one JSONL file each). */
+um_status um_session_export(um_session *session, const char *what, const char *path,
+                            um_error *err) UM_CHECKED;
+/* "scenes" or "pairs" into a workspace that has none yet; a log is imported by ingest. */
+um_status um_session_import(um_session *session, const char *what, const char *path,
+                            um_error *err) UM_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,103 @@
+/*
+ * tokenizer.h - text <-> token ids, and chat templates.
+ *
+ * A um_tokenizer is immutable after load or train, and may be used from several threads.
+ * Files are Hugging Face `tokenizer.json` (model BPE). What this build does not implement of that
+ * format is named and refused, never ignored.
+ */
+#ifndef MIRRORER_TOKENIZER_H
+#define MIRRORER_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mirrorer/monitor.h"
+#include "mirrorer/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct um_tokenizer um_tokenizer;
+
+/* Growable list of ids; zero-initialise, release with um_tokens_dispose. */
+typedef struct um_tokens {
+    int32_t *ids;
+    size_t len, cap;
+} um_tokens;
+void um_tokens_dispose(um_tokens *tokens);
+
+/* Reads `<dir>/tokenizer.json`. */
+um_status um_tokenizer_load(um_tokenizer **out, const char *dir, um_error *err) UM_CHECKED;
+void um_tokenizer_free(um_tokenizer *tok);
+
+/*
+ * Trains byte-level BPE (Sennrich et al. 2016; byte alphabet and split pattern of GPT-2): merges the
+ * most frequent adjacent pair, ties by smaller ids, until vocab_size entries exist or no pair
+ * occurs twice. Special tokens (chat markers) take the first ids, in the order given. Deterministic.
+ */
+typedef struct um_tokenizer_trainer um_tokenizer_trainer;
+um_status um_tokenizer_trainer_new(um_tokenizer_trainer **out, um_error *err) UM_CHECKED;
+um_status um_tokenizer_trainer_add(um_tokenizer_trainer *trainer, const char *text, size_t len,
+                                   um_error *err) UM_CHECKED;
+um_status um_tokenizer_train(um_tokenizer **out, um_tokenizer_trainer *trainer, int vocab_size,
+                             const char *const *special, size_t n_special,
+                             const um_monitor *monitor, um_error *err) UM_CHECKED;
+void um_tokenizer_trainer_free(um_tokenizer_trainer *trainer);
+
+/* Writes tokenizer.json, tokenizer_config.json (chat_template included) and
+ * special_tokens_map.json so that transformers.AutoTokenizer gives the same ids. */
+um_status um_tokenizer_save(const um_tokenizer *tok, const char *dir, um_error *err) UM_CHECKED;
+
+/* Appends the ids of text. parse_special: added tokens written in the text become their ids
+ * (templates need it; text of users must not). Bytes that are not UTF-8 are encoded as bytes. */
+um_status um_tokenizer_encode(const um_tokenizer *tok, const char *text, size_t len,
+                              bool parse_special, um_tokens *out, um_error *err) UM_CHECKED;
+/* Text of ids (yours, NUL-terminated; may hold partial UTF-8 at its ends). skip_special leaves
+ * special tokens out. */
+um_status um_tokenizer_decode(const um_tokenizer *tok, const int32_t *ids, size_t n,
+                              bool skip_special, char **text, size_t *len, um_error *err) UM_CHECKED;
+/* The bytes of one token, borrowed; NULL for an unused id. */
+const char *um_tokenizer_piece(const um_tokenizer *tok, int32_t id, size_t *len);
+bool um_tokenizer_is_special(const um_tokenizer *tok, int32_t id);
+int32_t um_tokenizer_find(const um_tokenizer *tok, const char *token); /* -1 when absent */
+int32_t um_tokenizer_size(const um_tokenizer *tok);                   /* highest id + 1 */
+/* Hash of everything that decides ids; part of the fingerprint of results. */
+uint64_t um_tokenizer_hash(const um_tokenizer *tok);
+/* The token that opens a text (named by the post_processor's template), and the one that ends one
+ * (eos_token of tokenizer_config.json); -1 when there is none. */
+int32_t um_tokenizer_bos(const um_tokenizer *tok);
+int32_t um_tokenizer_eos(const um_tokenizer *tok);
+
+/* Chat ---------------------------------------------------------------------------------------- */
+
+typedef struct um_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *content;
+} um_message;
+
+typedef enum um_chat_format {
+    UM_CHAT_PLAIN,  /* contents joined by blank lines: base models */
+    UM_CHAT_CHATML, /* <|im_start|>role\ncontent<|im_end|>\n : Qwen2.5, and the embedded student */
+    UM_CHAT_LLAMA3  /* <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|> */
+} um_chat_format;
+
+/* Chosen by the special tokens the vocabulary has. */
+um_chat_format um_chat_detect(const um_tokenizer *tok);
+/*
+ * Appends the ids of a prompt: the messages, then the header of the assistant's turn. The contents
+ * are encoded without special parsing; markers are added as ids, so no text of a user can forge
+ * one. Nothing else (no second BOS). `prefix` (may be NULL) opens the assistant's turn, which is
+ * then continued, no end-of-turn between. TRAINING.md pitfalls 1 and 4.
+ */
+um_status um_chat_encode_prompt(const um_tokenizer *tok, um_chat_format format,
+                                const um_message *messages, size_t n, const char *prefix,
+                                um_tokens *out, um_error *err) UM_CHECKED;
+/* The id that ends an assistant's turn (trained, and stops generation); -1 when there is none. */
+int32_t um_chat_end_of_turn(const um_tokenizer *tok, um_chat_format format);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,110 @@
+/*
+ * train.h - supervised fine-tuning and direct preference optimisation, resumable.
+ *
+ * Rows are token ids. Loss is on the completions' tokens, never on the prompt's unless asked. An
+ * update ("step") sees batch_rows rows; its gradient is the mean over the trained tokens (SFT) or
+ * over the pairs (DPO) of exactly these rows. Order of rows: a permutation of each epoch keyed by
+ * (seed, epoch). Sources: AdamW, Loshchilov & Hutter 2019; DPO, Rafailov et al. 2023.
+ */
+#ifndef MIRRORER_TRAIN_H
+#define MIRRORER_TRAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mirrorer/model.h"
+#include "mirrorer/monitor.h"
+#include "mirrorer/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum um_dpo_loss {
+    UM_DPO_SIGMOID, /* with label_smoothing > 0: cDPO */
+    UM_DPO_ROBUST,
+    UM_DPO_HINGE,
+    UM_DPO_IPO
+} um_dpo_loss;
+
+/* One prompt and its completions: 1 or more for SFT; exactly chosen, rejected for DPO. */
+typedef struct um_train_row {
+    uint64_t id; /* named in messages */
+    const int32_t *prompt;
+    int prompt_len;
+    const int32_t *completions[2];
+    int completion_len[2];
+    int n_completions;
+    bool train_prompt; /* the prompt's own tokens are trained too (language modelling) */
+} um_train_row;
+
+typedef struct um_train_options {
+    uint64_t seed;
+    double lr, weight_decay, beta1, beta2, eps;
+    double max_grad_norm; /* 0 = no clipping */
+    int epochs;
+    int warmup_steps;     /* then cosine to 0; schedule of TRAINING.md: the first update has lr 0 */
+    int batch_rows;       /* rows an update */
+    int max_tokens;       /* of one row (prompt + its longest completion); longer rows are dropped,
+                             counted and listed, never cut */
+    int pack_tokens;      /* rows of one forward pass; an update is as many passes as it needs; a
+                             longer row makes its pass larger */
+    uint64_t token_budget; /* > 0: stop after the update that reaches this many processed tokens
+                              (prompt once + completions of each row seen); the schedule then ends
+                              there. Epochs repeat as needed and `epochs` is not looked at. */
+    double dpo_beta, label_smoothing; /* smoothing: 0 to 0.5 */
+    um_dpo_loss dpo_loss;
+    const char *checkpoint_dir; /* NULL: none. Of this run alone; made when absent */
+    int checkpoint_every;       /* steps; 0: only when interrupted and at the end */
+    const char *fingerprint;    /* of data and options: a checkpoint of another one is refused */
+    const char *stage;          /* name in progress reports; NULL: "train" */
+} um_train_options;
+void um_train_defaults_sft(um_train_options *options); /* REFERENCE of the field: lr 2e-4, ... */
+void um_train_defaults_dpo(um_train_options *options);
+
+typedef struct um_train_metrics {
+    int64_t step, steps_total;
+    int epoch;
+    double loss, grad_norm, lr, tokens_per_s;
+    uint64_t tokens_processed, tokens_trained; /* since step 0, earlier runs included */
+    /* DPO only: */
+    double reward_chosen, reward_rejected, reward_margin, reward_accuracy, logp_chosen,
+        logp_rejected;
+} um_train_metrics;
+/* After every update. A run that goes on from a checkpoint reports the updates after it again. A
+ * status other than UM_OK ends the run with it. */
+typedef um_status (*um_on_metrics)(void *context, const um_train_metrics *metrics, um_error *err);
+
+typedef struct um_train_result {
+    int64_t steps;
+    uint64_t tokens_processed, tokens_trained;
+    uint64_t rows_used, rows_dropped;
+    double first_loss, last_loss;
+    bool resumed;
+} um_train_result;
+
+/*
+ * Changes the model's weights in place. The reference of DPO is the model as given. Rows that are
+ * too long or train nothing are dropped, counted and listed by messages.
+ *
+ * After UM_ERR_INTERRUPTED a checkpoint was written and the same call on the same untouched starting
+ * model goes on from it, ending bit-identical; so it does after a kill at any instant. A damaged
+ * checkpoint is named in a message and the one before it used. UM_ERR_STATE: the checkpoints are of
+ * another run, naming what differs (weights, rows, fingerprint, kernels, an option). UM_ERR_NUMERIC:
+ * loss or gradient is not finite, naming step, rows and last checkpoint. UM_ERR_LIMIT: more memory
+ * than the machine has, naming what would fit. When the run has ended its last checkpoint stays, so
+ * that the same call gives the same model at once; the caller removes the folder.
+ */
+um_status um_train_sft(um_model *model, um_compute *compute, const um_train_row *rows, size_t n,
+                       const um_train_options *options, um_on_metrics on_metrics, void *context,
+                       um_train_result *result, const um_monitor *monitor,
+                       um_error *err) UM_CHECKED;
+um_status um_train_dpo(um_model *model, um_compute *compute, const um_train_row *rows, size_t n,
+                       const um_train_options *options, um_on_metrics on_metrics, void *context,
+                       um_train_result *result, const um_monitor *monitor,
+                       um_error *err) UM_CHECKED;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,25 @@
+/* hash.h - content hashes (XXH3-64) and a string -> index map. */
+#ifndef UM_BASE_HASH_H
+#define UM_BASE_HASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+uint64_t um_hash(const void *bytes, size_t n, uint64_t seed);
+uint64_t um_hash_str(const char *text, uint64_t seed);
+void um_hash_hex(uint64_t hash, char out[17]);
+
+/* Open addressing map from strings to uint32_t; keys are borrowed (arena or table owns them). */
+typedef struct um_map {
+    const char **keys;
+    uint32_t *values;
+    size_t len, cap;
+} um_map;
+
+void um_map_dispose(um_map *m);
+/* False on out of memory. An existing key keeps its value; *inserted (may be NULL) tells. */
+bool um_map_put(um_map *m, const char *key, uint32_t value, bool *inserted);
+bool um_map_get(const um_map *m, const char *key, uint32_t *value);
+
+#endif

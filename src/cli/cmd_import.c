@@ -1,0 +1,30 @@
+/* cmd_import.c - mirrorer import */
+#include <string.h>
+
+#include "cli/common.h"
+
+static int run(cli_args *args)
+{
+    um_session *session = NULL;
+    um_error err;
+    um_status status = cli_open(&session, args, true, NULL, &err);
+
+    if (status == UM_OK && strcmp(args->positional[0], "log") == 0)
+        status = um_stage_ingest(session, args->positional[1], &err);
+    else if (status == UM_OK)
+        status = um_session_import(session, args->positional[0], args->positional[1], &err);
+    um_session_close(session);
+    return status == UM_OK ? EXIT_OK : cli_fail(&err);
+}
+
+const cli_command cmd_import = {
+    .name = "import",
+    .usage = "log DIR | scenes FILE | pairs FILE [-w WORKSPACE]",
+    .summary = "Read what export writes, or what others wrote in these formats",
+    .about = "Scenes or pairs of others need no log: what they name is made from them.",
+    .sections = "ingest.",
+    .min_positional = 2,
+    .max_positional = 2,
+    .uses_workspace = true,
+    .run = run,
+};

@@ -1,0 +1,112 @@
+/* cmd_model.c - mirrorer model init, mirrorer model info */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/common.h"
+
+static int model_init(cli_args *args)
+{
+    const um_config *c = &args->config;
+    um_tokenizer *tok = NULL;
+    um_model *model = NULL;
+    um_error err;
+    um_model_config shape = {.arch = UM_ARCH_LLAMA,
+                             .vocab = (int)c->student.vocab,
+                             .hidden = (int)c->student.hidden,
+                             .layers = (int)c->student.layers,
+                             .heads = (int)c->student.heads,
+                             .kv_heads = (int)c->student.kv_heads,
+                             .head_dim = (int)(c->student.hidden / c->student.heads),
+                             .ffn = (int)c->student.ffn,
+                             .max_positions = (int)c->student.max_positions,
+                             .rms_eps = 1e-5f,
+                             .rope_theta = 10000,
+                             .tied = true,
+                             .bos = -1,
+                             .eos = -1};
+    um_status status = UM_OK;
+
+    if (args->local[0] != NULL)
+        status = um_tokenizer_load(&tok, args->local[0], &err);
+    if (status == UM_OK && tok != NULL) {
+        shape.vocab = um_tokenizer_size(tok);
+        shape.eos = um_chat_end_of_turn(tok, um_chat_detect(tok));
+    }
+    if (status == UM_OK)
+        status = um_model_config_check(&shape, &err);
+    if (status == UM_OK)
+        status = um_model_init(&model, &shape, (float)c->student.init_std, c->seed, &err);
+    if (status == UM_OK)
+        status = um_model_save(model, tok, args->positional[1], &err);
+    if (status == UM_OK)
+        printf("%s: %llu parameters with random weights (seed %llu)\n", args->positional[1],
+               (unsigned long long)um_model_parameters(model), (unsigned long long)c->seed);
+    um_model_free(model);
+    um_tokenizer_free(tok);
+    return status == UM_OK ? EXIT_OK : cli_fail(&err);
+}
+
+static uint64_t count_parameters(const um_model_config *c)
+{
+    uint64_t qkv = (uint64_t)(c->heads + 2 * c->kv_heads) * (uint64_t)c->head_dim;
+    uint64_t hidden = (uint64_t)c->hidden;
+    uint64_t layer = qkv * hidden + (c->qkv_bias ? qkv : 0) +
+                     (uint64_t)c->heads * (uint64_t)c->head_dim * hidden +
+                     3 * (uint64_t)c->ffn * hidden + 2 * hidden;
+    uint64_t embedding = (uint64_t)c->vocab * hidden;
+    return embedding * (c->tied ? 1 : 2) + (uint64_t)c->layers * layer + hidden;
+}
+
+static int model_info(cli_args *args)
+{
+    um_model_config c;
+    um_error err;
+    if (um_model_config_read(&c, args->positional[1], &err) != UM_OK)
+        return cli_fail(&err);
+    uint64_t n = count_parameters(&c);
+    uint64_t kv = 2 * (uint64_t)c.layers * (uint64_t)c.kv_heads * (uint64_t)c.head_dim * 4;
+    const char *arch = c.arch == UM_ARCH_QWEN2 ? "qwen2" : "llama";
+    if (args->json) {
+        printf("{\"architecture\":\"%s\",\"parameters\":%llu,\"vocab\":%d,\"hidden\":%d,"
+               "\"layers\":%d,\"heads\":%d,\"kv_heads\":%d,\"head_dim\":%d,\"ffn\":%d,"
+               "\"tied\":%s,\"weights_bytes\":%llu,\"kv_bytes_per_token\":%llu}\n",
+               arch, (unsigned long long)n, c.vocab, c.hidden, c.layers, c.heads, c.kv_heads,
+               c.head_dim, c.ffn, c.tied ? "true" : "false", (unsigned long long)(4 * n),
+               (unsigned long long)kv);
+        return EXIT_OK;
+    }
+    printf("%s: %s, %llu parameters\n", args->positional[1], arch, (unsigned long long)n);
+    printf("  vocabulary %d, width %d, layers %d, heads %d (%d for keys and values) of %d,\n"
+           "  feed-forward %d, %s embeddings, context %d, RoPE theta %g%s\n",
+           c.vocab, c.hidden, c.layers, c.heads, c.kv_heads, c.head_dim, c.ffn,
+           c.tied ? "tied" : "untied", c.max_positions, c.rope_theta,
+           c.rope_scaling == UM_ROPE_LLAMA3   ? " (llama3 scaling)"
+           : c.rope_scaling == UM_ROPE_LINEAR ? " (linear scaling)"
+                                              : "");
+    printf("  memory, float32: weights %.1f MB, %.1f kB a token of context; training adds %.1f MB\n"
+           "  (gradient, two moments) and activations\n",
+           (double)n * 4e-6, (double)kv * 1e-3, (double)n * 12e-6);
+    return EXIT_OK;
+}
+
+static int run(cli_args *args)
+{
+    if (strcmp(args->positional[0], "init") == 0)
+        return model_init(args);
+    if (strcmp(args->positional[0], "info") == 0)
+        return model_info(args);
+    return cli_usage_error(args->command, "found '%s'; init or info", args->positional[0]);
+}
+
+const cli_command cmd_model = {
+    .name = "model",
+    .usage = "init DIR [--tokenizer DIR] [shape options] | info DIR",
+    .summary = "Make a small Llama with random weights; describe a model folder",
+    .about = "Folders are in Hugging Face layout: config.json, model.safetensors, generation_config.json,\n"
+             "tokenizer.json. transformers loads what init writes.",
+    .local = {{"--tokenizer", "DIR", "folder of the tokenizer to put beside the weights"}},
+    .sections = "student.",
+    .min_positional = 2,
+    .max_positional = 2,
+    .run = run,
+};

@@ -1,0 +1,63 @@
+/* cmd_status.c - mirrorer status */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "cli/common.h"
+
+static void print_status(const char *text)
+{
+    json_t *root = NULL, *value;
+    const char *key;
+    um_error err;
+    size_t i;
+
+    if (um_json_parse(&root, text, strlen(text), "status", &err) != UM_OK)
+        return;
+    printf("Workspace %s\n\n", json_string_value(json_object_get(root, "workspace")));
+    json_array_foreach(json_object_get(root, "stages"), i, value) {
+        printf("  %-42s %-10s", json_string_value(json_object_get(value, "title")),
+               json_string_value(json_object_get(value, "state")));
+        if (json_object_get(value, "seconds") != NULL) {
+            printf(" %8lld items  ", (long long)json_integer_value(json_object_get(value, "items")));
+            cli_print_seconds(stdout, json_number_value(json_object_get(value, "seconds")));
+            printf(", %.0f MB", json_number_value(json_object_get(value, "peak_rss_mb")));
+        }
+        printf("\n");
+    }
+    printf("\n ");
+    json_object_foreach(json_object_get(root, "counts"), key, value)
+        printf(" %s %lld", key, (long long)json_integer_value(value));
+    printf("\n\nNext: mirrorer %s\n", json_string_value(json_object_get(root, "next")));
+    json_decref(root);
+}
+
+static int run(cli_args *args)
+{
+    um_session *session = NULL;
+    um_error err;
+    char *json = NULL;
+    um_status status = um_session_open(&session, args->workspace, false, true, &args->config,
+                                       cli_monitor(args), &err);
+
+    if (status == UM_OK)
+        status = um_session_status(session, &json, &err);
+    um_session_close(session);
+    if (status != UM_OK)
+        return cli_fail(&err);
+    if (args->json)
+        printf("%s\n", json);
+    else
+        print_status(json);
+    free(json);
+    return EXIT_OK;
+}
+
+const cli_command cmd_status = {
+    .name = "status",
+    .usage = "[-w WORKSPACE]",
+    .summary = "What is done, what it cost, what comes next",
+    .sections = NULL,
+    .uses_workspace = true,
+    .run = run,
+};

@@ -1,0 +1,101 @@
+/* common.c - opening the workspace, exit statuses, and commands that are one stage. */
+#include "cli/common.h"
+
+#include <stdlib.h>
+
+int cli_fail(const um_error *err)
+{
+    cli_progress_end();
+    if (err->status == UM_ERR_INTERRUPTED) {
+        fprintf(stderr, "mirrorer: stopped; what was shown as done is saved. Run the same command "
+                        "again to go on.\n");
+        return EXIT_INTERRUPTED;
+    }
+    fprintf(stderr, "mirrorer: %s\n", err->text);
+    switch (err->status) {
+    case UM_ERR_INPUT:
+    case UM_ERR_LIMIT:
+        return EXIT_INPUT;
+    case UM_ERR_UNSUPPORTED:
+        return EXIT_UNSUPPORTED;
+    case UM_ERR_REMOTE:
+        return EXIT_REMOTE;
+    default:
+        return EXIT_FAILED;
+    }
+}
+
+um_status cli_open(um_session **out, cli_args *args, bool create, const char *redo_stage,
+                   um_error *err)
+{
+    um_status status = um_session_open(out, args->workspace, create, false, &args->config,
+                                       cli_monitor(args), err);
+    if (status == UM_OK && args->redo && redo_stage != NULL) {
+        status = um_stage_redo(*out, redo_stage, err);
+        if (status != UM_OK) {
+            um_session_close(*out);
+            *out = NULL;
+        }
+    }
+    return status;
+}
+
+/* The status line of one stage, or its JSON. */
+static um_status print_stage(um_session *session, const char *stage, bool json, um_error *err)
+{
+    um_row_stage row;
+    um_status status = um_workspace_get_stage(&row, um_session_workspace(session), stage, err);
+    if (status != UM_OK)
+        return status;
+    if (json) {
+        printf("{\"stage\":\"%s\",\"items\":%llu,\"seconds\":%.3f,\"detail\":%s}\n", row.name,
+               (unsigned long long)row.items_done, row.seconds, row.detail);
+    } else {
+        printf("%s: done, %llu items in ", row.name, (unsigned long long)row.items_done);
+        cli_print_seconds(stdout, row.seconds);
+        printf("\n");
+    }
+    return UM_OK;
+}
+
+int cli_run_stage(cli_args *args, const char *stage)
+{
+    um_session *session = NULL;
+    um_error err;
+    um_status status = cli_open(&session, args, false, stage, &err);
+
+    if (status == UM_OK)
+        status = um_stage_run(session, stage, &err);
+    if (status == UM_OK) {
+        cli_progress_end();
+        status = print_stage(session, stage, args->json, &err);
+    }
+    um_session_close(session);
+    return status == UM_OK ? EXIT_OK : cli_fail(&err);
+}
+
+int cli_finish_ingest(cli_args *args, um_session *session, um_error *err)
+{
+    cli_progress_end();
+    um_status status = print_stage(session, "ingest", args->json, err);
+    return status == UM_OK ? EXIT_OK : cli_fail(err);
+}
+
+int cli_finish_run(cli_args *args, um_session *session, const char *out_dir)
+{
+    um_error err;
+    char *json = NULL;
+    um_status status = um_session_summary(session, &json, &err);
+
+    cli_progress_end();
+    if (status != UM_OK)
+        return cli_fail(&err);
+    if (args->json)
+        fputs(json, stdout);
+    else {
+        cli_print_table(json);
+        printf("\nReport:  %s/report.html\nFigures: %s/summary.json\n", out_dir, out_dir);
+    }
+    free(json);
+    return EXIT_OK;
+}

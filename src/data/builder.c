@@ -1,0 +1,367 @@
+#include "data/builder.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "data/canonical.h"
+#include "data/dataset_memory.h"
+
+#define MAX_INTERACTIONS ((size_t)UINT32_MAX)
+#define MAX_NAME_BYTES   64
+
+/* The name becomes part of file names: letters, digits, '.', '_', '-', not starting with '.'. */
+static um_status check_name(const char *name, um_error *err)
+{
+    size_t n = strlen(name);
+    bool good = n > 0 && n <= MAX_NAME_BYTES && name[0] != '.';
+    for (size_t i = 0; i < n && good; i++) {
+        char c = name[i];
+        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '.' || c == '_' || c == '-';
+    }
+    if (good)
+        return UM_OK;
+    return um_fail(err, UM_ERR_INPUT,
+                   "data set name '%.80s': need 1 to %d letters, digits, '.', '_' or '-', the first "
+                   "not a '.'",
+                   name, MAX_NAME_BYTES);
+}
+
+um_status um_dataset_builder_new(um_dataset_builder **out, const char *name, um_error *err)
+{
+    um_status status = check_name(name, err);
+    if (status != UM_OK)
+        return status;
+    um_dataset_builder *b = um_calloc(1, sizeof *b);
+    if (b != NULL)
+        b->dataset = um_dataset_new();
+    if (b == NULL || b->dataset == NULL) {
+        free(b);
+        return um_fail_memory(err, "a data set");
+    }
+    b->dataset->name = um_arena_strdup(&b->dataset->memory->strings, name);
+    if (b->dataset->name == NULL) {
+        um_dataset_builder_free(b);
+        return um_fail_memory(err, "a data set");
+    }
+    *out = b;
+    return UM_OK;
+}
+
+static void dispose_side(um_builder_side *side)
+{
+    um_ids_dispose(&side->ids);
+    for (size_t i = 0; i < side->columns.len; i++)
+        um_vec_dispose(&side->columns.data[i].cells);
+    um_vec_dispose(&side->columns);
+}
+
+void um_builder_clear(um_dataset_builder *b)
+{
+    dispose_side(&b->users);
+    dispose_side(&b->items);
+    um_vec_dispose(&b->release_s);
+    um_vec_dispose(&b->has_release);
+    um_vec_dispose(&b->user);
+    um_vec_dispose(&b->item);
+    um_vec_dispose(&b->time_s);
+    um_vec_dispose(&b->line);
+    for (size_t i = 0; i < b->series.len; i++) {
+        um_vec_dispose(&b->series.data[i].numbers);
+        um_vec_dispose(&b->series.data[i].texts);
+    }
+    um_vec_dispose(&b->series);
+    um_vec_dispose(&b->shown);
+    um_vec_dispose(&b->shown_end);
+    um_vec_dispose(&b->shown_position);
+    um_dataset_free(b->dataset);
+    *b = (um_dataset_builder){0};
+}
+
+void um_dataset_builder_free(um_dataset_builder *builder)
+{
+    if (builder == NULL)
+        return;
+    um_builder_clear(builder);
+    free(builder);
+}
+
+static um_arena *strings(um_dataset_builder *b)
+{
+    return &b->dataset->memory->strings;
+}
+
+static um_status intern(um_dataset_builder *b, um_builder_side *side, const char *what,
+                        const char *id, uint32_t *index, bool *added, um_error *err)
+{
+    if (b->dataset == NULL)
+        return um_fail(err, UM_ERR_STATE, "the builder is finished");
+    return um_ids_intern(&side->ids, strings(b), id, what, index, added, err);
+}
+
+um_status um_dataset_builder_user(um_dataset_builder *b, const char *id, uint32_t *index,
+                                  bool *added, um_error *err)
+{
+    return intern(b, &b->users, "user", id, index, added, err);
+}
+
+um_status um_dataset_builder_item(um_dataset_builder *b, const char *id, uint32_t *index,
+                                  bool *added, um_error *err)
+{
+    return intern(b, &b->items, "item", id, index, added, err);
+}
+
+bool um_builder_find_user(const um_dataset_builder *b, const char *id, uint32_t *index)
+{
+    return um_ids_find(&b->users.ids, id, index);
+}
+
+bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t *index)
+{
+    return um_ids_find(&b->items.ids, id, index);
+}
+
+static um_status get_column(um_dataset_builder *b, um_builder_side *side, const char *name,
+                            um_column_kind kind, um_builder_column **out, um_error *err)
+{
+    for (size_t i = 0; i < side->columns.len; i++) {
+        um_builder_column *column = &side->columns.data[i];
+        if (column->kind == kind && strcmp(column->name, name) == 0) {
+            *out = column;
+            return UM_OK;
+        }
+    }
+    if (side == &b->items && kind == UM_COLUMN_FEATURE && strcmp(name, UM_CANONICAL_RELEASE) == 0)
+        return um_fail(err, UM_ERR_INPUT, "item feature '%s' is reserved; set the release instead",
+                       name);
+    if (side->columns.len >= UM_BUILDER_MAX_COLUMNS)
+        return um_fail(err, UM_ERR_LIMIT, "column '%.80s' is one more than the limit of %d", name,
+                       UM_BUILDER_MAX_COLUMNS);
+    um_builder_column made = {.name = um_arena_strdup(strings(b), name), .kind = kind};
+    if (made.name == NULL || !um_vec_push(&side->columns, made))
+        return um_fail_memory(err, "columns");
+    *out = &side->columns.data[side->columns.len - 1];
+    return UM_OK;
+}
+
+static um_status set_cell(um_dataset_builder *b, um_builder_side *side, uint32_t row,
+                          const char *name, um_column_kind kind, const char *value, um_error *err)
+{
+    um_builder_column *column = NULL;
+    if (row >= side->ids.names.len)
+        return um_fail(err, UM_ERR_STATE, "row %u of a table of %zu", row, side->ids.names.len);
+    um_status status = get_column(b, side, name, kind, &column, err);
+    if (status != UM_OK)
+        return status;
+    char *copy = NULL;
+    if (value != NULL && (copy = um_arena_strdup(strings(b), value)) == NULL)
+        return um_fail_memory(err, "cells");
+    if (!um_vec_reserve(&column->cells, (size_t)row + 1))
+        return um_fail_memory(err, "cells");
+    while (column->cells.len <= row)
+        column->cells.data[column->cells.len++] = NULL;
+    column->cells.data[row] = copy;
+    return UM_OK;
+}
+
+um_status um_dataset_builder_set_user(um_dataset_builder *b, uint32_t user, const char *column,
+                                      um_column_kind kind, const char *value, um_error *err)
+{
+    return set_cell(b, &b->users, user, column, kind, value, err);
+}
+
+um_status um_dataset_builder_set_item(um_dataset_builder *b, uint32_t item, const char *column,
+                                      um_column_kind kind, const char *value, um_error *err)
+{
+    return set_cell(b, &b->items, item, column, kind, value, err);
+}
+
+um_status um_dataset_builder_release(um_dataset_builder *b, uint32_t item, int64_t time_s,
+                                     um_error *err)
+{
+    if (item >= b->items.ids.names.len)
+        return um_fail(err, UM_ERR_STATE, "item %u of %zu", item, b->items.ids.names.len);
+    if (!um_vec_reserve(&b->release_s, (size_t)item + 1) ||
+        !um_vec_reserve(&b->has_release, (size_t)item + 1))
+        return um_fail_memory(err, "release times");
+    while (b->release_s.len <= item) {
+        b->release_s.data[b->release_s.len++] = 0;
+        b->has_release.data[b->has_release.len++] = 0;
+    }
+    b->release_s.data[item] = time_s;
+    b->has_release.data[item] = 1;
+    return UM_OK;
+}
+
+um_status um_dataset_builder_interaction(um_dataset_builder *b, uint32_t user, uint32_t item,
+                                         int64_t time_s, um_error *err)
+{
+    if (user >= b->users.ids.names.len || item >= b->items.ids.names.len)
+        return um_fail(err, UM_ERR_STATE, "user %u of %zu or item %u of %zu", user,
+                       b->users.ids.names.len, item, b->items.ids.names.len);
+    if (b->user.len >= MAX_INTERACTIONS)
+        return um_fail(err, UM_ERR_LIMIT, "more than %zu interactions", MAX_INTERACTIONS);
+    size_t need = b->user.len + 1;
+    if (!um_vec_reserve(&b->user, need) || !um_vec_reserve(&b->item, need) ||
+        !um_vec_reserve(&b->time_s, need))
+        return um_fail_memory(err, "interactions");
+    b->user.data[b->user.len++] = user;
+    b->item.data[b->item.len++] = item;
+    b->time_s.data[b->time_s.len++] = time_s;
+    return UM_OK;
+}
+
+um_status um_builder_set_line(um_dataset_builder *b, uint64_t line, um_error *err)
+{
+    /* A line number past 32 bits is shown as the largest: the log itself is limited before that. */
+    uint32_t stored = line > UINT32_MAX ? UINT32_MAX : (uint32_t)line;
+    if (b->line.len + 1 != b->user.len)
+        return um_fail(err, UM_ERR_STATE, "%zu lines for %zu interactions", b->line.len + 1,
+                       b->user.len);
+    return um_vec_push(&b->line, stored) ? UM_OK : um_fail_memory(err, "interactions");
+}
+
+static um_status get_series(um_dataset_builder *b, const char *name, um_builder_series **out,
+                            um_error *err)
+{
+    for (size_t i = 0; i < b->series.len; i++) {
+        if (strcmp(b->series.data[i].name, name) == 0) {
+            *out = &b->series.data[i];
+            return UM_OK;
+        }
+    }
+    if (strcmp(name, UM_CANONICAL_SHOWN) == 0 || strcmp(name, UM_CANONICAL_CHOSEN) == 0)
+        return um_fail(err, UM_ERR_INPUT, "behaviour '%s' is reserved; set impressions instead",
+                       name);
+    if (b->series.len >= UM_BUILDER_MAX_COLUMNS)
+        return um_fail(err, UM_ERR_LIMIT, "behaviour column '%.80s' is one more than the limit %d",
+                       name, UM_BUILDER_MAX_COLUMNS);
+    um_builder_series made = {.name = um_arena_strdup(strings(b), name)};
+    if (made.name == NULL || !um_vec_push(&b->series, made))
+        return um_fail_memory(err, "behaviour columns");
+    *out = &b->series.data[b->series.len - 1];
+    return UM_OK;
+}
+
+um_status um_builder_declare_series(um_dataset_builder *b, const char *name, um_error *err)
+{
+    um_builder_series *series = NULL;
+    return get_series(b, name, &series, err);
+}
+
+static um_status put_text(um_dataset_builder *b, um_builder_series *series, size_t row,
+                          const char *json, um_error *err)
+{
+    char *copy = um_arena_strdup(strings(b), json);
+    if (copy == NULL || !um_vec_reserve(&series->texts, row + 1))
+        return um_fail_memory(err, "behaviour cells");
+    while (series->texts.len <= row)
+        series->texts.data[series->texts.len++] = NULL;
+    series->texts.data[row] = copy;
+    return UM_OK;
+}
+
+static um_status put_number_as_text(um_dataset_builder *b, um_builder_series *series, size_t row,
+                                    double value, um_error *err)
+{
+    um_str text = UM_STR_INIT;
+    um_str_append_number(&text, value);
+    um_status status = um_str_status(&text, err);
+    if (status == UM_OK)
+        status = put_text(b, series, row, um_str_text(&text), err);
+    um_str_dispose(&text);
+    return status;
+}
+
+/* A column with both numbers and other values holds JSON texts. */
+static um_status turn_to_text(um_dataset_builder *b, um_builder_series *series, um_error *err)
+{
+    um_status status = UM_OK;
+    for (size_t i = 0; i < series->numbers.len && status == UM_OK; i++) {
+        if (!isnan(series->numbers.data[i]))
+            status = put_number_as_text(b, series, i, series->numbers.data[i], err);
+    }
+    um_vec_dispose(&series->numbers);
+    series->is_number = false;
+    series->is_text = true;
+    return status;
+}
+
+um_status um_dataset_builder_number(um_dataset_builder *b, const char *name, double value,
+                                    um_error *err)
+{
+    um_builder_series *series = NULL;
+    if (b->user.len == 0)
+        return um_fail(err, UM_ERR_STATE, "behaviour '%.80s' before any interaction", name);
+    size_t row = b->user.len - 1;
+    um_status status = get_series(b, name, &series, err);
+    if (status != UM_OK || isnan(value))
+        return status;
+    if (isinf(value))
+        return um_fail(err, UM_ERR_NUMERIC, "behaviour '%.80s' is infinite", name);
+    if (series->is_text)
+        return put_number_as_text(b, series, row, value, err);
+    series->is_number = true;
+    if (!um_vec_reserve(&series->numbers, row + 1))
+        return um_fail_memory(err, "behaviour cells");
+    while (series->numbers.len <= row)
+        series->numbers.data[series->numbers.len++] = NAN;
+    series->numbers.data[row] = value;
+    return UM_OK;
+}
+
+um_status um_dataset_builder_text(um_dataset_builder *b, const char *name, const char *json,
+                                  um_error *err)
+{
+    um_builder_series *series = NULL;
+    if (b->user.len == 0)
+        return um_fail(err, UM_ERR_STATE, "behaviour '%.80s' before any interaction", name);
+    um_status status = get_series(b, name, &series, err);
+    if (status != UM_OK || json == NULL)
+        return status;
+    if (!series->is_text) {
+        status = turn_to_text(b, series, err);
+        if (status != UM_OK)
+            return status;
+    }
+    return put_text(b, series, b->user.len - 1, json, err);
+}
+
+um_status um_dataset_builder_impressions(um_dataset_builder *b, const uint32_t *items, size_t n,
+                                         int32_t position, um_error *err)
+{
+    if (b->user.len == 0 || b->shown_end.len >= b->user.len)
+        return um_fail(err, UM_ERR_STATE, "impressions without an interaction of their own");
+    if (n == 0)
+        return UM_OK;
+    if (position < 0 || (size_t)position >= n ||
+        items[position] != b->item.data[b->user.len - 1])
+        return um_fail(err, UM_ERR_INPUT,
+                       "impression list of %zu: position %d does not hold the chosen item", n,
+                       (int)position);
+    for (size_t i = 0; i < n; i++) {
+        if (items[i] >= b->items.ids.names.len)
+            return um_fail(err, UM_ERR_STATE, "item %u of %zu", items[i], b->items.ids.names.len);
+    }
+    if (n > SIZE_MAX - b->shown.len || !um_vec_reserve(&b->shown, b->shown.len + n) ||
+        !um_vec_reserve(&b->shown_end, b->user.len) ||
+        !um_vec_reserve(&b->shown_position, b->user.len))
+        return um_fail_memory(err, "impressions");
+    while (b->shown_end.len + 1 < b->user.len) {
+        b->shown_end.data[b->shown_end.len++] = b->shown.len;
+        b->shown_position.data[b->shown_position.len++] = -1;
+    }
+    memcpy(b->shown.data + b->shown.len, items, n * sizeof *items);
+    b->shown.len += n;
+    b->shown_end.data[b->shown_end.len++] = b->shown.len;
+    b->shown_position.data[b->shown_position.len++] = position;
+    return UM_OK;
+}
+
+um_status um_dataset_builder_finish(um_dataset_builder *b, um_dataset **out, um_error *err)
+{
+    return um_builder_finish_with(b, &(um_builder_finish_options){0}, out, err);
+}

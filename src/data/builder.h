@@ -1,0 +1,77 @@
+/*
+ * builder.h - the data set builder as the readers of this layer see it.
+ *
+ * Columns grow one by one and are gathered into row order at the end; nothing is allocated per row
+ * but text. Interactions are numbered from 0 in the order they are added: their ordinal.
+ */
+#ifndef UM_DATA_BUILDER_H
+#define UM_DATA_BUILDER_H
+
+#include "base/mem.h"
+#include "data/ids.h"
+#include "mirrorer/dataset.h"
+
+#define UM_BUILDER_MAX_COLUMNS 256 /* of users, of items, and of behaviour */
+
+typedef struct um_builder_column {
+    char *name;
+    um_column_kind kind;
+    UM_VEC(char *) cells; /* may be shorter than the table: the rest is absent */
+} um_builder_column;
+
+typedef struct um_builder_series {
+    char *name;
+    bool is_text, is_number; /* neither before the first value */
+    UM_VEC(double) numbers;  /* both may be shorter than the log: the rest is absent */
+    UM_VEC(char *) texts;
+} um_builder_series;
+
+typedef struct um_builder_side {
+    um_ids ids;
+    UM_VEC(um_builder_column) columns;
+} um_builder_side;
+
+struct um_dataset_builder {
+    um_dataset *dataset; /* owns the strings */
+    um_builder_side users, items;
+    UM_VEC(int64_t) release_s;   /* by item, may be shorter than the table */
+    UM_VEC(uint8_t) has_release; /* same length as release_s */
+    UM_VEC(uint32_t) user;
+    UM_VEC(uint32_t) item;
+    UM_VEC(int64_t) time_s;
+    UM_VEC(uint32_t) line; /* empty, or one an interaction: um_builder_set_line */
+    UM_VEC(um_builder_series) series;
+    UM_VEC(uint32_t) shown;        /* impression lists one after another */
+    UM_VEC(uint64_t) shown_end;    /* by ordinal, may be shorter than the log */
+    UM_VEC(int32_t) shown_position; /* same length as shown_end */
+};
+
+bool um_builder_find_user(const um_dataset_builder *b, const char *id, uint32_t *index);
+bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t *index);
+/* Makes a behaviour column that may stay without a value. */
+um_status um_builder_declare_series(um_dataset_builder *b, const char *name,
+                                    um_error *err) UM_CHECKED;
+/* Remembers the file line of the interaction added last; either all interactions have one or none. */
+um_status um_builder_set_line(um_dataset_builder *b, uint64_t line, um_error *err) UM_CHECKED;
+
+typedef enum um_left_out_reason {
+    UM_LEFT_OUT_DUPLICATE, /* same user, item and time as an earlier row */
+    UM_LEFT_OUT_FEW        /* its user has fewer interactions than asked for */
+} um_left_out_reason;
+
+typedef struct um_builder_finish_options {
+    bool unique;                    /* keep the first of rows with equal user, item and time */
+    uint32_t min_user_interactions; /* users with fewer are left out; 0 keeps every user */
+    /* Called for each interaction left out; anything but UM_OK ends the finish with it. */
+    um_status (*on_left_out)(void *context, uint64_t ordinal, uint64_t line,
+                             um_left_out_reason reason, um_error *err);
+    void *context;
+} um_builder_finish_options;
+
+um_status um_builder_finish_with(um_dataset_builder *b, const um_builder_finish_options *options,
+                                 um_dataset **out, um_error *err) UM_CHECKED;
+
+/* Empties the builder, which keeps nothing but its address. */
+void um_builder_clear(um_dataset_builder *b);
+
+#endif

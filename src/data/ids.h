@@ -1,0 +1,29 @@
+/*
+ * ids.h - external ids (text) to dense indices in order of first appearance.
+ *
+ * Most logs number their users and items: an id that is a plain decimal below UM_IDS_NUMERIC_MAX
+ * ("17", not "017" or "+17") is looked up in an array, any other in a hash map. Ids stay text.
+ */
+#ifndef UM_DATA_IDS_H
+#define UM_DATA_IDS_H
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "mirrorer/status.h"
+
+#define UM_IDS_NUMERIC_MAX ((uint32_t)1 << 22)
+
+typedef struct um_ids {
+    UM_VEC(char *) names; /* names.data[index], in the arena */
+    um_map map;
+    uint32_t *numeric; /* index + 1 by decimal value; 0 = not there */
+    size_t numeric_cap;
+} um_ids;
+
+void um_ids_dispose(um_ids *ids);
+/* Index of `id`, made when new. what = "user" or "item", for the message of an empty id. */
+um_status um_ids_intern(um_ids *ids, um_arena *arena, const char *id, const char *what,
+                        uint32_t *index, bool *added, um_error *err) UM_CHECKED;
+bool um_ids_find(const um_ids *ids, const char *id, uint32_t *index);
+
+#endif

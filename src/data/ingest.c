@@ -1,0 +1,292 @@
+#include "data/ingest.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <threads.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/mem.h"
+
+#define PROGRESS_ROWS 65536
+
+static const um_adapter *const adapters[] = {
+    &um_adapter_canonical, &um_adapter_ml_1m,     &um_adapter_ml_10m,
+    &um_adapter_ml_100k,   &um_adapter_ml_latest,
+};
+#define N_ADAPTERS (sizeof adapters / sizeof *adapters)
+
+static um_adapter_info infos[N_ADAPTERS + 1];
+static once_flag infos_made = ONCE_FLAG_INIT;
+
+static void make_infos(void)
+{
+    for (size_t i = 0; i < N_ADAPTERS; i++)
+        infos[i] = (um_adapter_info){.name = adapters[i]->name, .files = adapters[i]->files};
+}
+
+const um_adapter_info *um_adapters(void)
+{
+    call_once(&infos_made, make_infos);
+    return infos;
+}
+
+um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
+{
+    char reason[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    r->file->rows_rejected++;
+    r->report->rows_rejected++;
+    r->bad++;
+    if (r->first_bad.text[0] == '\0')
+        um_fail(&r->first_bad, UM_ERR_INPUT, "line %llu: %s", (unsigned long long)line, reason);
+    const um_rejection rejection = {.file = r->file_name, .line = line, .reason = reason};
+    if (r->options->on_rejection != NULL)
+        r->options->on_rejection(r->options->context, &rejection);
+    if (r->options->max_bad < 0 || r->bad <= (uint64_t)r->options->max_bad)
+        return UM_OK;
+    r->is_past_max_bad = true;
+    return um_fail(err, UM_ERR_LIMIT, "%s:%llu: %s; %llu bad rows, limit %lld: mend the file or "
+                   "raise the limit",
+                   r->file_name, (unsigned long long)line, reason, (unsigned long long)r->bad,
+                   (long long)r->options->max_bad);
+}
+
+um_status um_reading_row_failed(um_reading *r, um_status status, uint64_t line, um_error *err)
+{
+    if (r->is_past_max_bad)
+        return status; /* that message names them already */
+    return um_error_prefix(err, status, "%s:%llu", r->file_name, (unsigned long long)line);
+}
+
+static void show_progress(const um_reading *r)
+{
+    const um_progress progress = {
+        .stage = "read", .unit = "rows", .done = r->report->rows_read, .detail = r->file->name};
+    um_monitor_progress(r->monitor, &progress);
+}
+
+um_status um_reading_count(um_reading *r, um_error *err)
+{
+    r->file->rows_read++;
+    r->report->rows_read++;
+    if (r->report->rows_read % PROGRESS_ROWS != 0)
+        return UM_OK;
+    show_progress(r);
+    if (um_monitor_stopped(r->monitor))
+        return um_fail(err, UM_ERR_INTERRUPTED, "%s: reading was stopped", r->file_name);
+    return UM_OK;
+}
+
+um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_interactions,
+                           um_lines *lines, um_error *err)
+{
+    um_ingest_report *report = r->report;
+    if (report->n_files == sizeof report->files / sizeof *report->files)
+        return um_fail(err, UM_ERR_INTERNAL, "adapter %s reads more than %zu files",
+                       report->adapter, report->n_files);
+    um_ingest_file *file = &report->files[report->n_files++];
+    *file = (um_ingest_file){0};
+    snprintf(file->name, sizeof file->name, "%s", um_path_base(entry->name));
+    r->file = file;
+    r->file_name = entry->name;
+    r->first_bad.text[0] = '\0';
+    if (has_interactions) {
+        if (r->n_tables == UM_ADAPTER_MAX_TABLES)
+            return um_fail(err, UM_ERR_INTERNAL, "adapter %s reads more than %d logs",
+                           report->adapter, UM_ADAPTER_MAX_TABLES);
+        r->tables[r->n_tables].file = file;
+        r->tables[r->n_tables].file_name = entry->name;
+        r->tables[r->n_tables++].first_ordinal = r->builder->user.len;
+    }
+    return um_lines_open(lines, r->bundle, entry, err);
+}
+
+um_status um_reading_end(um_reading *r, um_lines *lines, um_error *err)
+{
+    um_ingest_file *file = r->file;
+    file->bytes = lines->bytes;
+    file->rows_kept = file->rows_read - file->rows_rejected;
+    r->report->rows_kept += file->rows_kept;
+    show_progress(r);
+    if (file->rows_read == 0)
+        return um_fail(err, UM_ERR_INPUT, "%s: no rows%s", r->file_name,
+                       lines->bytes == 0 ? ", the file is empty" : " after its first line");
+    if (file->rows_kept == 0)
+        return um_fail(err, UM_ERR_INPUT, "%s: none of its %llu rows is good; the first: %s",
+                       r->file_name, (unsigned long long)file->rows_read, r->first_bad.text);
+    return UM_OK;
+}
+
+static um_status left_out(void *context, uint64_t ordinal, uint64_t line, um_left_out_reason reason,
+                          um_error *err)
+{
+    um_reading *r = context;
+    size_t t = r->n_tables - 1;
+    while (t > 0 && r->tables[t].first_ordinal > ordinal)
+        t--;
+    r->file = r->tables[t].file;
+    r->file_name = r->tables[t].file_name;
+    r->file->rows_kept--;
+    r->report->rows_kept--;
+    if (reason == UM_LEFT_OUT_DUPLICATE)
+        return um_reading_reject(r, err, line, "user, item and time as in an earlier row");
+    /* Well formed, only not wanted: counted and reported, but not as a bad row. */
+    r->file->rows_rejected++;
+    r->report->rows_rejected++;
+    r->report->rows_filtered++;
+    const um_rejection rejection = {.file = r->file_name, .line = line,
+                                    .reason = "its user has too few interactions"};
+    if (r->options->on_rejection != NULL)
+        r->options->on_rejection(r->options->context, &rejection);
+    return UM_OK;
+}
+
+static void describe_adapters(um_str *text)
+{
+    for (size_t i = 0; i < N_ADAPTERS; i++)
+        um_str_appendf(text, "%s %s (%s)", i > 0 ? ";" : "", adapters[i]->name,
+                       adapters[i]->files);
+}
+
+static um_status fail_unrecognised(const um_bundle *bundle, um_error *err)
+{
+    um_str text = UM_STR_INIT;
+    um_str_append(&text, "found ");
+    um_bundle_describe(bundle, &text);
+    for (size_t i = 0; i < bundle->n_entries; i++) {
+        if (um_str_ends(bundle->entries[i].name, ".zip")) {
+            um_str_append(&text, " (archives inside are not read: unpack them)");
+            break;
+        }
+    }
+    um_str_append(&text, "; expected one of:");
+    describe_adapters(&text);
+    um_status status = um_str_status(&text, err);
+    if (status == UM_OK)
+        status = um_fail(err, UM_ERR_INPUT, "%s: no data set recognised: %s", bundle->path,
+                         um_str_text(&text));
+    um_str_dispose(&text);
+    return status;
+}
+
+static um_status find_adapter(const um_adapter **out, const char *name, um_error *err)
+{
+    const char *names[N_ADAPTERS];
+    for (size_t i = 0; i < N_ADAPTERS; i++) {
+        names[i] = adapters[i]->name;
+        if (strcmp(names[i], name) == 0) {
+            *out = adapters[i];
+            return UM_OK;
+        }
+    }
+    const char *near = um_nearest(name, names, N_ADAPTERS);
+    um_str text = UM_STR_INIT;
+    describe_adapters(&text);
+    um_status status =
+        um_fail(err, UM_ERR_NOT_FOUND, "no adapter '%.40s'%s%s%s; there are:%s", name,
+                near != NULL ? ", did you mean '" : "", near != NULL ? near : "",
+                near != NULL ? "'?" : "", um_str_text(&text));
+    um_str_dispose(&text);
+    return status;
+}
+
+static um_status choose_adapter(const um_adapter **out, const um_bundle *bundle, const char *name,
+                                um_error *err)
+{
+    const um_adapter *found = NULL;
+    if (name != NULL && strcmp(name, "auto") != 0) {
+        um_status status = find_adapter(&found, name, err);
+        if (status != UM_OK)
+            return status;
+        if (!found->detect(bundle)) {
+            um_str text = UM_STR_INIT;
+            um_bundle_describe(bundle, &text);
+            status = um_fail(err, UM_ERR_INPUT, "%s: adapter %s expects %s; found %s", bundle->path,
+                             found->name, found->files, um_str_text(&text));
+            um_str_dispose(&text);
+            return status;
+        }
+        *out = found;
+        return UM_OK;
+    }
+    for (size_t i = 0; i < N_ADAPTERS; i++) {
+        if (!adapters[i]->detect(bundle))
+            continue;
+        if (found != NULL)
+            return um_fail(err, UM_ERR_INPUT,
+                           "%s: has the files of both %s and %s; name the adapter to use",
+                           bundle->path, found->name, adapters[i]->name);
+        found = adapters[i];
+    }
+    if (found == NULL)
+        return fail_unrecognised(bundle, err);
+    *out = found;
+    return UM_OK;
+}
+
+static um_status make_builder(um_reading *r, const um_adapter *adapter, um_error *err)
+{
+    um_str name = UM_STR_INIT;
+    um_status status = UM_OK;
+    if (r->options->name != NULL)
+        um_str_append(&name, r->options->name);
+    else if (adapter->default_name != NULL)
+        um_str_append(&name, adapter->default_name);
+    else
+        status = adapter->make_name(r->bundle, &name, err);
+    if (status == UM_OK)
+        status = um_str_status(&name, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_new(&r->builder, um_str_text(&name), err);
+    um_str_dispose(&name);
+    return status;
+}
+
+um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char *path,
+                          const um_ingest_options *options, const um_monitor *monitor,
+                          um_error *err)
+{
+    static const um_ingest_options default_options = {0};
+    um_ingest_report unread;
+    um_reading r = {.report = report != NULL ? report : &unread,
+                    .options = options != NULL ? options : &default_options,
+                    .monitor = monitor};
+    const um_adapter *adapter = NULL;
+    *r.report = (um_ingest_report){0};
+    um_status status = um_bundle_open(&r.bundle, path, err);
+    if (status == UM_OK)
+        status = choose_adapter(&adapter, r.bundle, r.options->adapter, err);
+    if (status != UM_OK)
+        goto done;
+    snprintf(r.report->adapter, sizeof r.report->adapter, "%s", adapter->name);
+    status = make_builder(&r, adapter, err);
+    if (status == UM_OK)
+        status = adapter->read(&r, err);
+    if (status != UM_OK)
+        goto done;
+    const um_builder_finish_options finish = {
+        .unique = true,
+        .min_user_interactions = r.options->min_user_interactions != 0
+                                     ? r.options->min_user_interactions
+                                     : adapter->min_user_interactions,
+        .on_left_out = left_out,
+        .context = &r,
+    };
+    status = um_builder_finish_with(r.builder, &finish, out, err);
+    if (status == UM_OK && (*out)->n_interactions == 0) {
+        um_dataset_free(*out);
+        *out = NULL;
+        status = um_fail(err, UM_ERR_INPUT, "%s: no user has the %u interactions asked for", path,
+                         finish.min_user_interactions);
+    }
+done:
+    um_dataset_builder_free(r.builder);
+    um_bundle_free(r.bundle);
+    return status;
+}

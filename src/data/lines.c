@@ -1,0 +1,197 @@
+#include "data/lines.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#define FIRST_CAPACITY ((size_t)1 << 20)
+
+um_status um_lines_open(um_lines *lines, um_bundle *bundle, const um_entry *entry, um_error *err)
+{
+    *lines = (um_lines){.name = entry->name, .next_line = 1};
+    um_status status = um_stream_open(&lines->stream, bundle, entry, err);
+    if (status != UM_OK)
+        return status;
+    lines->cap = FIRST_CAPACITY;
+    lines->buffer = malloc(lines->cap);
+    if (lines->buffer == NULL) {
+        um_lines_close(lines);
+        return um_fail_memory(err, "a line buffer");
+    }
+    return UM_OK;
+}
+
+void um_lines_close(um_lines *lines)
+{
+    um_stream_close(lines->stream);
+    free(lines->buffer);
+    *lines = (um_lines){0};
+}
+
+/* Drops what lies before `begin` and reads on; one byte stays free for the caller's NUL. */
+static um_status refill(um_lines *l, um_error *err)
+{
+    if (l->begin > 0) {
+        memmove(l->buffer, l->buffer + l->begin, l->end - l->begin);
+        l->next -= l->begin;
+        l->end -= l->begin;
+        l->begin = 0;
+    }
+    if (l->cap - l->end <= l->cap / 4) {
+        char *grown = um_reallocarray(l->buffer, l->cap, 2);
+        if (grown == NULL)
+            return um_fail_memory(err, "a line buffer");
+        l->buffer = grown;
+        l->cap *= 2;
+    }
+    size_t got = 0;
+    um_status status =
+        um_stream_read(l->stream, l->buffer + l->end, l->cap - l->end - 1, &got, err);
+    if (status != UM_OK)
+        return status;
+    l->at_end = got == 0;
+    l->end += got;
+    l->bytes += got;
+    return UM_OK;
+}
+
+/*
+ * Length of the line that starts at `next`, its \n included; 0 when the file ends there. At most
+ * max_bytes are looked at: a longer line gives max_bytes + 1.
+ */
+static um_status find_end(um_lines *l, size_t max_bytes, size_t *len, um_error *err)
+{
+    size_t scanned = 0;
+    for (;;) {
+        char *from = l->buffer + l->next + scanned;
+        char *newline = memchr(from, '\n', l->end - l->next - scanned);
+        if (newline != NULL) {
+            *len = (size_t)(newline - (l->buffer + l->next)) + 1;
+            if (*len > max_bytes)
+                *len = max_bytes + 1;
+            return UM_OK;
+        }
+        scanned = l->end - l->next;
+        if (scanned > max_bytes) {
+            *len = max_bytes + 1;
+            return UM_OK;
+        }
+        if (l->at_end) {
+            *len = scanned;
+            return UM_OK;
+        }
+        um_status status = refill(l, err);
+        if (status != UM_OK)
+            return status;
+    }
+}
+
+/* Passes over the rest of a line that is too long. */
+static um_status skip_line(um_lines *l, um_error *err)
+{
+    for (;;) {
+        char *newline = memchr(l->buffer + l->next, '\n', l->end - l->next);
+        l->next = newline != NULL ? (size_t)(newline - l->buffer) + 1 : l->end;
+        l->begin = l->next;
+        if (newline != NULL || l->at_end)
+            return UM_OK;
+        um_status status = refill(l, err);
+        if (status != UM_OK)
+            return status;
+    }
+}
+
+/* Sets text and len of the record [begin, next), without its line end. */
+static void set_line(const um_lines *l, um_line *line)
+{
+    line->text = l->buffer + l->begin;
+    line->len = l->next - l->begin;
+    line->is_whole = line->len > 0 && line->text[line->len - 1] == '\n';
+    if (line->is_whole)
+        line->len--;
+    if (line->len > 0 && line->text[line->len - 1] == '\r')
+        line->len--;
+}
+
+static um_status check_first_line(um_lines *l, um_line *line, um_error *err)
+{
+    size_t seen = line->is_long ? l->end - l->begin : line->len;
+    if (seen > UM_LINES_MAX_BYTES)
+        seen = UM_LINES_MAX_BYTES;
+    if (memchr(l->buffer + l->begin, '\r', seen) != NULL)
+        return um_fail(err, UM_ERR_INPUT,
+                       "%s: lines end with a bare carriage return (old Macintosh text); convert it "
+                       "to \\n line ends",
+                       l->name);
+    if (memchr(l->buffer + l->begin, '\0', seen) != NULL)
+        return um_fail(err, UM_ERR_INPUT,
+                       "%s:1: NUL byte in the first line: binary or UTF-16; convert it to UTF-8",
+                       l->name);
+    return UM_OK;
+}
+
+um_status um_lines_next(um_lines *l, um_line *line, um_error *err)
+{
+    size_t len = 0;
+    *line = (um_line){0};
+    l->begin = l->next;
+    um_status status = find_end(l, UM_LINES_MAX_BYTES, &len, err);
+    if (status != UM_OK)
+        return status;
+    if (l->next_line == 1 && len >= 3 && memcmp(l->buffer + l->begin, "\xEF\xBB\xBF", 3) == 0) {
+        l->begin = l->next = l->next + 3;
+        status = find_end(l, UM_LINES_MAX_BYTES, &len, err);
+        if (status != UM_OK)
+            return status;
+    }
+    if (len == 0)
+        return UM_OK;
+    l->line = l->next_line++;
+    line->is_long = len > UM_LINES_MAX_BYTES;
+    if (!line->is_long) {
+        l->next += len;
+        set_line(l, line);
+    }
+    if (l->line == 1) {
+        status = check_first_line(l, line, err);
+        if (status != UM_OK)
+            return status;
+    }
+    if (line->is_long) {
+        status = skip_line(l, err);
+        line->text = l->buffer + l->begin;
+        line->is_whole = true;
+    }
+    return status;
+}
+
+um_status um_lines_extend(um_lines *l, um_line *line, size_t max_bytes, bool *grown, um_error *err)
+{
+    size_t len = 0, have = l->next - l->begin;
+    *grown = false;
+    if (have >= max_bytes)
+        return UM_OK;
+    um_status status = find_end(l, max_bytes - have, &len, err);
+    if (status != UM_OK)
+        return status;
+    /* The buffer may have moved even when nothing was joined. */
+    if (len == 0 || len > max_bytes - have) {
+        line->text = l->buffer + l->begin;
+        return UM_OK;
+    }
+    l->next += len;
+    l->next_line++;
+    set_line(l, line);
+    *grown = true;
+    return UM_OK;
+}
+
+void um_lines_retract(um_lines *l, size_t first_len)
+{
+    l->next = l->begin + first_len;
+    while (l->next < l->end && l->buffer[l->next++] != '\n')
+        ;
+    l->next_line = l->line + 1;
+}

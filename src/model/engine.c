@@ -1,0 +1,197 @@
+/*
+ * engine.c - opening a responder on a local model, and the passes its two questions are made of.
+ */
+#include "model/engine.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define DEFAULT_ROWS     256
+#define MAX_ROWS         65536
+#define DEFAULT_KV_BYTES ((uint64_t)1 << 30)
+/* Prompt rows of a pass: enough for the matrix products to run at full speed, few enough that the
+ * activations of small models stay in the cache. */
+#define CHUNK_ROWS 512
+/* Prompts that can end in one pass. */
+#define CHUNK_PROMPTS 64
+
+void um_engine_pass_clear(um_engine *engine)
+{
+    engine->pass = (um_pass){.ids = engine->ids,
+                             .positions = engine->positions,
+                             .kv_rows = engine->kv_rows,
+                             .spans = engine->spans,
+                             .prefixes = engine->prefixes,
+                             .out_rows = engine->out_rows};
+}
+
+void um_engine_pass_add(um_engine *engine, const um_run *run, bool want_last)
+{
+    um_pass *pass = &engine->pass;
+    int at = pass->n_rows, span = pass->n_spans, prefix = span;
+    for (int j = 0; j < run->n; j++) {
+        engine->ids[at + j] = run->ids[j];
+        engine->positions[at + j] = run->prefix.len + run->own_before + j;
+        engine->kv_rows[at + j] = run->own_start + run->own_before + j;
+    }
+    engine->prefixes[span] = run->prefix;
+    /* Neighbours that share a prefix name one entry: the backend reads its keys once for all. */
+    if (span > 0 && run->prefix.len > 0) {
+        int before = engine->spans[span - 1].prefix_first;
+        if (engine->prefixes[before].start == run->prefix.start &&
+            engine->prefixes[before].len == run->prefix.len)
+            prefix = before;
+    }
+    engine->spans[span] = (um_span){.start = at,
+                                    .len = run->n,
+                                    .kv_start = run->own_start,
+                                    .own_before = run->own_before,
+                                    .prefix_first = prefix,
+                                    .prefix_count = run->prefix.len > 0 ? 1 : 0};
+    pass->n_rows += run->n;
+    pass->n_spans++;
+    if (want_last)
+        engine->out_rows[pass->n_out++] = pass->n_rows - 1;
+}
+
+int um_engine_kv_limit(const um_engine *engine)
+{
+    uint64_t rows = engine->kv_bytes / um_kv_row_bytes(&engine->model->config);
+    return rows > INT32_MAX ? INT32_MAX : (int)rows;
+}
+
+um_status um_engine_kv_reserve(um_engine *engine, int rows, um_error *err)
+{
+    if (engine->kv.rows >= rows && engine->kv.free_rows == engine->kv.rows)
+        return UM_OK;
+    if (engine->kv.rows > rows)
+        rows = engine->kv.rows;
+    um_kv_dispose(&engine->kv);
+    return um_kv_init(&engine->kv, engine->compute->backend, &engine->model->config, rows, err);
+}
+
+static void free_engine(um_responder *self)
+{
+    um_engine *engine = (um_engine *)self;
+    um_backend *be = engine->compute->backend;
+    um_forward_free(engine->forward);
+    um_kv_dispose(&engine->kv);
+    for (int i = 0; engine->samplers != NULL && i < engine->n_samplers; i++)
+        um_sampler_dispose(&engine->samplers[i]);
+    free(engine->samplers);
+    if (engine->letters.buf.data != NULL)
+        be->ops->unpack(be, &engine->letters);
+    free(engine->ids);
+    free(engine->positions);
+    free(engine->kv_rows);
+    free(engine->out_rows);
+    free(engine->spans);
+    free(engine->prefixes);
+    free((char *)engine->base.name);
+    free(engine);
+}
+
+static const um_responder_ops engine_ops = {
+    .complete = um_engine_complete,
+    .score_letters = um_engine_score_letters,
+    .free = free_engine,
+};
+
+static um_status alloc_arrays(um_engine *engine, um_error *err)
+{
+    size_t rows = (size_t)engine->pass_rows;
+    engine->n_samplers = um_pool_threads(engine->compute->pool);
+    engine->samplers = um_calloc((size_t)engine->n_samplers, sizeof *engine->samplers);
+    engine->ids = um_calloc(rows, sizeof *engine->ids);
+    engine->positions = um_calloc(rows, sizeof *engine->positions);
+    engine->kv_rows = um_calloc(rows, sizeof *engine->kv_rows);
+    engine->out_rows = um_calloc((size_t)engine->pass_out, sizeof *engine->out_rows);
+    engine->spans = um_calloc(rows, sizeof *engine->spans);
+    engine->prefixes = um_calloc(rows, sizeof *engine->prefixes);
+    if (engine->samplers == NULL || engine->ids == NULL || engine->positions == NULL ||
+        engine->kv_rows == NULL || engine->out_rows == NULL || engine->spans == NULL ||
+        engine->prefixes == NULL)
+        return um_fail_memory(err, "engine");
+    for (int i = 0; i < engine->n_samplers; i++) {
+        um_status status = um_sampler_init(&engine->samplers[i], engine->n_vocab, err);
+        if (status != UM_OK)
+            return status;
+    }
+    return UM_OK;
+}
+
+static um_status check_options(const um_model_config *config, const um_tokenizer *tok,
+                               const um_engine_options *options, um_error *err)
+{
+    if (um_tokenizer_size(tok) > config->vocab)
+        return um_fail(err, UM_ERR_INPUT,
+                       "the tokenizer has ids up to %" PRId32 ", the model has %d rows; they do not "
+                       "belong together",
+                       um_tokenizer_size(tok) - 1, config->vocab);
+    if (options->max_rows < 0 || options->max_rows > MAX_ROWS)
+        return um_fail(err, UM_ERR_INPUT, "max_rows must be 0 (default) to %d, found %d", MAX_ROWS,
+                       options->max_rows);
+    if (options->max_context < 0 || options->max_context > config->max_positions)
+        return um_fail(err, UM_ERR_INPUT,
+                       "max_context must be 0 (default) to the model's %d positions, found %d",
+                       config->max_positions, options->max_context);
+    return UM_OK;
+}
+
+/* What decides the answers. */
+static uint64_t fingerprint(const um_engine *engine)
+{
+    const uint64_t parts[] = {um_model_hash(engine->model), um_tokenizer_hash(engine->tok),
+                              (uint64_t)engine->format};
+    return um_hash(parts, sizeof parts, 0);
+}
+
+um_status um_engine_open(um_responder **out, const um_model *model, const um_tokenizer *tok,
+                         um_compute *compute, const char *name, const um_engine_options *options,
+                         um_error *err)
+{
+    static const um_engine_options defaults = {0};
+    if (options == NULL)
+        options = &defaults;
+    um_status status = check_options(&model->config, tok, options, err);
+    if (status != UM_OK)
+        return status;
+    um_engine *engine = um_calloc(1, sizeof *engine);
+    if (engine == NULL)
+        return um_fail_memory(err, "engine");
+    engine->base.ops = &engine_ops;
+    engine->base.name = um_strdup(name != NULL ? name : "model");
+    engine->model = model;
+    engine->tok = tok;
+    engine->compute = compute;
+    engine->format = options->format_given ? options->format : um_chat_detect(tok);
+    engine->max_rows = options->max_rows > 0 ? options->max_rows : DEFAULT_ROWS;
+    engine->pass_rows = engine->max_rows + CHUNK_ROWS;
+    engine->pass_out = engine->max_rows + CHUNK_PROMPTS;
+    engine->max_context =
+        options->max_context > 0 ? options->max_context : model->config.max_positions;
+    engine->n_vocab = um_tokenizer_size(tok);
+    engine->kv_bytes = options->kv_bytes > 0 ? options->kv_bytes : DEFAULT_KV_BYTES;
+    engine->end_of_turn = um_chat_end_of_turn(tok, engine->format);
+    engine->eos = model->config.eos;
+    if (engine->base.name == NULL)
+        status = um_fail_memory(err, "engine");
+    if (status == UM_OK)
+        status = alloc_arrays(engine, err);
+    if (status == UM_OK)
+        status = um_forward_new(&engine->forward, model, compute, engine->pass_rows,
+                                engine->pass_out, err);
+    if (status != UM_OK) {
+        free_engine(&engine->base);
+        return status;
+    }
+    engine->base.fingerprint = fingerprint(engine);
+    *out = &engine->base;
+    return UM_OK;
+}

@@ -1,0 +1,323 @@
+/*
+ * forward.c - see forward.h. Shapes: T rows of a pass, O wanted rows, C, H, G, D, F, V as in
+ * nn/backend.h; Q = (H + 2 G) D columns of q, k and v side by side.
+ *
+ * Every backend of this build computes in host memory, so norms, biases and the embedding are read
+ * where the model keeps them; only matrices are packed.
+ */
+#include "model/forward.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+
+typedef struct layer_weights {
+    um_packed qkv, o, gate_up, down;
+} layer_weights;
+
+struct um_forward {
+    const um_model *model;
+    um_backend *backend;
+    int max_rows, max_out;
+    layer_weights *layers; /* [L] */
+    um_packed head;
+    float *inv_freq;   /* [D/2] */
+    um_buf buf;        /* one block; the pointers below lie in it */
+    float *x;          /* [T,C] residual stream */
+    float *normed;     /* [T,C] */
+    float *qkv;        /* [T,Q] */
+    float *attended;   /* [T,H*D] */
+    float *gate_up;    /* [T,2F] */
+    float *inner;      /* [T,F] */
+    float *branch;     /* [T,C] output of a half layer */
+    float *out_x;      /* [O,C] residual stream of the wanted rows */
+    float *out_q;      /* [O,H*D] their queries in the last layer */
+    float *logits;     /* [O,V] */
+    um_span *out_spans; /* [O] */
+};
+
+typedef struct sizes {
+    int c, q, heads_width, kv_width, f, v; /* C, Q, H*D, G*D, F, V */
+} sizes;
+
+static sizes sizes_of(const um_model_config *config)
+{
+    int heads = config->heads * config->head_dim, kv = config->kv_heads * config->head_dim;
+    return (sizes){.c = config->hidden,
+                   .q = heads + 2 * kv,
+                   .heads_width = heads,
+                   .kv_width = kv,
+                   .f = config->ffn,
+                   .v = config->vocab};
+}
+
+static um_status pack_weights(um_forward *fw, um_error *err)
+{
+    const um_model *model = fw->model;
+    const um_params *params = &model->params;
+    const float *data = model->data;
+    um_backend *be = fw->backend;
+    sizes s = sizes_of(&model->config);
+    um_status status = UM_OK;
+    for (int l = 0; l < model->config.layers && status == UM_OK; l++) {
+        const um_layer_offsets *at = &params->layers[l];
+        layer_weights *w = &fw->layers[l];
+        status = be->ops->pack(be, &w->qkv, data + at->qkv, s.q, s.c, err);
+        if (status == UM_OK)
+            status = be->ops->pack(be, &w->o, data + at->o, s.c, s.heads_width, err);
+        if (status == UM_OK)
+            status = be->ops->pack(be, &w->gate_up, data + at->gate_up, 2 * s.f, s.c, err);
+        if (status == UM_OK)
+            status = be->ops->pack(be, &w->down, data + at->down, s.c, s.f, err);
+    }
+    if (status == UM_OK)
+        status = be->ops->pack(be, &fw->head, data + params->lm_head, s.v, s.c, err);
+    return status;
+}
+
+static um_status make_workspace(um_forward *fw, um_error *err)
+{
+    sizes s = sizes_of(&fw->model->config);
+    size_t rows = (size_t)fw->max_rows, out = (size_t)fw->max_out, floats = 0;
+    const struct {
+        float **where;
+        size_t rows;
+        int width;
+    } parts[] = {{&fw->x, rows, s.c},
+                 {&fw->normed, rows, s.c},
+                 {&fw->qkv, rows, s.q},
+                 {&fw->attended, rows, s.heads_width},
+                 {&fw->gate_up, rows, 2 * s.f},
+                 {&fw->inner, rows, s.f},
+                 {&fw->branch, rows, s.c},
+                 {&fw->out_x, out, s.c},
+                 {&fw->out_q, out, s.heads_width},
+                 {&fw->logits, out, s.v}};
+    const size_t n_parts = sizeof parts / sizeof parts[0], line = 16; /* floats of 64 bytes */
+    size_t offsets[sizeof parts / sizeof parts[0]];
+    for (size_t i = 0; i < n_parts; i++) {
+        size_t count, end;
+        offsets[i] = floats;
+        if (um_mul_overflows(parts[i].rows, (size_t)parts[i].width, &count) ||
+            __builtin_add_overflow(floats, count, &end) || end > SIZE_MAX / 8)
+            return um_fail(err, UM_ERR_LIMIT, "forward pass: %d rows pass the address space",
+                           fw->max_rows);
+        floats = (end + line - 1) / line * line;
+    }
+    um_status status = fw->backend->ops->alloc(fw->backend, &fw->buf, floats * sizeof(float), err);
+    if (status != UM_OK)
+        return status;
+    for (size_t i = 0; i < n_parts; i++)
+        *parts[i].where = (float *)fw->buf.data + offsets[i];
+    return UM_OK;
+}
+
+um_status um_forward_new(um_forward **out, const um_model *model, um_compute *compute, int max_rows,
+                         int max_out, um_error *err)
+{
+    um_forward *fw = um_calloc(1, sizeof *fw);
+    if (fw == NULL)
+        return um_fail_memory(err, "forward pass");
+    um_status status = UM_OK;
+    fw->model = model;
+    fw->backend = compute->backend;
+    fw->max_rows = max_rows;
+    fw->max_out = max_out;
+    fw->layers = um_calloc((size_t)model->config.layers, sizeof *fw->layers);
+    fw->inv_freq = um_calloc((size_t)model->config.head_dim / 2, sizeof *fw->inv_freq);
+    fw->out_spans = um_calloc((size_t)max_out, sizeof *fw->out_spans);
+    if (fw->layers == NULL || fw->inv_freq == NULL || fw->out_spans == NULL)
+        status = um_fail_memory(err, "forward pass");
+    if (status == UM_OK)
+        status = pack_weights(fw, err);
+    if (status == UM_OK)
+        status = make_workspace(fw, err);
+    if (status != UM_OK) {
+        um_forward_free(fw);
+        return status;
+    }
+    um_rope_frequencies(&model->config, fw->inv_freq);
+    *out = fw;
+    return UM_OK;
+}
+
+static void unpack(um_backend *be, um_packed *packed)
+{
+    if (packed->buf.data != NULL)
+        be->ops->unpack(be, packed);
+}
+
+void um_forward_free(um_forward *fw)
+{
+    if (fw == NULL)
+        return;
+    for (int l = 0; fw->layers != NULL && l < fw->model->config.layers; l++) {
+        unpack(fw->backend, &fw->layers[l].qkv);
+        unpack(fw->backend, &fw->layers[l].o);
+        unpack(fw->backend, &fw->layers[l].gate_up);
+        unpack(fw->backend, &fw->layers[l].down);
+    }
+    unpack(fw->backend, &fw->head);
+    if (fw->buf.data != NULL)
+        fw->backend->ops->release(fw->backend, &fw->buf);
+    free(fw->layers);
+    free(fw->inv_freq);
+    free(fw->out_spans);
+    free(fw);
+}
+
+/* Norm, q, k and v of the pass's rows; K and V go to their cache rows. */
+static void project(um_forward *fw, um_kv *kv, const um_pass *pass, int layer)
+{
+    const um_model_config *config = &fw->model->config;
+    const um_layer_offsets *at = &fw->model->params.layers[layer];
+    const float *data = fw->model->data;
+    const float *bias = config->qkv_bias ? data + at->qkv_bias : NULL;
+    um_backend *be = fw->backend;
+    sizes s = sizes_of(config);
+    int t = pass->n_rows;
+    float *k = fw->qkv + s.heads_width, *v = k + s.kv_width;
+
+    be->ops->rmsnorm_forward(be, fw->normed, NULL, fw->x, data + at->attn_norm, t, s.c,
+                             config->rms_eps);
+    be->ops->linear(be, fw->qkv, s.q, fw->normed, s.c, t, &fw->layers[layer].qkv, bias);
+    /* q and k heads lie side by side and turn alike. */
+    be->ops->rope(be, fw->qkv, s.q, t, config->heads + config->kv_heads, config->head_dim,
+                  pass->positions, fw->inv_freq, false);
+    be->ops->scatter_rows(be, um_kv_keys(kv, layer), s.kv_width, k, s.q, pass->kv_rows, t,
+                          s.kv_width);
+    be->ops->scatter_rows(be, um_kv_values(kv, layer), s.kv_width, v, s.q, pass->kv_rows, t,
+                          s.kv_width);
+}
+
+/* Attention and feed-forward halves of a layer on n rows: x[n,C] += ... */
+static void finish_layer(um_forward *fw, um_kv *kv, int layer, float *x, int n, const float *q,
+                         int ldq, const um_span *spans, int n_spans, const um_range *prefixes)
+{
+    const um_model_config *config = &fw->model->config;
+    const um_layer_offsets *at = &fw->model->params.layers[layer];
+    const layer_weights *w = &fw->layers[layer];
+    um_backend *be = fw->backend;
+    sizes s = sizes_of(config);
+    const um_attention_shape shape = {.n_heads = config->heads,
+                                      .n_kv_heads = config->kv_heads,
+                                      .head_dim = config->head_dim,
+                                      .scale = (float)(1.0 / sqrt(config->head_dim))};
+
+    be->ops->attention_forward(be, fw->attended, s.heads_width, NULL, q, ldq,
+                               um_kv_keys(kv, layer), um_kv_values(kv, layer), s.kv_width, &shape,
+                               spans, n_spans, prefixes);
+    be->ops->linear(be, fw->branch, s.c, fw->attended, s.heads_width, n, &w->o, NULL);
+    be->ops->add(be, x, fw->branch, (size_t)n * (size_t)s.c);
+    be->ops->rmsnorm_forward(be, fw->normed, NULL, x, fw->model->data + at->mlp_norm, n, s.c,
+                             config->rms_eps);
+    be->ops->linear(be, fw->gate_up, 2 * s.f, fw->normed, s.c, n, &w->gate_up, NULL);
+    be->ops->swiglu_forward(be, fw->inner, fw->gate_up, fw->gate_up + s.f, 2 * s.f, n, s.f);
+    be->ops->linear(be, fw->branch, s.c, fw->inner, s.f, n, &w->down, NULL);
+    be->ops->add(be, x, fw->branch, (size_t)n * (size_t)s.c);
+}
+
+/* One span of one row for each wanted row, numbered by their order. */
+static void make_out_spans(um_forward *fw, const um_pass *pass)
+{
+    const um_span *span = pass->spans;
+    for (int i = 0; i < pass->n_out; i++) {
+        int row = pass->out_rows[i];
+        while (row >= span->start + span->len)
+            span++;
+        fw->out_spans[i] = *span;
+        fw->out_spans[i].start = i;
+        fw->out_spans[i].len = 1;
+        fw->out_spans[i].own_before = span->own_before + row - span->start;
+    }
+}
+
+const float *um_forward_run(um_forward *fw, um_kv *kv, const um_pass *pass)
+{
+    const um_model_config *config = &fw->model->config;
+    const float *data = fw->model->data;
+    um_backend *be = fw->backend;
+    sizes s = sizes_of(config);
+    int t = pass->n_rows, out = pass->n_out, last = config->layers - 1;
+
+    be->ops->embed_forward(be, fw->x, data + fw->model->params.embedding, pass->ids, t, s.c);
+    for (int l = 0; l < last; l++) {
+        project(fw, kv, pass, l);
+        finish_layer(fw, kv, l, fw->x, t, fw->qkv, s.q, pass->spans, pass->n_spans,
+                     pass->prefixes);
+    }
+    project(fw, kv, pass, last);
+    if (out == 0)
+        return fw->normed;
+    float *x = fw->x;
+    if (out == t) {
+        finish_layer(fw, kv, last, x, t, fw->qkv, s.q, pass->spans, pass->n_spans,
+                     pass->prefixes);
+    } else {
+        x = fw->out_x;
+        make_out_spans(fw, pass);
+        be->ops->gather_rows(be, x, fw->x, s.c, pass->out_rows, out, s.c);
+        be->ops->gather_rows(be, fw->out_q, fw->qkv, s.q, pass->out_rows, out, s.heads_width);
+        finish_layer(fw, kv, last, x, out, fw->out_q, s.heads_width, fw->out_spans, out,
+                     pass->prefixes);
+    }
+    be->ops->rmsnorm_forward(be, fw->normed, NULL, x, data + fw->model->params.final_norm, out, s.c,
+                             config->rms_eps);
+    return fw->normed;
+}
+
+float *um_forward_head(um_forward *fw, const float *hidden, int n)
+{
+    sizes s = sizes_of(&fw->model->config);
+    fw->backend->ops->linear(fw->backend, fw->logits, s.v, hidden, s.c, n, &fw->head, NULL);
+    return fw->logits;
+}
+
+um_status um_model_logits(const um_model *model, um_compute *compute, const int32_t *ids, size_t n,
+                          float *logits, um_error *err)
+{
+    const um_model_config *config = &model->config;
+    um_forward *fw = NULL;
+    um_kv kv = {0};
+    int32_t *rows = NULL;
+    um_status status = UM_OK;
+    if (n == 0)
+        return UM_OK;
+    if (n > (size_t)config->max_positions)
+        return um_fail(err, UM_ERR_LIMIT, "%zu tokens, the model has %d positions", n,
+                       config->max_positions);
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= config->vocab)
+            return um_fail(err, UM_ERR_INPUT, "token %zu is %d, the vocabulary has %d", i,
+                           (int)ids[i], config->vocab);
+    }
+    int t = (int)n;
+    rows = um_calloc(n, sizeof *rows);
+    if (rows == NULL)
+        return um_fail_memory(err, "logits");
+    for (int i = 0; i < t; i++)
+        rows[i] = i;
+    status = um_kv_init(&kv, compute->backend, config, t, err);
+    if (status == UM_OK)
+        status = um_forward_new(&fw, model, compute, t, t, err);
+    if (status == UM_OK) {
+        const um_span span = {.len = t};
+        const um_pass pass = {.n_rows = t,
+                              .ids = ids,
+                              .positions = rows,
+                              .kv_rows = rows,
+                              .n_spans = 1,
+                              .spans = &span,
+                              .n_out = t,
+                              .out_rows = rows};
+        const float *out = um_forward_head(fw, um_forward_run(fw, &kv, &pass), t);
+        memcpy(logits, out, n * (size_t)config->vocab * sizeof *logits);
+    }
+    um_forward_free(fw);
+    um_kv_dispose(&kv);
+    free(rows);
+    return status;
+}

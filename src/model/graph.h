@@ -1,0 +1,53 @@
+/*
+ * graph.h - forward and backward of the whole model over one packed batch, for training.
+ *
+ * A batch is T rows (tokens) cut into spans (nn/backend.h): whole sequences, or a prompt and the
+ * completions that share it. Every row has a position; a trained entry names the row that predicts
+ * and the token it should predict. One row may be named several times: the last row of a prompt
+ * predicts the first token of each completion.
+ *
+ * The last layer's output projection and feed-forward, the final norm and the LM head run on the
+ * trained entries only: nothing else needs them. The workspace is sized once for the largest batch;
+ * nothing is allocated in a step.
+ *
+ * Ownership: the graph borrows compute, weights, gradient and batch. Thread-safety: one caller.
+ */
+#ifndef UM_MODEL_GRAPH_H
+#define UM_MODEL_GRAPH_H
+
+#include "model/params.h"
+
+typedef struct um_batch {
+    int n_rows;               /* T */
+    const int32_t *ids;       /* [T] */
+    const int32_t *positions; /* [T] */
+    int n_spans;              /* spans cover the rows 0..T-1 in order, with kv_start = start and */
+    const um_span *spans;     /* own_before = 0; prefixes lie before the span that names them */
+    const um_range *prefixes;
+    int n_trained;          /* tokens scored */
+    const int32_t *trained; /* [n_trained] row that predicts; any order, repeats allowed (best in
+                               ascending runs: each descent or repeat costs one more call) */
+    const int32_t *targets; /* [n_trained] token it predicts */
+} um_batch;
+
+typedef struct um_graph um_graph;
+
+/* Sizes for batches of at most max_rows rows and max_trained trained entries. */
+um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute *compute,
+                       int max_rows, int max_trained, um_error *err) UM_CHECKED;
+void um_graph_free(um_graph *graph);
+/* Exactly the workspace um_graph_new allocates; SIZE_MAX when it would overflow. */
+size_t um_graph_bytes(const um_model_config *config, int max_rows, int max_trained);
+
+/* Runs the batch and writes logp[n_trained]: log-probability of each target. Activations stay for
+ * a backward call. weights: the model's block. A batch over the sizes: UM_ERR_LIMIT; ids, targets,
+ * positions or spans out of range: UM_ERR_INPUT, naming the row. */
+um_status um_graph_forward(um_graph *graph, const float *weights, const um_batch *batch,
+                           float *logp, um_error *err) UM_CHECKED;
+/* Adds to gradient (a block like the weights) d/dw of sum_i -coef[i] * logp[i]: so coef = 1/N is
+ * the mean negative log-likelihood. Must follow a forward of the same batch, once: UM_ERR_STATE
+ * otherwise. */
+um_status um_graph_backward(um_graph *graph, const float *weights, const um_batch *batch,
+                            const float *coef, float *gradient, um_error *err) UM_CHECKED;
+
+#endif

@@ -1,0 +1,196 @@
+/*
+ * backend.h - the numeric operations a transformer needs, forward and backward.
+ *
+ * Two object kinds: um_backend (a const table of operations plus what it can do) and um_buf (memory
+ * in the backend's address space). Operations take pointers inside such memory; on the CPU these
+ * are plain pointers. Everything is float32 unless it says otherwise. All matrices are row-major.
+ *
+ * Letters: T rows (tokens of one packed batch), C model width, F feed-forward width, V vocabulary,
+ * H query heads, G key/value heads (H a multiple of G), D head width.
+ *
+ * Determinism, a contract every implementation is tested for: an output row is a function of its
+ * own inputs only. It does not change, bit for bit, with the number of rows in the call, with the
+ * rows beside it, or with the number of threads. Sums over rows (weight gradients) run in row
+ * order.
+ *
+ * Thread-safety: one caller at a time per backend. Operations never allocate; scratch memory is
+ * sized at open. Pointers must not overlap unless stated.
+ */
+#ifndef UM_NN_BACKEND_H
+#define UM_NN_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/pool.h"
+#include "mirrorer/status.h"
+
+typedef struct um_backend um_backend;
+
+typedef struct um_buf {
+    void *data; /* in the backend's address space, 64-byte aligned, zeroed at allocation */
+    size_t bytes;
+} um_buf;
+
+/* Rows [start, start + len) of K and V. */
+typedef struct um_range {
+    int32_t start, len;
+} um_range;
+
+/*
+ * One run of consecutive query rows in attention. Query row `start + j` (j < len) attends
+ *   - every row of each of its prefix ranges: prefixes[prefix_first .. prefix_first +
+ * prefix_count),
+ *   - its own K/V rows kv_start .. kv_start + own_before + j (causal, itself included).
+ * A whole sequence is {start, len, kv_start = start, own_before = 0, no prefixes}; a completion
+ * that shares its prompt names the prompt's rows as prefix; a decoding step has len 1 and
+ * own_before = the number of its own rows already cached.
+ */
+typedef struct um_span {
+    int32_t start, len;
+    int32_t kv_start, own_before;
+    int32_t prefix_first, prefix_count;
+} um_span;
+
+enum { UM_HEAD_DIM_MAX = 256 }; /* scratch is sized for it: a model with wider heads is refused */
+
+typedef struct um_attention_shape {
+    int n_heads, n_kv_heads, head_dim; /* H, G, D <= UM_HEAD_DIM_MAX */
+    float scale;                       /* on q.k, usually 1/sqrt(D) */
+} um_attention_shape;
+
+/* Hyper-parameters of one AdamW update (decoupled decay; order of TRAINING.md, "AdamW"). */
+typedef struct um_adamw {
+    double lr, beta1, beta2, eps, weight_decay; /* double: 1 - 0.999f is off by 1e-5 */
+    float grad_scale; /* gradients are multiplied by this first (clipping, 1/N) */
+    int64_t step;     /* 1 for the first update */
+} um_adamw;
+
+/* A weight matrix [N, K] arranged for `linear`. Opaque; made by pack, released by unpack. */
+typedef struct um_packed {
+    um_buf buf;
+    int n, k;
+} um_packed;
+
+struct um_backend {
+    const char *name; /* "cpu-avx512", "cpu-avx2", "cpu-ref" */
+    um_pool *pool;    /* borrowed */
+    const struct um_backend_ops *ops;
+    void *scratch; /* implementation's own */
+};
+
+typedef struct um_backend_ops {
+    /* Memory. */
+    um_status (*alloc)(um_backend *be, um_buf *out, size_t bytes, um_error *err);
+    void (*release)(um_backend *be, um_buf *buf);
+    void (*zero)(um_backend *be, void *dst, size_t bytes);
+    void (*upload)(um_backend *be, void *dst, const void *host, size_t bytes);
+    void (*download)(um_backend *be, void *host, const void *src, size_t bytes);
+
+    /*
+     * c[M,N] = alpha * op(a) op(b) + (accumulate ? c : 0).
+     * op(a) is [M,K]: a is [M,K] with row stride lda, or [K,M] when trans_a.
+     * op(b) is [K,N]: b is [K,N] with row stride ldb, or [N,K] when trans_b.
+     * The sum over K runs in order k = 0..K-1 for each c[m][n], in one chain per K-block of fixed
+     * size, whatever M and N are.
+     */
+    void (*gemm)(um_backend *be, bool trans_a, bool trans_b, int m, int n, int k, float alpha,
+                 const float *a, int lda, const float *b, int ldb, bool accumulate, float *c,
+                 int ldc);
+
+    /* Weights arranged once for inference; linear(y[M,N]) = x[M,K] w[N,K]^T + bias[N] (or NULL).
+     * Same values, bit for bit, as gemm(trans_b) on the same weights (bias added last). */
+    um_status (*pack)(um_backend *be, um_packed *out, const float *w, int n, int k, um_error *err);
+    void (*unpack)(um_backend *be, um_packed *packed);
+    void (*linear)(um_backend *be, float *y, int ldy, const float *x, int ldx, int m,
+                   const um_packed *w, const float *bias);
+
+    /* bias: y[T,N] += b[N]; db[N] += sum over rows of dy[T,N]. */
+    void (*bias_forward)(um_backend *be, float *y, const float *b, int t, int n);
+    void (*bias_backward)(um_backend *be, float *db, const float *dy, int t, int n);
+
+    /* out[T,C] = table[ids[t], :];  dtable[ids[t], :] += dout[t, :] in row order. ids: host memory.
+     */
+    void (*embed_forward)(um_backend *be, float *out, const float *table, const int32_t *ids, int t,
+                          int c);
+    void (*embed_backward)(um_backend *be, float *dtable, const float *dout, const int32_t *ids,
+                           int t, int c);
+
+    /* RMSNorm (Zhang & Sennrich 2019): out = x * rstd * w, rstd[T] = 1/sqrt(mean(x^2) + eps).
+     * rstd may be NULL in inference. Backward: dx += ..., dw += ... */
+    void (*rmsnorm_forward)(um_backend *be, float *out, float *rstd, const float *x, const float *w,
+                            int t, int c, float eps);
+    void (*rmsnorm_backward)(um_backend *be, float *dx, float *dw, const float *dout,
+                             const float *x, const float *w, const float *rstd, int t, int c);
+
+    /* Rotary embedding, half-split as in Hugging Face weights, in place on x[T, heads, D] (row
+     * stride ld): angle of pair (i, i + D/2) is positions[t] * inv_freq[i]. inverse rotates back
+     * (backward pass). positions, inv_freq: host memory. */
+    void (*rope)(um_backend *be, float *x, int ld, int t, int heads, int head_dim,
+                 const int32_t *positions, const float *inv_freq, bool inverse);
+
+    /* Attention over spans (see um_span). q, out: [T, H*D] with row stride ldq / ldo; k, v: rows of
+     * [G*D] with row stride ldkv. lse[T, H] (may be NULL in inference) = log sum exp of the scaled
+     * scores. A row that attends nothing (possible with own_before < 0) gives 0. Softmax in fp32
+     * with the row maximum subtracted. A row depends on the sequence of its keys only: the same
+     * keys in the same order give the same bits in a long span, in a decoding step, and however the
+     * list is cut into ranges. */
+    void (*attention_forward)(um_backend *be, float *out, int ldo, float *lse, const float *q,
+                              int ldq, const float *k, const float *v, int ldkv,
+                              const um_attention_shape *shape, const um_span *spans, int n_spans,
+                              const um_range *prefixes);
+    /* dq is overwritten for the rows of the spans; dk, dv are added to. */
+    void (*attention_backward)(um_backend *be, float *dq, int lddq, float *dk, float *dv, int lddkv,
+                               const float *dout, int lddo, const float *out, int ldo,
+                               const float *lse, const float *q, int ldq, const float *k,
+                               const float *v, int ldkv, const um_attention_shape *shape,
+                               const um_span *spans, int n_spans, const um_range *prefixes);
+
+    /* out[T,F] = silu(gate) * up; gate and up are rows of stride ld. Backward overwrites dgate,
+     * dup. */
+    void (*swiglu_forward)(um_backend *be, float *out, const float *gate, const float *up, int ld,
+                           int t, int f);
+    void (*swiglu_backward)(um_backend *be, float *dgate, float *dup, int lddst, const float *dout,
+                            const float *gate, const float *up, int ld, int t, int f);
+
+    void (*add)(um_backend *be, float *dst, const float *src, size_t n); /* dst += src */
+    void (*scale)(um_backend *be, float *dst, float factor, size_t n);
+
+    /* out[i, :] = in[rows[i], :];  dst[rows[i], :] += src[i, :] (rows distinct). rows: host memory.
+     */
+    void (*gather_rows)(um_backend *be, float *out, const float *in, int ld_in, const int32_t *rows,
+                        int n, int c);
+    void (*scatter_add_rows)(um_backend *be, float *dst, int ld_dst, const float *src,
+                             const int32_t *rows, int n, int c);
+    /* dst[rows[i], :] = src[i, :] with strides: writes K or V into cache rows. rows: host memory.
+     */
+    void (*scatter_rows)(um_backend *be, float *dst, int ld_dst, const float *src, int ld_src,
+                         const int32_t *rows, int n, int c);
+
+    /* logp[t] = log softmax(logits[t])[targets[t]] (fp32, max subtracted). targets: host memory. */
+    void (*logprob_forward)(um_backend *be, float *logp, const float *logits,
+                            const int32_t *targets, int t, int v);
+    /* In place: logits[t, :] = coef[t] * (softmax(logits[t]) - onehot(targets[t])). coef: host. */
+    void (*logprob_backward)(um_backend *be, float *logits, const int32_t *targets,
+                             const float *coef, int t, int v);
+
+    /* Sum of squares in double, in a fixed order. */
+    double (*sum_squares)(um_backend *be, const float *x, size_t n);
+    void (*adamw)(um_backend *be, float *w, const float *g, float *m, float *v, size_t n,
+                  const um_adamw *hyper);
+} um_backend_ops;
+
+/*
+ * Opens the best CPU backend of this machine, or the named one ("cpu-ref", "cpu-avx2",
+ * "cpu-avx512"; NULL or "auto" picks by CPUID). Unknown or unsupported names: UM_ERR_UNSUPPORTED,
+ * listing what can be used. The pool is borrowed and must outlive the backend.
+ */
+um_status um_backend_open(um_backend **out, const char *name, um_pool *pool,
+                          um_error *err) UM_CHECKED;
+void um_backend_close(um_backend *be);
+
+/* Names this machine can run, best first; the array ends with NULL. Static storage. */
+const char *const *um_backend_names(void);
+
+#endif

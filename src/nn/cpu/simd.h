@@ -1,0 +1,66 @@
+/*
+ * simd.h - everything a vector backend is made of. Included by avx512.c and avx2.c after the header
+ * that defines their vectors, it gives `simd_ops` and SIMD_SCRATCH.
+ */
+#ifndef UM_NN_CPU_SIMD_H
+#define UM_NN_CPU_SIMD_H
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "nn/cpu/cpu.h"
+
+#include "nn/cpu/tile.h"
+
+#include "nn/cpu/gemm.h"
+
+#include "nn/cpu/vecmath.h"
+
+#include "nn/cpu/elements.h"
+
+#include "nn/cpu/rows.h"
+
+#include "nn/cpu/attention.h"
+
+#include "nn/cpu/attention_backward.h"
+
+/* Floats of scratch a thread needs, in whole cache lines. */
+enum {
+    SIMD_SCRATCH_NEED = (int)GEMM_SCRATCH > (int)ATT_SCRATCH ? (int)GEMM_SCRATCH : (int)ATT_SCRATCH,
+    SIMD_SCRATCH = (SIMD_SCRATCH_NEED + 15) / 16 * 16,
+};
+
+static const um_backend_ops simd_ops = {
+    .alloc = um_cpu_alloc,
+    .release = um_cpu_release,
+    .zero = um_cpu_zero,
+    .upload = um_cpu_copy,
+    .download = um_cpu_copy,
+    .gemm = simd_gemm,
+    .pack = simd_pack,
+    .unpack = um_cpu_unpack,
+    .linear = simd_linear,
+    .bias_forward = simd_bias_forward,
+    .bias_backward = simd_bias_backward,
+    .embed_forward = um_cpu_embed_forward,
+    .embed_backward = simd_embed_backward,
+    .rmsnorm_forward = simd_rmsnorm_forward,
+    .rmsnorm_backward = simd_rmsnorm_backward,
+    .rope = simd_rope,
+    .attention_forward = simd_attention_forward,
+    .attention_backward = simd_attention_backward,
+    .swiglu_forward = simd_swiglu_forward,
+    .swiglu_backward = simd_swiglu_backward,
+    .add = simd_add,
+    .scale = simd_scale,
+    .gather_rows = um_cpu_gather_rows,
+    .scatter_add_rows = simd_scatter_add_rows,
+    .scatter_rows = um_cpu_scatter_rows,
+    .logprob_forward = simd_logprob_forward,
+    .logprob_backward = simd_logprob_backward,
+    .sum_squares = simd_sum_squares,
+    .adamw = simd_adamw,
+};
+
+#endif

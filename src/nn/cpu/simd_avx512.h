@@ -1,0 +1,213 @@
+/*
+ * simd_avx512.h - the vector vocabulary of the kernels, in AVX-512 (F, DQ, BW, VL).
+ *
+ * A vf is VL floats. The kernels (gemm.h, attention.h, rows.h) are written in these words only and
+ * are compiled once per instruction set; simd_avx2.h says the same words in AVX2. Sums across the
+ * lanes of a vector run in one fixed order.
+ */
+#ifndef UM_NN_CPU_SIMD_AVX512_H
+#define UM_NN_CPU_SIMD_AVX512_H
+
+#include <immintrin.h>
+
+#include "nn/cpu/simd_hints.h"
+
+enum {
+    VL = 16,
+    GEMM_MR = 12, /* rows of the largest register tile: 12 x 2 sums, 2 of b, 1 of a, of 32 */
+};
+
+typedef __m512 vf;
+
+static inline vf vf_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+static inline vf vf_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+static inline vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+static inline void vf_store(float *p, vf x)
+{
+    _mm512_storeu_ps(p, x);
+}
+
+/* The first n lanes, 0 <= n <= VL; the others read as 0. */
+static inline vf vf_load_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
+}
+
+static inline void vf_store_n(float *p, vf x, int n)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), x);
+}
+
+static inline vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+static inline vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+static inline vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+static inline vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+static inline vf vf_sqrt(vf a)
+{
+    return _mm512_sqrt_ps(a);
+}
+
+/* a * b + c, rounded once. */
+static inline vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* c - a * b, rounded once. */
+static inline vf vf_fnma(vf a, vf b, vf c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+/* The larger of each lane; a NaN in b stays. */
+static inline vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+static inline vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+static inline vf vf_round(vf a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+static inline vf vf_negate(vf a)
+{
+    return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
+}
+
+/* Lanes 0 .. n - 1 of x and `fill` beyond; any n. */
+static inline vf vf_keep_n(vf x, int n, vf fill)
+{
+    unsigned bits = n >= VL ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u;
+    return _mm512_mask_blend_ps((__mmask16)bits, fill, x);
+}
+
+/* x 2^n for integral n in [-160, 160]; gradual underflow, overflow to infinity. */
+static inline vf vf_scale_2(vf x, vf n)
+{
+    return _mm512_scalef_ps(x, n);
+}
+
+/*
+ * Of an integral n: swaps the lanes of *s and *c where n is odd, then turns signs so that
+ * (sin r, cos r) becomes (sin, cos)(r + n pi / 2).
+ */
+static inline void vf_quadrant(vf n, vf *s, vf *c)
+{
+    const __m512i q = _mm512_cvtps_epi32(n), one = _mm512_set1_epi32(1);
+    const __mmask16 odd = _mm512_test_epi32_mask(q, one);
+    const vf sine = _mm512_mask_blend_ps(odd, *s, *c), cosine = _mm512_mask_blend_ps(odd, *c, *s);
+    const __m512i sine_sign = _mm512_slli_epi32(_mm512_srli_epi32(q, 1), 31);
+    const __m512i cosine_sign =
+        _mm512_slli_epi32(_mm512_srli_epi32(_mm512_add_epi32(q, one), 1), 31);
+    *s = _mm512_xor_ps(sine, _mm512_castsi512_ps(sine_sign));
+    *c = _mm512_xor_ps(cosine, _mm512_castsi512_ps(cosine_sign));
+}
+
+static inline float vf_sum(vf x)
+{
+    __m256 a = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
+}
+
+/* The largest lane; which, when a lane is NaN, does not matter. */
+static inline float vf_largest(vf x)
+{
+    return _mm512_reduce_max_ps(x);
+}
+
+/* Sum of squares of the lanes in double, lanes j and j + 8 in one chain. */
+typedef struct vd_sum {
+    __m512d sum;
+} vd_sum;
+
+static inline vd_sum vd_zero(void)
+{
+    return (vd_sum){_mm512_setzero_pd()};
+}
+
+static inline void vd_add_squares(vd_sum *s, vf x)
+{
+    __m512d lo = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    __m512d hi = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    s->sum = _mm512_fmadd_pd(lo, lo, s->sum);
+    s->sum = _mm512_fmadd_pd(hi, hi, s->sum);
+}
+
+static inline double vd_total(const vd_sum *s)
+{
+    double lane[8];
+    _mm512_storeu_pd(lane, s->sum);
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+/* Transposes the VL x VL block whose rows are r[0 .. VL). */
+static INLINE void vf_transpose(vf r[VL])
+{
+    vf t[VL];
+    UNROLL
+    for (int i = 0; i < VL; i += 2) {
+        t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    /* r[4g + j]: column j of every group of 4 columns, of rows 4g .. 4g + 3. */
+    UNROLL
+    for (int i = 0; i < VL; i += 4) {
+        r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        t[j] = _mm512_shuffle_f32x4(r[j], r[j + 4], 0x88);
+        t[j + 4] = _mm512_shuffle_f32x4(r[j], r[j + 4], 0xdd);
+        t[j + 8] = _mm512_shuffle_f32x4(r[j + 8], r[j + 12], 0x88);
+        t[j + 12] = _mm512_shuffle_f32x4(r[j + 8], r[j + 12], 0xdd);
+    }
+    UNROLL
+    for (int j = 0; j < 4; j++) {
+        r[j] = _mm512_shuffle_f32x4(t[j], t[j + 8], 0x88);
+        r[j + 8] = _mm512_shuffle_f32x4(t[j], t[j + 8], 0xdd);
+        r[j + 4] = _mm512_shuffle_f32x4(t[j + 4], t[j + 12], 0x88);
+        r[j + 12] = _mm512_shuffle_f32x4(t[j + 4], t[j + 12], 0xdd);
+    }
+}
+
+#endif

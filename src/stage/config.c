@@ -1,0 +1,353 @@
+/* config.c - the table of options, and what reads and prints it. */
+#include "mirrorer/config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/embed.h"
+#include "base/error.h"
+#include "base/str.h"
+#include "base/yaml.h"
+
+UM_EMBEDDED_DECLARE(profile_embedded);
+UM_EMBEDDED_DECLARE(profile_demo);
+
+#define AT(field) offsetof(um_config, field), sizeof(((um_config *)0)->field)
+#define INT(key, field, fallback, lo, hi, help) \
+    {key, UM_OPTION_INT, AT(field), fallback, lo, hi, NULL, help}
+#define REAL(key, field, fallback, lo, hi, help) \
+    {key, UM_OPTION_REAL, AT(field), fallback, lo, hi, NULL, help}
+#define FLAG(key, field, fallback, help) {key, UM_OPTION_BOOL, AT(field), fallback, 0, 1, NULL, help}
+#define TEXT(key, field, fallback, choices, help) \
+    {key, UM_OPTION_TEXT, AT(field), fallback, 0, 0, choices, help}
+
+/* The rows a training has in common with the others. */
+#define TRAIN(section, field, lr_, decay, epochs_, warmup, batch)                                    \
+    REAL(section ".lr", field.lr, lr_, 0, 10, "peak learning rate (AdamW)"),                         \
+        REAL(section ".weight_decay", field.weight_decay, decay, 0, 10, "decoupled weight decay"),   \
+        REAL(section ".max_grad_norm", field.max_grad_norm, "1.0", 0, 1e9,                           \
+             "gradient norm above which gradients are scaled down; 0 = off"),                        \
+        INT(section ".epochs", field.epochs, epochs_, 0, 10000, "passes over the rows"),             \
+        INT(section ".warmup_steps", field.warmup_steps, warmup, 0, 1e9,                             \
+            "updates over which the rate rises; then cosine to 0"),                                  \
+        INT(section ".batch_rows", field.batch_rows, batch, 1, 1e6, "rows an update"),               \
+        INT(section ".max_tokens", field.max_tokens, "8192", 8, 1e6,                                 \
+            "longer rows are dropped, counted and listed"),                                          \
+        INT(section ".pack_tokens", field.pack_tokens, "8192", 8, 1e6,                               \
+            "tokens of one forward pass; memory grows with it"),                                     \
+        INT(section ".checkpoint_every", field.checkpoint_every, "50", 1, 1e9,                       \
+            "updates between checkpoints")
+
+#define MANY 4e9
+static const um_option options[] = {
+    INT("seed", seed, "1", 0, 9e15, "one seed gives one result"),
+    INT("threads", threads, "0", 0, 4096, "0 = all CPUs; never changes a result"),
+    TEXT("backend", backend, "auto", NULL, "numeric kernels: auto, cpu-avx512, cpu-avx2, cpu-ref"),
+
+    TEXT("ingest.adapter", ingest.adapter, "auto", NULL, "reader of the log; auto recognises the files"),
+    TEXT("ingest.name", ingest.name, "", NULL, "name of the data set; empty = the adapter's"),
+    INT("ingest.max_bad", ingest.max_bad, "-1", -1, MANY,
+        "stop after this many rejected rows; -1 = never"),
+    INT("ingest.min_user_interactions", ingest.min_user_interactions, "0", 0, 1e6,
+        "leave out users with fewer; 0 = the adapter's own rule"),
+
+    INT("world.users", world.users, "1000", 2, 1e8, "users of the synthetic world"),
+    INT("world.items", world.items, "480", 30, 1e7, "items"),
+    INT("world.interactions", world.interactions, "14000", 10, 1e10, "choices in all"),
+    INT("world.list_len", world.list_len, "5", 2, 26, "items shown at each choice"),
+    REAL("world.accident_share", world.accident_share, "0.08", 0, 1, "clicks that ignore taste"),
+    REAL("world.taste_genre", world.taste_genre, "1", 0, 100, "scale of the taste for genres"),
+    REAL("world.taste_era", world.taste_era, "1", 0, 100, "scale of the taste for eras"),
+    REAL("world.taste_mood", world.taste_mood, "1", 0, 100, "scale of the taste for moods"),
+    REAL("world.taste_quality", world.taste_quality, "0.5", 0, 100, "weight of an item's quality"),
+    REAL("world.taste_new", world.taste_new, "0.3", -100, 100, "extra utility of new releases"),
+    REAL("world.popular_share", world.popular_share, "0.2", 0, 1, "of a list: drawn by popularity"),
+    REAL("world.matching_share", world.matching_share, "0.4", 0, 1, "of a list: drawn near the taste"),
+    TEXT("world.format", world.format, "canonical", "canonical|ml-1m", "files to write"),
+
+    REAL("scenes.eval_user_share", scenes.eval_user_share, "0.2", 0, 1, "users held out for evaluation"),
+    INT("scenes.base", scenes.base, "0", 0, 1e8, "scenes for the embedded student's first training"),
+    INT("scenes.train", scenes.train, "1024", 0, 1e8, "candidate scenes for distillation"),
+    INT("scenes.eval", scenes.eval, "256", 0, 1e8, "evaluation scenes, of held-out users"),
+    INT("scenes.min_order", scenes.min_order, "3", 1, 1e6, "earlier interactions a target needs"),
+    INT("scenes.min_history", scenes.min_history, "2", 0, 1000, "shortest history shown"),
+    INT("scenes.max_history", scenes.max_history, "10", 0, 1000, "longest history shown"),
+    FLAG("scenes.eval_last_history", scenes.eval_last_history, "false",
+         "evaluation always shows the last max_history interactions"),
+    INT("scenes.train_min_len", scenes.train_min_len, "2", 2, 26, "shortest sampled list, training"),
+    INT("scenes.train_max_len", scenes.train_max_len, "12", 2, 26, "longest sampled list, training"),
+    INT("scenes.eval_min_len", scenes.eval_min_len, "5", 2, 26, "shortest sampled list, evaluation"),
+    INT("scenes.eval_max_len", scenes.eval_max_len, "5", 2, 26, "longest sampled list, evaluation"),
+    FLAG("scenes.use_impressions", scenes.use_impressions, "true",
+         "take the logged impressions where the log has them"),
+    FLAG("scenes.random", scenes.random, "true", "distractors: uniform over the catalogue"),
+    FLAG("scenes.popularity", scenes.popularity, "false", "distractors: most chosen so far"),
+    FLAG("scenes.spectral", scenes.spectral, "true", "distractors: collaborative (GF-CF)"),
+    FLAG("scenes.content", scenes.content, "true", "distractors: text similar to the target"),
+    FLAG("scenes.spectral_compat", scenes.spectral_compat, "false",
+         "scale GF-CF as the published UserMirrorer code does"),
+    INT("scenes.spectral_rank", scenes.spectral_rank, "64", 1, 4096, "singular vectors kept (GF-CF)"),
+    INT("scenes.content_rank", scenes.content_rank, "64", 1, 4096, "singular vectors kept (TF-IDF)"),
+    TEXT("scenes.template", scenes.template_file, "", NULL,
+         "YAML file of text templates; empty = built in for the data set"),
+
+    TEXT("prompt.form", prompt.form, "ekb", NULL, "ekb, ekb-short, or a YAML file"),
+
+    TEXT("student.path", student.path, "", NULL,
+         "folder of the student (Hugging Face layout); empty = make a small one"),
+    INT("student.vocab", student.vocab, "1024", 300, 1e6, "tokens of its vocabulary"),
+    INT("student.hidden", student.hidden, "96", 8, 65536, "width"),
+    INT("student.layers", student.layers, "4", 1, 1000, "layers"),
+    INT("student.heads", student.heads, "4", 1, 1024, "attention heads"),
+    INT("student.kv_heads", student.kv_heads, "2", 1, 1024, "key/value heads"),
+    INT("student.ffn", student.ffn, "256", 8, 1e6, "feed-forward width"),
+    INT("student.max_positions", student.max_positions, "2048", 64, 1e6, "longest context"),
+    REAL("student.init_std", student.init_std, "0.05", 1e-6, 10, "standard deviation of first weights"),
+    TRAIN("base", base, "3e-3", "0.01", "1", "20", "16"),
+    INT("base.processes", base_processes, "1", 0, 100,
+        "untutored decision processes a base scene; its text and bare behaviour are always trained"),
+
+    TEXT("decide.teacher", decide.teacher, "choice", NULL,
+         "choice = the fitted choice model; else the folder of a model"),
+    INT("decide.samples", decide.samples, "10", 1, 1000, "decision processes a scene and model"),
+    INT("decide.max_tokens", decide.max_tokens, "1024", 1, 1e6, "of each"),
+    INT("decide.max_rows", decide.max_rows, "0", 0, 1e6, "sequences written together; 0 = automatic"),
+    REAL("decide.temperature", decide.temperature, "1.0", 0, 100, "0 = greedy"),
+    REAL("decide.top_p", decide.top_p, "0.9", 0, 1, "nucleus"),
+    REAL("decide.ridge", decide.ridge, "1.0", 0, 1e9, "L2 penalty of the choice model"),
+
+    INT("distill.pairs", distill.pairs, "10000", 1, 1e9, "preference pairs kept"),
+    TEXT("distill.strategy", distill.strategy, "gap",
+         "gap|total-gap|data-gap|high-accuracy|low-accuracy|accuracy-difference|log-loss|random",
+         "what makes a scene worth keeping"),
+
+    TRAIN("sft", sft, "2e-4", "0.0", "1", "10", "4"),
+    TRAIN("dpo", dpo, "1e-5", "0.05", "2", "10", "4"),
+    REAL("dpo.beta", dpo_more.beta, "0.1", 0, 100, "strength of the tie to the reference"),
+    REAL("dpo.label_smoothing", dpo_more.label_smoothing, "0", 0, 0.5, "cDPO"),
+    TEXT("dpo.loss", dpo_more.loss, "sigmoid", "sigmoid|robust|hinge|ipo", "form of the loss"),
+    TRAIN("direct", direct, "2e-4", "0.0", "1", "10", "4"),
+    TEXT("direct.budget", direct_more.budget, "sft+dpo", "sft|sft+dpo",
+         "whose processed tokens the baseline direct fine-tuning may use"),
+
+    INT("eval.repeats", eval.repeats, "3", 1, 1000, "decision processes averaged a scene"),
+    INT("eval.max_tokens", eval.max_tokens, "1024", 1, 1e6, "of each"),
+    REAL("eval.temperature", eval.temperature, "1.0", 0, 100, "0 = greedy"),
+    REAL("eval.top_p", eval.top_p, "0.8", 0, 1, "nucleus"),
+    INT("eval.resamples", eval.resamples, "2000", 1, 1e7, "of the bootstrap by user"),
+};
+
+const um_option *um_config_options(size_t *n)
+{
+    *n = sizeof options / sizeof options[0];
+    return options;
+}
+
+const um_option *um_config_find(const char *key)
+{
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        if (strcmp(options[i].key, key) == 0)
+            return &options[i];
+    }
+    return NULL;
+}
+
+static um_status unknown_key(const char *key, const char *where, um_error *err)
+{
+    const char *keys[sizeof options / sizeof options[0]];
+    size_t n = sizeof options / sizeof options[0];
+    for (size_t i = 0; i < n; i++)
+        keys[i] = options[i].key;
+    const char *near = um_nearest(key, keys, n);
+    return um_fail(err, UM_ERR_INPUT, "%s: unknown option '%s'%s%s%s; `mirrorer run --print-config` "
+                                      "lists all",
+                   where, key, near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
+                   near != NULL ? "'" : "");
+}
+
+static bool is_choice(const char *choices, const char *value)
+{
+    size_t n = strlen(value);
+    for (const char *p = choices; p != NULL && *p != '\0'; p += strcspn(p, "|"), p += *p == '|') {
+        if (strcspn(p, "|") == n && strncmp(p, value, n) == 0)
+            return true;
+    }
+    return false;
+}
+
+static um_status set_text(um_config *config, const um_option *o, const char *value,
+                          const char *where, um_error *err)
+{
+    char *field = (char *)config + o->offset;
+    if (o->choices != NULL && !is_choice(o->choices, value))
+        return um_fail(err, UM_ERR_INPUT, "%s: %s: found '%s'; one of %s", where, o->key, value,
+                       o->choices);
+    if (strlen(value) >= o->size)
+        return um_fail(err, UM_ERR_LIMIT, "%s: %s: longer than %zu bytes", where, o->key,
+                       o->size - 1);
+    memset(field, 0, o->size);
+    memcpy(field, value, strlen(value));
+    return UM_OK;
+}
+
+um_status um_config_set(um_config *config, const char *key, const char *value, const char *where,
+                        um_error *err)
+{
+    const um_option *o = um_config_find(key);
+    double real;
+    int64_t whole;
+
+    if (o == NULL)
+        return unknown_key(key, where, err);
+    void *field = (char *)config + o->offset;
+    switch (o->type) {
+    case UM_OPTION_TEXT:
+        return set_text(config, o, value, where, err);
+    case UM_OPTION_BOOL:
+        if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+            return um_fail(err, UM_ERR_INPUT, "%s: %s: found '%s'; true or false", where, key, value);
+        *(bool *)field = value[0] == 't';
+        return UM_OK;
+    case UM_OPTION_INT:
+        if (!um_parse_i64(value, &whole) || (double)whole < o->min || (double)whole > o->max)
+            break;
+        *(int64_t *)field = whole;
+        return UM_OK;
+    case UM_OPTION_REAL:
+        if (!um_parse_f64(value, &real) || real < o->min || real > o->max)
+            break;
+        *(double *)field = real;
+        return UM_OK;
+    }
+    return um_fail(err, UM_ERR_INPUT, "%s: %s: found '%s'; a%s number from %g to %g", where, key,
+                   value, o->type == UM_OPTION_INT ? " whole" : "", o->min, o->max);
+}
+
+/* Applies every scalar of the tree; maps nest as sections. */
+static um_status apply_tree(um_config *config, const um_yaml *map, const char *prefix,
+                            const char *path, um_error *err)
+{
+    char key[128], where[UM_CONFIG_TEXT + 32];
+
+    for (size_t i = 0; i < map->n; i++) {
+        const um_yaml *node = map->item[i];
+        um_status status;
+        snprintf(key, sizeof key, "%s%s%s", prefix, prefix[0] != '\0' ? "." : "", map->keys[i]);
+        snprintf(where, sizeof where, "%.500s:%d", path, node->line);
+        if (node->kind == UM_YAML_MAP && prefix[0] == '\0')
+            status = apply_tree(config, node, key, path, err);
+        else if (node->kind == UM_YAML_SCALAR)
+            status = um_config_set(config, key, node->text, where, err);
+        else
+            status = um_fail(err, UM_ERR_INPUT, "%s: %s: need one value here", where, key);
+        if (status != UM_OK)
+            return status;
+    }
+    return UM_OK;
+}
+
+static um_status apply_yaml(um_config *config, const um_yaml *root, const char *path, um_error *err)
+{
+    if (root->kind == UM_YAML_SCALAR && root->text[0] == '\0')
+        return UM_OK;
+    if (root->kind != UM_YAML_MAP)
+        return um_fail(err, UM_ERR_INPUT, "%s: a configuration is a mapping of sections", path);
+    return apply_tree(config, root, "", path, err);
+}
+
+um_status um_config_read(um_config *config, const char *yaml_path, um_error *err)
+{
+    um_yaml *root = NULL;
+    um_status status = um_yaml_read(&root, yaml_path, err);
+    if (status == UM_OK)
+        status = apply_yaml(config, root, yaml_path, err);
+    um_yaml_free(root);
+    return status;
+}
+
+um_status um_config_apply_profile(um_config *config, const char *name, um_error *err)
+{
+    const um_embedded_file profiles[] = {UM_EMBEDDED("embedded", profile_embedded),
+                                         UM_EMBEDDED("demo", profile_demo)};
+    um_status status = UM_OK;
+
+    if (strcmp(name, "published") == 0) {
+        for (size_t i = 0; i < sizeof options / sizeof options[0] && status == UM_OK; i++)
+            status = um_config_set(config, options[i].key, options[i].fallback, "defaults", err);
+        return status;
+    }
+    for (size_t i = 0; i < sizeof profiles / sizeof profiles[0]; i++) {
+        um_yaml *root = NULL;
+        if (strcmp(profiles[i].name, name) != 0)
+            continue;
+        status = um_yaml_parse(&root, (const char *)profiles[i].data, profiles[i].len, name, err);
+        if (status == UM_OK)
+            status = apply_yaml(config, root, name, err);
+        um_yaml_free(root);
+        return status;
+    }
+    return um_fail(err, UM_ERR_NOT_FOUND, "profile '%s' is unknown; published, embedded or demo", name);
+}
+
+um_status um_config_init(um_config *config, um_error *err)
+{
+    memset(config, 0, sizeof *config);
+    um_status status = um_config_apply_profile(config, "published", err);
+    return status == UM_OK ? um_config_apply_profile(config, "embedded", err) : status;
+}
+
+void um_config_get(const um_config *config, const um_option *option, char *out, size_t size)
+{
+    const void *field = (const char *)config + option->offset;
+    switch (option->type) {
+    case UM_OPTION_BOOL:
+        snprintf(out, size, "%s", *(const bool *)field ? "true" : "false");
+        break;
+    case UM_OPTION_INT:
+        snprintf(out, size, "%lld", (long long)*(const int64_t *)field);
+        break;
+    case UM_OPTION_REAL: {
+        um_str s = UM_STR_INIT;
+        um_str_append_number(&s, *(const double *)field);
+        snprintf(out, size, "%s", um_str_text(&s));
+        um_str_dispose(&s);
+        break;
+    }
+    case UM_OPTION_TEXT:
+        snprintf(out, size, "%s", (const char *)field);
+        break;
+    }
+}
+
+um_status um_config_print(const um_config *config, char **yaml, um_error *err)
+{
+    um_str s = UM_STR_INIT;
+    const char *section = "";
+    size_t section_len = 0;
+    char value[UM_CONFIG_TEXT], line[UM_CONFIG_TEXT + 128];
+
+    um_str_append(&s, "# All options of `mirrorer run`, with the values now in force.\n");
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        const um_option *o = &options[i];
+        const char *dot = strchr(o->key, '.');
+        size_t len = dot != NULL ? (size_t)(dot - o->key) : 0;
+        if (len != section_len || strncmp(section, o->key, len) != 0) {
+            um_str_appendf(&s, "\n%.*s:\n", (int)len, o->key);
+            section = o->key;
+            section_len = len;
+        }
+        um_config_get(config, o, value, sizeof value);
+        snprintf(line, sizeof line, "%s%s: %s%s%s", len > 0 ? "  " : "",
+                 dot != NULL ? dot + 1 : o->key, o->type == UM_OPTION_TEXT ? "\"" : "", value,
+                 o->type == UM_OPTION_TEXT ? "\"" : "");
+        um_str_appendf(&s, "%-32s # %s", line, o->help);
+        if (o->choices != NULL)
+            um_str_appendf(&s, " (%s)", o->choices);
+        um_str_append(&s, "\n");
+    }
+    um_status status = um_str_take(&s, yaml, err);
+    um_str_dispose(&s);
+    return status;
+}

@@ -1,0 +1,397 @@
+/* pipeline.c - ingest, scenes, report; all stages in a row; what is done and what comes next. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/str.h"
+#include "mirrorer/eval.h"
+#include "stage/session.h"
+
+#define MAX_STORED_REJECTIONS 1000
+
+/* Ingest ------------------------------------------------------------------------------------------- */
+
+typedef struct rejections {
+    um_session *s;
+    size_t stored;
+    um_status status;
+    um_error error;
+} rejections;
+
+static void on_rejection(void *context, const um_rejection *r)
+{
+    rejections *all = context;
+    um_row_rejection row = {r->file, r->line, r->reason};
+    if (all->status == UM_OK && all->stored++ < MAX_STORED_REJECTIONS)
+        all->status = um_workspace_put_rejection(all->s->ws, &row, &all->error);
+}
+
+/* Names, sizes and times of the input: a log that changed is another log. */
+static uint64_t path_hash(const char *path)
+{
+    struct stat info;
+    char **names = NULL;
+    size_t n = 0;
+    uint64_t hash = um_hash_str(um_path_base(path), 0);
+
+    if (stat(path, &info) != 0)
+        return hash;
+    if (!S_ISDIR(info.st_mode)) {
+        int64_t figures[2] = {info.st_size, info.st_mtime};
+        return um_hash(figures, sizeof figures, hash);
+    }
+    if (um_path_list(&names, &n, path, NULL) != UM_OK)
+        return hash;
+    for (size_t i = 0; i < n; i++) {
+        char *file = NULL;
+        if (um_path_join(&file, path, names[i], NULL) == UM_OK && stat(file, &info) == 0 &&
+            S_ISREG(info.st_mode)) {
+            int64_t figures[2] = {info.st_size, info.st_mtime};
+            hash = um_hash(figures, sizeof figures, um_hash_str(names[i], hash));
+        }
+        free(file);
+        free(names[i]);
+    }
+    free(names);
+    return hash;
+}
+
+um_status um_stage_ingest(um_session *s, const char *path, um_error *err)
+{
+    const um_config *c = s->config;
+    um_run run = {0};
+    um_ingest_report report = {0};
+    um_dataset *d = NULL;
+    rejections all = {.s = s};
+    um_ingest_options options = {.adapter = c->ingest.adapter,
+                                 .name = c->ingest.name[0] != '\0' ? c->ingest.name : NULL,
+                                 .max_bad = c->ingest.max_bad,
+                                 .min_user_interactions = (uint32_t)c->ingest.min_user_interactions,
+                                 .on_rejection = on_rejection,
+                                 .context = &all};
+    um_status status = um_run_begin(&run, s, "ingest", "ingest.", NULL, path_hash(path), err);
+
+    if (status != UM_OK || run.finished_before)
+        goto done;
+    if ((status = um_workspace_begin(s->ws, err)) != UM_OK)
+        goto done;
+    status = um_dataset_read(&d, &report, path, &options, s->monitor, err);
+    if (status == UM_OK && all.status != UM_OK) {
+        status = all.status;
+        if (err != NULL)
+            *err = all.error;
+    }
+    if (status == UM_OK)
+        status = um_log_store(s->ws, d, path, &report, s->monitor, err);
+    run.done = run.total = report.rows_read;
+    json_object_set_new(run.detail, "adapter", json_string(report.adapter));
+    json_object_set_new(run.detail, "kept", json_integer((json_int_t)report.rows_kept));
+    json_object_set_new(run.detail, "rejected", json_integer((json_int_t)report.rows_rejected));
+    if (status == UM_OK)
+        status = um_run_save(&run, true, err);
+    if (status == UM_OK)
+        status = um_workspace_commit(s->ws, err);
+    if (status != UM_OK) {
+        um_workspace_rollback(s->ws);
+        goto done;
+    }
+    um_run_progress(&run, run.total, NULL);
+    for (size_t i = 0; i < report.n_files; i++) {
+        const um_ingest_file *f = &report.files[i];
+        um_monitor_message(s->monitor, "  %s: %llu rows read, %llu kept, %llu rejected", f->name,
+                           (unsigned long long)f->rows_read, (unsigned long long)f->rows_kept,
+                           (unsigned long long)f->rows_rejected);
+    }
+done:
+    um_dataset_free(d);
+    um_run_dispose(&run);
+    return status;
+}
+
+/* Scenes ------------------------------------------------------------------------------------------- */
+
+static void fill_scene_options(um_scene_options *o, const um_config *c)
+{
+    um_scene_defaults(o);
+    o->seed = c->seed;
+    o->eval_user_share = c->scenes.eval_user_share;
+    o->base_scenes = (uint32_t)c->scenes.base;
+    o->train_scenes = (uint32_t)c->scenes.train;
+    o->eval_scenes = (uint32_t)c->scenes.eval;
+    o->min_order = (uint32_t)c->scenes.min_order;
+    o->min_history = (uint32_t)c->scenes.min_history;
+    o->max_history = (uint32_t)c->scenes.max_history;
+    o->eval_last_history = c->scenes.eval_last_history;
+    o->train_min_len = (uint32_t)c->scenes.train_min_len;
+    o->train_max_len = (uint32_t)c->scenes.train_max_len;
+    o->eval_min_len = (uint32_t)c->scenes.eval_min_len;
+    o->eval_max_len = (uint32_t)c->scenes.eval_max_len;
+    o->use_impressions = c->scenes.use_impressions;
+    o->source_on[UM_SOURCE_RANDOM] = c->scenes.random;
+    o->source_on[UM_SOURCE_POPULARITY] = c->scenes.popularity;
+    o->source_on[UM_SOURCE_SPECTRAL] = c->scenes.spectral;
+    o->source_on[UM_SOURCE_CONTENT] = c->scenes.content;
+    o->spectral_rank = (uint32_t)c->scenes.spectral_rank;
+    o->spectral_compat = c->scenes.spectral_compat;
+    o->content_rank = (uint32_t)c->scenes.content_rank;
+}
+
+/* Building is quick against storing decisions, so the stage is one transaction: whole or not at all. */
+um_status um_stage_scenes(um_session *s, um_error *err)
+{
+    const char *file = s->config->scenes.template_file;
+    um_run run = {0};
+    um_scene_options options;
+    um_template *t = NULL;
+    um_scene_set *set = NULL;
+    const um_dataset *d;
+    um_status status = um_run_begin(&run, s, "scenes", "seed scenes.", "ingest", 0, err);
+
+    if (status != UM_OK || run.finished_before)
+        goto done;
+    fill_scene_options(&options, s->config);
+    if ((status = um_session_dataset(s, &d, err)) != UM_OK)
+        goto done;
+    status = file[0] != '\0' ? um_template_load(&t, file, err) : um_template_builtin(&t, d->name, err);
+    if (status == UM_OK)
+        status = um_template_check(t, d, err);
+    if (status == UM_OK)
+        status = um_scenes_build(&set, d, &options, t, (int)s->config->threads, s->monitor, err);
+    if (status == UM_OK)
+        status = um_workspace_begin(s->ws, err);
+    if (status != UM_OK)
+        goto done;
+    run.total = set->n;
+    for (size_t i = 0; i < set->n && status == UM_OK; i++)
+        status = um_scene_store(s->ws, d, &set->scenes[i], err);
+    run.done = set->n;
+    json_object_set_new(run.detail, "dropped_few_candidates",
+                        json_integer((json_int_t)set->dropped_few_candidates));
+    json_object_set_new(run.detail, "dropped_long_list",
+                        json_integer((json_int_t)set->dropped_long_list));
+    if (status == UM_OK && set->n == 0)
+        status = um_fail(err, UM_ERR_INPUT,
+                         "scenes: no interaction can become a scene; each needs %lld earlier ones of "
+                         "its user and enough other items",
+                         (long long)s->config->scenes.min_order);
+    if (status == UM_OK)
+        status = um_run_save(&run, true, err);
+    if (status == UM_OK)
+        status = um_workspace_commit(s->ws, err);
+    if (status != UM_OK)
+        um_workspace_rollback(s->ws);
+    else
+        um_run_progress(&run, run.total, NULL);
+done:
+    um_template_free(t);
+    um_scene_set_free(set);
+    um_run_dispose(&run);
+    return status;
+}
+
+/* Report ------------------------------------------------------------------------------------------- */
+
+um_status um_stage_report(um_session *s, const char *out_dir, um_error *err)
+{
+    char *json = NULL, *summary = NULL, *report = NULL;
+    um_status status = um_path_make_dirs(out_dir, err);
+
+    if (status != UM_OK || (status = um_path_join(&summary, out_dir, "summary.json", err)) != UM_OK ||
+        (status = um_path_join(&report, out_dir, "report.html", err)) != UM_OK ||
+        (status = um_session_summary(s, &json, err)) != UM_OK)
+        goto done;
+    status = um_file_write(summary, json, strlen(json), err);
+    if (status == UM_OK)
+        status = um_report_write(report, json, strlen(json), err);
+done:
+    free(json);
+    free(summary);
+    free(report);
+    return status;
+}
+
+/* All of it ---------------------------------------------------------------------------------------- */
+
+um_status um_stage_run(um_session *s, const char *name, um_error *err)
+{
+    if (strcmp(name, "scenes") == 0)
+        return um_stage_scenes(s, err);
+    if (strcmp(name, "base") == 0)
+        return um_stage_base(s, err);
+    if (strcmp(name, "decide.teacher") == 0)
+        return um_stage_decide(s, UM_ROLE_TEACHER, err);
+    if (strcmp(name, "decide.student") == 0)
+        return um_stage_decide(s, UM_ROLE_STUDENT, err);
+    if (strcmp(name, "predict") == 0)
+        return um_stage_predict(s, err);
+    if (strcmp(name, "distill") == 0)
+        return um_stage_distill(s, err);
+    if (strncmp(name, "train.", 6) == 0)
+        return um_stage_train(s, name + 6, err);
+    if (strcmp(name, "eval") == 0)
+        return um_stage_eval(s, err);
+    return um_fail(err, UM_ERR_NOT_FOUND, "stage '%s' is unknown", name);
+}
+
+/* What a workspace was made with, so that later commands need not be told again. */
+static um_status remember_config(um_session *s, um_error *err)
+{
+    json_t *object = json_object();
+    um_str text = UM_STR_INIT;
+    char value[UM_CONFIG_TEXT];
+    size_t n;
+    const um_option *options = um_config_options(&n);
+
+    for (size_t i = 0; i < n; i++) {
+        um_config_get(s->config, &options[i], value, sizeof value);
+        json_object_set_new(object, options[i].key, json_string(value));
+    }
+    um_json_dump(&text, object);
+    um_status status = um_str_status(&text, err);
+    if (status == UM_OK)
+        status = um_workspace_set_meta(s->ws, "config", text.data, err);
+    json_decref(object);
+    um_str_dispose(&text);
+    return status;
+}
+
+um_status um_session_recall_config(const char *workspace, um_config *config, um_error *err)
+{
+    um_workspace *ws = NULL;
+    json_t *object = NULL, *value;
+    const char *text = NULL, *key;
+    char *database = NULL;
+    um_status status = um_path_join(&database, workspace, "workspace.db", err);
+
+    if (status != UM_OK || !um_path_exists(database))
+        goto done;
+    if ((status = um_workspace_open(&ws, workspace, UM_WORKSPACE_READ, err)) != UM_OK ||
+        (status = um_workspace_get_meta(&text, ws, "config", err)) != UM_OK || text == NULL)
+        goto done;
+    status = um_json_parse(&object, text, strlen(text), "workspace config", err);
+    if (status != UM_OK)
+        goto done;
+    json_object_foreach(object, key, value) {
+        /* Options of an older program that are gone are passed over; the stages compare the rest. */
+        if (um_config_find(key) == NULL)
+            continue;
+        status = um_config_set(config, key, json_string_value(value), "workspace", err);
+        if (status != UM_OK)
+            break;
+    }
+done:
+    json_decref(object);
+    um_workspace_close(ws);
+    free(database);
+    return status;
+}
+
+um_status um_session_run(um_session *s, const char *path, const char *out_dir, um_error *err)
+{
+    um_status status = remember_config(s, err);
+    if (status == UM_OK && path != NULL)
+        status = um_stage_ingest(s, path, err);
+    for (const um_stage_info *i = um_stages() + 1; i->name != NULL && status == UM_OK; i++)
+        status = um_stage_run(s, i->name, err);
+    if (status == UM_OK)
+        status = um_stage_report(s, out_dir, err);
+    return status;
+}
+
+um_status um_stage_redo(um_session *s, const char *name, um_error *err)
+{
+    bool later = false;
+    um_status status = UM_OK;
+
+    um_session_forget(s);
+    if (um_stage_find(name) == NULL)
+        return um_fail(err, UM_ERR_NOT_FOUND, "stage '%s' is unknown", name);
+    status = um_workspace_clear_stage(s->ws, name, err);
+    /* Models and half-done checkpoints of the cleared stages. */
+    static const char *const models[][2] = {{"base", "base"},
+                                            {"train.sft", "sft"},
+                                            {"train.dpo", "sft_dpo"},
+                                            {"train.direct", "direct_sft"}};
+    for (const um_stage_info *i = um_stages(); i->name != NULL && status == UM_OK; i++) {
+        later = later || strcmp(i->name, name) == 0;
+        for (size_t m = 0; m < sizeof models / sizeof models[0] && later && status == UM_OK; m++) {
+            const char *suffixes[] = {"", ".checkpoints"};
+            if (strcmp(models[m][0], i->name) != 0)
+                continue;
+            for (int k = 0; k < 2 && status == UM_OK; k++) {
+                um_str dir = UM_STR_INIT;
+                um_str_appendf(&dir, "%s/models/%s%s", um_workspace_path(s->ws), models[m][1],
+                               suffixes[k]);
+                status = um_str_status(&dir, err);
+                if (status == UM_OK)
+                    status = um_path_remove_tree(dir.data, err);
+                um_str_dispose(&dir);
+            }
+        }
+    }
+    return status;
+}
+
+/* Status ------------------------------------------------------------------------------------------- */
+
+um_status um_session_status(um_session *s, char **json, um_error *err)
+{
+    json_t *root = json_object(), *list = json_array(), *counts = json_object();
+    um_workspace_counts c;
+    um_str text = UM_STR_INIT;
+    const char *next = NULL;
+    um_status status = um_workspace_count(&c, s->ws, err);
+
+    json_object_set_new(root, "workspace", json_string(um_workspace_path(s->ws)));
+    json_object_set_new(root, "stages", list);
+    json_object_set_new(root, "counts", counts);
+    for (const um_stage_info *i = um_stages(); i->name != NULL && status == UM_OK; i++) {
+        um_row_stage row;
+        json_t *object = json_object();
+        json_array_append_new(list, object);
+        json_object_set_new(object, "name", json_string(i->name));
+        json_object_set_new(object, "title", json_string(i->title));
+        json_object_set_new(object, "command", json_string(i->verb));
+        status = um_workspace_get_stage(&row, s->ws, i->name, err);
+        bool known = status == UM_OK;
+        if (status == UM_ERR_NOT_FOUND)
+            status = UM_OK;
+        bool done = known && strcmp(row.status, "done") == 0;
+        json_object_set_new(object, "state",
+                            json_string(done ? "done" : known ? "begun" : "not begun"));
+        if (known) {
+            json_object_set_new(object, "items", json_integer((json_int_t)row.items_done));
+            json_object_set_new(object, "seconds", json_real(row.seconds));
+            json_object_set_new(object, "peak_rss_mb", json_real((double)row.peak_rss_kb / 1024));
+        }
+        if (!done && next == NULL)
+            next = i->verb;
+    }
+    if (status == UM_OK) {
+        const struct {
+            const char *name;
+            uint64_t n;
+        } all[] = {{"users", c.users},
+                   {"items", c.items},
+                   {"interactions", c.interactions},
+                   {"scenes_base", c.scenes_base},
+                   {"scenes_train", c.scenes_train},
+                   {"scenes_eval", c.scenes_eval},
+                   {"decisions", c.decisions},
+                   {"malformed", c.malformed},
+                   {"distributions", c.distributions},
+                   {"pairs", c.pairs},
+                   {"evaluations", c.evaluations}};
+        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+            json_object_set_new(counts, all[i].name, json_integer((json_int_t)all[i].n));
+        json_object_set_new(root, "next", json_string(next != NULL ? next : "report"));
+        um_json_dump(&text, root);
+        status = um_str_take(&text, json, err);
+    }
+    um_str_dispose(&text);
+    json_decref(root);
+    return status;
+}

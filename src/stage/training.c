@@ -1,0 +1,324 @@
+/* training.c - SFT, DPO and direct fine-tuning as stages. */
+#include "stage/training.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/str.h"
+#include "tok/tok.h"
+
+void um_row_set_dispose(um_row_set *set)
+{
+    um_vec_dispose(&set->rows);
+    um_arena_dispose(&set->arena);
+}
+
+static const int32_t *keep_tokens(um_row_set *set, const um_tokens *tokens)
+{
+    int32_t *copy = um_arena_alloc(&set->arena, tokens->len * sizeof *copy);
+    if (copy != NULL && tokens->len > 0)
+        memcpy(copy, tokens->ids, tokens->len * sizeof *copy);
+    set->hash = um_hash(tokens->ids, tokens->len * sizeof *tokens->ids, set->hash);
+    return copy;
+}
+
+/* "<process>\nBehavior: [" as one text, then the letter, then "]", then the end of the turn. */
+static um_status encode_answer(const um_tokenizer *tok, const um_answer *answer, um_tokens *out,
+                               um_error *err)
+{
+    um_str text = UM_STR_INIT;
+    char letter = (char)('A' + (int)answer->letter);
+    int32_t end = um_chat_end_of_turn(tok, um_chat_detect(tok));
+
+    if (answer->process != NULL)
+        um_str_appendf(&text, "%s\n", answer->process);
+    um_str_append(&text, UM_PROCESS_BEHAVIOR);
+    um_status status = um_str_status(&text, err);
+    if (status == UM_OK)
+        status = um_tokenizer_encode(tok, text.data, text.len, false, out, err);
+    if (status == UM_OK)
+        status = um_tokenizer_encode(tok, &letter, 1, false, out, err);
+    if (status == UM_OK)
+        status = um_tokenizer_encode(tok, "]", 1, false, out, err);
+    if (status == UM_OK && end >= 0)
+        status = um_tokens_push(out, end, err);
+    um_str_dispose(&text);
+    return status;
+}
+
+um_status um_row_set_add(um_row_set *set, um_session *s, const um_tokenizer *tok,
+                         const um_scene *scene, const um_answer *answers, int n, bool train_prompt,
+                         um_error *err)
+{
+    um_scene_prompts prompts = {0};
+    um_tokens tokens = {0};
+    um_train_row row = {.id = scene->id, .n_completions = n, .train_prompt = train_prompt};
+    um_status status = um_scene_prompts_make(&prompts, s, &scene->id, 1, NULL, err);
+
+    if (status == UM_OK)
+        status = um_chat_encode_prompt(tok, um_chat_detect(tok), prompts.prompts[0].messages, 2, NULL,
+                                       &tokens, err);
+    if (status != UM_OK)
+        goto done;
+    row.prompt = keep_tokens(set, &tokens);
+    row.prompt_len = (int)tokens.len;
+    for (int i = 0; i < n && status == UM_OK; i++) {
+        tokens.len = 0;
+        status = encode_answer(tok, &answers[i], &tokens, err);
+        row.completions[i] = status == UM_OK ? keep_tokens(set, &tokens) : NULL;
+        row.completion_len[i] = (int)tokens.len;
+    }
+    if (status == UM_OK &&
+        (row.prompt == NULL || row.completions[0] == NULL || (n > 1 && row.completions[1] == NULL) ||
+         !um_vec_push(&set->rows, row)))
+        status = um_fail_memory(err, "training rows");
+done:
+    um_tokens_dispose(&tokens);
+    um_scene_prompts_dispose(&prompts);
+    return status;
+}
+
+/* The training itself ------------------------------------------------------------------------------ */
+
+typedef struct metrics_sink {
+    um_run *run;
+    bool dpo;
+} metrics_sink;
+
+static void put_real(json_t *object, const char *key, double value)
+{
+    json_object_set_new(object, key, isfinite(value) ? json_real(value) : json_null());
+}
+
+/* Learning curves are kept for the report; the step is what a resumed run overwrites. */
+static um_status on_metrics(void *context, const um_train_metrics *m, um_error *err)
+{
+    metrics_sink *sink = context;
+    json_t *values = json_object();
+    um_str text = UM_STR_INIT;
+    char detail[160];
+    int n = snprintf(detail, sizeof detail, "loss %.4f  lr %.2g  %.0f tok/s", m->loss, m->lr,
+                     m->tokens_per_s);
+
+    if (sink->dpo && n > 0 && (size_t)n < sizeof detail)
+        snprintf(detail + n, sizeof detail - (size_t)n, "  margin %.3f  acc %.2f", m->reward_margin,
+                 m->reward_accuracy);
+    sink->run->total = (uint64_t)m->steps_total;
+    um_run_progress(sink->run, (uint64_t)m->step, detail);
+    put_real(values, "loss", m->loss);
+    put_real(values, "grad_norm", m->grad_norm);
+    put_real(values, "lr", m->lr);
+    json_object_set_new(values, "tokens", json_integer((json_int_t)m->tokens_processed));
+    if (sink->dpo) {
+        put_real(values, "rewards/chosen", m->reward_chosen);
+        put_real(values, "rewards/rejected", m->reward_rejected);
+        put_real(values, "rewards/margins", m->reward_margin);
+        put_real(values, "rewards/accuracies", m->reward_accuracy);
+        put_real(values, "logps/chosen", m->logp_chosen);
+        put_real(values, "logps/rejected", m->logp_rejected);
+    }
+    um_json_dump(&text, values);
+    json_decref(values);
+    um_status status = um_str_status(&text, err);
+    um_row_metric row = {sink->run->info->name, (uint64_t)m->step, text.data};
+    if (status == UM_OK)
+        status = um_workspace_put_metric(sink->run->session->ws, &row, err);
+    um_str_dispose(&text);
+    return status;
+}
+
+static void fill_options(um_train_options *o, const um_training *what, const um_config *c)
+{
+    const um_train_config *t = what->config;
+    if (what->dpo)
+        um_train_defaults_dpo(o);
+    else
+        um_train_defaults_sft(o);
+    o->seed = c->seed * 16 + what->seed_salt;
+    o->lr = t->lr;
+    o->weight_decay = t->weight_decay;
+    o->max_grad_norm = t->max_grad_norm;
+    o->epochs = (int)t->epochs;
+    o->warmup_steps = (int)t->warmup_steps;
+    o->batch_rows = (int)t->batch_rows;
+    o->max_tokens = (int)t->max_tokens;
+    o->pack_tokens = (int)t->pack_tokens;
+    o->checkpoint_every = (int)t->checkpoint_every;
+    o->token_budget = what->token_budget;
+    if (what->dpo) {
+        o->dpo_beta = c->dpo_more.beta;
+        o->label_smoothing = c->dpo_more.label_smoothing;
+        o->dpo_loss = strcmp(c->dpo_more.loss, "robust") == 0  ? UM_DPO_ROBUST
+                      : strcmp(c->dpo_more.loss, "hinge") == 0 ? UM_DPO_HINGE
+                      : strcmp(c->dpo_more.loss, "ipo") == 0   ? UM_DPO_IPO
+                                                               : UM_DPO_SIGMOID;
+    }
+}
+
+um_status um_training_run(um_run *run, const um_training *what, um_model *model,
+                          const um_row_set *set, um_error *err)
+{
+    um_session *s = run->session;
+    um_train_options options;
+    um_train_result result = {0};
+    metrics_sink sink = {run, what->dpo};
+    char checkpoints[64], *dir = NULL, *to = NULL, hash[17];
+    const um_tokenizer *tok;
+    um_compute *compute;
+    um_status status;
+
+    fill_options(&options, what, s->config);
+    options.stage = run->info->title;
+    um_hash_hex(set->hash, hash);
+    options.fingerprint = hash;
+    snprintf(checkpoints, sizeof checkpoints, "%s.checkpoints", what->to);
+    if ((status = um_session_model_dir(s, checkpoints, &dir, err)) != UM_OK ||
+        (status = um_session_model_dir(s, what->to, &to, err)) != UM_OK ||
+        (status = um_session_tokenizer(s, &tok, err)) != UM_OK ||
+        (status = um_session_compute(s, &compute, err)) != UM_OK ||
+        (status = um_path_make_dirs(dir, err)) != UM_OK)
+        goto done;
+    options.checkpoint_dir = dir;
+    /* The trainer reports progress through the metrics; it gets the monitor for stopping and messages. */
+    um_monitor quiet = s->monitor != NULL ? *s->monitor : (um_monitor){0};
+    quiet.on_progress = NULL;
+    status = (what->dpo ? um_train_dpo : um_train_sft)(model, compute, set->rows.data, set->rows.len,
+                                                       &options, on_metrics, &sink, &result, &quiet,
+                                                       err);
+    if (status == UM_OK)
+        status = um_model_save(model, tok, to, err);
+    if (status != UM_OK)
+        goto done;
+    run->done = run->total = (uint64_t)result.steps;
+    json_object_set_new(run->detail, "rows", json_integer((json_int_t)result.rows_used));
+    json_object_set_new(run->detail, "rows_dropped", json_integer((json_int_t)result.rows_dropped));
+    json_object_set_new(run->detail, "tokens_processed",
+                        json_integer((json_int_t)result.tokens_processed));
+    json_object_set_new(run->detail, "tokens_trained", json_integer((json_int_t)result.tokens_trained));
+    put_real(run->detail, "first_loss", result.first_loss);
+    put_real(run->detail, "last_loss", result.last_loss);
+    status = um_run_save(run, true, err);
+    if (status == UM_OK)
+        status = um_path_remove_tree(dir, err);
+done:
+    free(dir);
+    free(to);
+    return status;
+}
+
+/* Rows of the trainings ---------------------------------------------------------------------------- */
+
+typedef struct pair_rows {
+    um_session *s;
+    um_row_set *set;
+    const um_tokenizer *tok;
+    bool dpo;
+} pair_rows;
+
+static um_status add_pair(void *context, const um_row_pair *pair, um_error *err)
+{
+    pair_rows *r = context;
+    const um_scene *scene = &r->s->scenes->scenes[pair->scene_id];
+    um_row_decision decision;
+    char *texts[2] = {NULL, NULL};
+    uint64_t ids[2] = {pair->chosen_decision, pair->rejected_decision};
+    um_status status = UM_OK;
+
+    for (int i = 0; i < 2 && status == UM_OK; i++) {
+        status = um_workspace_get_decision(&decision, r->s->ws, ids[i], err);
+        if (status == UM_OK && (texts[i] = um_strdup(decision.text)) == NULL)
+            status = um_fail_memory(err, "pair");
+    }
+    um_answer answers[2] = {{texts[0], pair->chosen_letter}, {texts[1], pair->rejected_letter}};
+    if (status == UM_OK)
+        status = um_row_set_add(r->set, r->s, r->tok, scene, answers, r->dpo ? 2 : 1, false, err);
+    free(texts[0]);
+    free(texts[1]);
+    return status;
+}
+
+static um_status add_direct_rows(um_session *s, um_row_set *set, const um_tokenizer *tok,
+                                 um_error *err)
+{
+    const um_scene_set *scenes = s->scenes;
+    for (size_t i = 0; i < scenes->n; i++) {
+        const um_scene *scene = &scenes->scenes[i];
+        um_answer answer = {NULL, scene->target};
+        if (scene->split != UM_SPLIT_TRAIN)
+            continue;
+        um_status status = um_row_set_add(set, s, tok, scene, &answer, 1, false, err);
+        if (status != UM_OK)
+            return status;
+    }
+    return UM_OK;
+}
+
+/* Processed tokens of a finished training. */
+static um_status tokens_of(um_session *s, const char *stage, uint64_t *tokens, um_error *err)
+{
+    um_row_stage row;
+    json_t *detail = NULL;
+    um_status status = um_workspace_get_stage(&row, s->ws, stage, err);
+    if (status == UM_OK)
+        status = um_json_parse(&detail, row.detail, strlen(row.detail), stage, err);
+    if (status == UM_OK)
+        *tokens += (uint64_t)json_integer_value(json_object_get(detail, "tokens_processed"));
+    json_decref(detail);
+    return status;
+}
+
+um_status um_stage_train(um_session *s, const char *what, um_error *err)
+{
+    const um_config *c = s->config;
+    um_training t = {"train.sft", "base", "sft", &c->sft, false, 0, 1};
+    const char *sections = "seed sft. prompt.", *after = "distill";
+    um_run run = {0};
+    um_row_set set = {0};
+    um_model *model = NULL;
+    const um_tokenizer *tok;
+    const um_scene_set *scenes;
+    char *from = NULL;
+    um_status status;
+
+    if (strcmp(what, "dpo") == 0) {
+        t = (um_training){"train.dpo", "sft", "sft_dpo", &c->dpo, true, 0, 2};
+        sections = "seed dpo. prompt.";
+        after = "train.sft";
+    } else if (strcmp(what, "direct") == 0) {
+        t = (um_training){"train.direct", "base", "direct_sft", &c->direct, false, 0, 3};
+        sections = "seed direct. prompt.";
+        after = strcmp(c->direct_more.budget, "sft") == 0 ? "train.sft" : "train.dpo";
+    }
+    status = um_run_begin(&run, s, t.stage, sections, after, 0, err);
+    if (status != UM_OK || run.finished_before)
+        goto done;
+    pair_rows rows = {s, &set, NULL, t.dpo};
+    if ((status = um_session_scenes(s, &scenes, err)) != UM_OK ||
+        (status = um_session_tokenizer(s, &tok, err)) != UM_OK ||
+        (status = um_session_model_dir(s, t.from, &from, err)) != UM_OK ||
+        (status = um_model_load(&model, from, err)) != UM_OK)
+        goto done;
+    rows.tok = tok;
+    if (strcmp(what, "direct") == 0) {
+        if ((status = add_direct_rows(s, &set, tok, err)) != UM_OK ||
+            (status = tokens_of(s, "train.sft", &t.token_budget, err)) != UM_OK)
+            goto done;
+        if (strcmp(after, "train.dpo") == 0)
+            status = tokens_of(s, "train.dpo", &t.token_budget, err);
+    } else {
+        status = um_workspace_pairs(s->ws, add_pair, &rows, err);
+    }
+    if (status == UM_OK)
+        status = um_training_run(&run, &t, model, &set, err);
+done:
+    um_row_set_dispose(&set);
+    um_model_free(model);
+    free(from);
+    um_run_dispose(&run);
+    return status;
+}

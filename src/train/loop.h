@@ -1,0 +1,63 @@
+/*
+ * loop.h - the step loop SFT and DPO share: plan, passes, accumulation, update, checkpoints.
+ *
+ * An objective turns the log-probabilities of a pass into coefficients for the graph's backward
+ * (d loss / d logp = -coef) and adds to the sums of the update. Everything it computes for a row
+ * depends on that row and on the update's normaliser alone, so passes are independent.
+ */
+#ifndef UM_TRAIN_LOOP_H
+#define UM_TRAIN_LOOP_H
+
+#include "train/pack.h"
+#include "train/plan.h"
+
+/* Sums over the rows of one update, already divided by its normaliser. */
+typedef struct um_loss_sums {
+    double loss;
+    double reward_chosen, reward_rejected, reward_accuracy, logp_chosen, logp_rejected;
+} um_loss_sums;
+
+typedef struct um_trainer um_trainer;
+
+typedef struct um_objective {
+    const char *kind; /* "sft", "dpo": part of the identity */
+    void *context;
+    /* Before the first update, with the starting weights in place. May be NULL. */
+    um_status (*prepare)(void *context, um_trainer *trainer, um_error *err);
+    /* What a row adds to the normaliser of its update: its trained tokens, or 1 for a pair. */
+    double (*weight)(const um_row_size *size);
+    /* coef[n_trained] of a scored pass; norm > 0. */
+    void (*score)(void *context, const um_pack *pack, const float *logp, double norm, float *coef,
+                  um_loss_sums *sums);
+} um_objective;
+
+struct um_trainer {
+    um_model *model;
+    um_compute *compute;
+    const um_train_row *rows;
+    size_t n;
+    const um_train_options *options;
+    const um_objective *objective;
+    const um_monitor *monitor;
+    um_plan plan;
+    um_graph *graph;
+    um_pack pack;
+    float *logp, *coef;   /* [max_trained] */
+    const char *identity; /* for files of the run */
+};
+
+/*
+ * Bytes the run allocates beside the weights themselves: gradient and two moments of n_weights, and
+ * the graph's workspace. More than `available` is UM_ERR_LIMIT, naming both and the pack_tokens
+ * that would fit. *needed (may be NULL) is set in both cases.
+ */
+um_status um_train_check_memory(uint64_t *needed, const um_model_config *config, size_t n_weights,
+                                const um_plan *plan, uint64_t available, um_error *err) UM_CHECKED;
+
+/* The whole of um_train_sft and um_train_dpo. */
+um_status um_train_run(const um_objective *objective, um_model *model, um_compute *compute,
+                       const um_train_row *rows, size_t n, const um_train_options *options,
+                       um_on_metrics on_metrics, void *context, um_train_result *result,
+                       const um_monitor *monitor, um_error *err) UM_CHECKED;
+
+#endif

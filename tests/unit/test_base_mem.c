@@ -1,0 +1,87 @@
+/* test_base_mem.c - allocation, arenas, vectors. */
+#include "base/mem.h"
+#include "test_util.h"
+
+static void test_allocate(void **state)
+{
+    (void)state;
+    assert_null(um_calloc(SIZE_MAX / 2, 4));
+    assert_null(um_reallocarray(NULL, SIZE_MAX / 2, 4));
+    assert_null(um_aligned_calloc(SIZE_MAX / 2, 4));
+    assert_null(um_aligned_calloc(SIZE_MAX - 8, 1));
+    size_t product;
+    assert_true(um_mul_overflows(SIZE_MAX, 2, &product));
+    assert_false(um_mul_overflows(6, 7, &product));
+    assert_int_equal(product, 42);
+    void *empty = um_calloc(0, 16);
+    assert_non_null(empty);
+    free(empty);
+    unsigned char *block = um_aligned_calloc(33, 3);
+    assert_int_equal((uintptr_t)block % 64, 0);
+    for (int i = 0; i < 99; i++)
+        assert_int_equal(block[i], 0);
+    free(block);
+    int *numbers = um_reallocarray(NULL, 2, sizeof(int));
+    numbers[0] = 5;
+    numbers = um_reallocarray(numbers, 1000, sizeof(int));
+    assert_int_equal(numbers[0], 5);
+    free(numbers);
+}
+
+static void test_arena(void **state)
+{
+    (void)state;
+    um_arena a = {0};
+    um_arena_reset(&a); /* fine on an empty one */
+    unsigned char *parts[3000];
+    for (size_t i = 0; i < 3000; i++) {
+        size_t bytes = i % 100 == 7 ? 100000 : i % 97;
+        parts[i] = um_arena_alloc(&a, bytes);
+        assert_int_equal((uintptr_t)parts[i] % 16, 0);
+        for (size_t k = 0; k < bytes; k++)
+            assert_int_equal(parts[i][k], 0);
+        memset(parts[i], (int)(i & 255), bytes);
+    }
+    for (size_t i = 0; i < 3000; i++) {
+        size_t bytes = i % 100 == 7 ? 100000 : i % 97;
+        for (size_t k = 0; k < bytes; k++)
+            assert_int_equal(parts[i][k], i & 255);
+    }
+    assert_true(a.used_bytes >= 30 * 100000);
+    assert_null(um_arena_alloc(&a, SIZE_MAX));
+    um_arena_reset(&a);
+    assert_int_equal(a.used_bytes, 0);
+    assert_string_equal(um_arena_strdup(&a, "hello"), "hello");
+    assert_string_equal(um_arena_strndup(&a, "hello", 2), "he");
+    um_arena_dispose(&a);
+    um_arena_dispose(&a);
+}
+
+static void test_vec(void **state)
+{
+    (void)state;
+    UM_VEC(uint64_t) v = {0};
+    for (uint64_t i = 0; i < 10000; i++)
+        assert_true(um_vec_push(&v, i * i));
+    assert_int_equal(v.len, 10000);
+    for (uint64_t i = 0; i < 10000; i++)
+        assert_int_equal(v.data[i], i * i);
+    size_t cap = v.cap;
+    assert_true(um_vec_reserve(&v, 5));
+    assert_int_equal(v.cap, cap);
+    assert_false(um_vec_reserve(&v, SIZE_MAX / 4));
+    assert_false(um_vec_reserve(&v, SIZE_MAX));
+    assert_int_equal(v.data[99], 99 * 99); /* a failed growth leaves the old block */
+    um_vec_dispose(&v);
+    assert_null(v.data);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_allocate),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_vec),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

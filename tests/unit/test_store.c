@@ -1,0 +1,1174 @@
+/* test_store.c - the workspace: rows, transactions, lock, schema versions, damage, kill -9. */
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "mirrorer/workspace.h"
+#include "store/sql.h"
+#include "test_util.h"
+
+static char dir[256];
+static char db_path[300];
+static um_error err;
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (make_dir(dir, sizeof dir) == NULL)
+        return 1;
+    snprintf(db_path, sizeof db_path, "%s/workspace.db", dir);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    remove_dir(dir);
+    return 0;
+}
+
+static um_workspace *open_workspace(um_workspace_mode mode)
+{
+    um_workspace *ws = NULL;
+    assert_ok(um_workspace_open(&ws, dir, mode, &err), err);
+    return ws;
+}
+
+/* Runs SQL on the database behind the workspace's back. */
+static void run_sql(const char *sql)
+{
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(db_path, &db), SQLITE_OK);
+    char *message = NULL;
+    if (sqlite3_exec(db, sql, NULL, NULL, &message) != SQLITE_OK)
+        fail_msg("%s", message);
+    sqlite3_close(db);
+}
+
+/* Rows written to a text, one a line, so that a whole iteration is compared at once. */
+static char seen[20000];
+
+static void see(const char *format, ...) UM_PRINTF(1, 2);
+static void see(const char *format, ...)
+{
+    size_t len = strlen(seen);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(seen + len, sizeof seen - len, format, args);
+    va_end(args);
+}
+
+#define assert_seen(text)                                                                          \
+    do {                                                                                           \
+        assert_string_equal(seen, text);                                                           \
+        seen[0] = '\0';                                                                            \
+    } while (0)
+
+static um_status see_entity(void *context, const um_row_entity *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d %s %s %s\n", (int)row->id, row->external_id, row->description, row->features);
+    return UM_OK;
+}
+
+static um_status see_history(void *context, const um_row_history *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d n %d: %.*s\n", (int)row->user_id, (int)row->n, (int)row->bytes,
+        (const char *)row->data);
+    return UM_OK;
+}
+
+static um_status see_file(void *context, const um_row_file *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%s %d=%d+%d %d\n", row->file, (int)row->rows_read, (int)row->rows_kept,
+        (int)row->rows_rejected, (int)row->bytes);
+    return UM_OK;
+}
+
+static um_status see_rejection(void *context, const um_row_rejection *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%s:%d %s\n", row->file, (int)row->line, row->reason);
+    return UM_OK;
+}
+
+static um_status see_scene(void *context, const um_row_scene *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d ", (int)row->id);
+    return UM_OK;
+}
+
+static um_status see_decision(void *context, const um_row_decision *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d/%d/%s/%d ", (int)row->scene_id, (int)row->model_id, row->role, (int)row->sample);
+    return UM_OK;
+}
+
+static um_status see_distribution(void *context, const um_row_distribution *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d/%d/%s/%d%s:", (int)row->scene_id, (int)row->model_id, row->role, (int)row->sample,
+        row->well_formed ? "" : "!");
+    for (uint32_t i = 0; i < row->k; i++)
+        see(" %g", row->p[i]);
+    see("\n");
+    return UM_OK;
+}
+
+static um_status see_missing(void *context, uint64_t scene_id, const bool *have, uint32_t n_have,
+                             um_error *e)
+{
+    (void)e;
+    see("%d: %d ", (int)scene_id, (int)n_have);
+    for (int i = 0; i < *(const int *)context; i++)
+        see("%c", have[i] ? 'x' : '.');
+    see("\n");
+    return UM_OK;
+}
+
+static void put_scene(um_workspace *ws, uint64_t id, const char *split)
+{
+    um_row_scene row = {.id = id,
+                        .split = split,
+                        .dataset = "world",
+                        .user = 3,
+                        .user_id = "u3",
+                        .item_id = "i7",
+                        .order_id = 4,
+                        .timestamp_s = -5,
+                        .item_pos = 1,
+                        .choice_cnt = 2,
+                        .impression_list = "[\"i2\",\"i7\"]",
+                        .text = "{}"};
+    assert_ok(um_workspace_put_scene(ws, &row, &err), err);
+}
+
+static uint64_t put_model(um_workspace *ws, const char *name, const char *hash)
+{
+    um_row_model row = {.name = name, .path = "models/x", .hash = hash, .kind = "local"};
+    uint64_t id = 0;
+    assert_ok(um_workspace_model_id(&id, ws, &row, &err), err);
+    return id;
+}
+
+static um_status put_decision(um_workspace *ws, uint64_t scene, uint64_t model, const char *role,
+                              uint32_t sample, const char *form_error)
+{
+    um_row_decision row = {.scene_id = scene,
+                           .model_id = model,
+                           .role = role,
+                           .sample = sample,
+                           .text = "Thought:",
+                           .finish = "stop",
+                           .tokens = 12,
+                           .form_error = form_error};
+    return um_workspace_put_decision(ws, &row, &err);
+}
+
+static uint64_t decision_id(uint64_t scene, uint64_t model, const char *role, uint32_t sample)
+{
+    uint64_t id = 0;
+    assert_ok(um_workspace_decision_id(&id, scene, model, role, sample, &err), err);
+    return id;
+}
+
+static void put_distribution(um_workspace *ws, uint64_t decision, uint64_t predictor, double first)
+{
+    const double p[2] = {first, 1.0 - first};
+    um_row_distribution row = {.decision_id = decision, .predictor_id = predictor, .k = 2, .p = p};
+    assert_ok(um_workspace_put_distribution(ws, &row, &err), err);
+}
+
+static uint64_t count_users(um_workspace *ws)
+{
+    um_workspace_counts counts;
+    assert_ok(um_workspace_count(&counts, ws, &err), err);
+    return counts.users;
+}
+
+static void put_user(um_workspace *ws, uint64_t id)
+{
+    char name[32];
+    snprintf(name, sizeof name, "user-%llu", (unsigned long long)id);
+    um_row_entity row = {id, name, "{\"a\":\"b\"}", "{}"};
+    assert_ok(um_workspace_put_user(ws, &row, &err), err);
+}
+
+/* Rows ----------------------------------------------------------------------------------------- */
+
+static void test_log_rows(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    assert_string_equal(um_workspace_path(ws), dir);
+    const char *value = "x";
+    assert_ok(um_workspace_get_meta(&value, ws, "seed", &err), err);
+    assert_null(value);
+    assert_ok(um_workspace_set_meta(ws, "seed", "1", &err), err);
+    assert_ok(um_workspace_set_meta(ws, "seed", "2", &err), err);
+    um_row_dataset dataset = {"world", 2, 3, 4, "[]", "dir/log"}, found;
+    assert_int_equal(um_workspace_get_dataset(&found, ws, &err), UM_ERR_NOT_FOUND);
+    assert_ok(um_workspace_set_dataset(ws, &dataset, &err), err);
+    assert_ok(um_workspace_begin(ws, &err), err);
+    um_row_entity user = {7, "U\xC3\xA9", "{\"age\":\"25\"}", "{\"n\":1}"};
+    um_row_entity item = {0, "I", "{}", "{}"};
+    assert_ok(um_workspace_put_user(ws, &user, &err), err);
+    put_user(ws, 2);
+    assert_ok(um_workspace_put_item(ws, &item, &err), err);
+    um_row_history history = {7, 2, "ab\0c", 4}, empty = {2, 0, NULL, 0};
+    assert_ok(um_workspace_put_history(ws, &history, &err), err);
+    assert_ok(um_workspace_put_history(ws, &empty, &err), err);
+    um_row_file file = {"ratings.dat", 10, 8, 2, 999};
+    assert_ok(um_workspace_put_file(ws, &file, &err), err);
+    um_row_rejection rejection = {"ratings.dat", 3, "short row"};
+    assert_ok(um_workspace_put_rejection(ws, &rejection, &err), err);
+    rejection.line = 1;
+    assert_ok(um_workspace_put_rejection(ws, &rejection, &err), err);
+    assert_ok(um_workspace_commit(ws, &err), err);
+    um_workspace_close(ws);
+
+    ws = open_workspace(UM_WORKSPACE_READ);
+    assert_ok(um_workspace_get_meta(&value, ws, "seed", &err), err);
+    assert_string_equal(value, "2");
+    assert_ok(um_workspace_get_dataset(&found, ws, &err), err);
+    assert_string_equal(found.name, "world");
+    assert_string_equal(found.columns, "[]");
+    assert_string_equal(found.source, "dir/log");
+    assert_int_equal(found.n_users * 100 + found.n_items * 10 + found.n_interactions, 234);
+    assert_ok(um_workspace_users(ws, see_entity, NULL, &err), err);
+    assert_seen("2 user-2 {\"a\":\"b\"} {}\n7 U\xC3\xA9 {\"age\":\"25\"} {\"n\":1}\n");
+    assert_ok(um_workspace_items(ws, see_entity, NULL, &err), err);
+    assert_seen("0 I {} {}\n");
+    assert_ok(um_workspace_histories(ws, see_history, NULL, &err), err);
+    assert_seen("2 n 0: \n7 n 2: ab\n");
+    assert_ok(um_workspace_files(ws, see_file, NULL, &err), err);
+    assert_seen("ratings.dat 10=8+2 999\n");
+    assert_ok(um_workspace_rejections(ws, see_rejection, NULL, &err), err);
+    assert_seen("ratings.dat:3 short row\nratings.dat:1 short row\n");
+    assert_ok(um_workspace_verify(ws, &err), err);
+    um_workspace_close(ws);
+}
+
+static void test_scene_rows(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    const double truth[3] = {0.5, 0.25, 0.25};
+    um_row_scene row = {.id = 1,
+                        .split = "train",
+                        .dataset = "world",
+                        .user = 9,
+                        .user_id = "u",
+                        .item_id = "i",
+                        .order_id = 11,
+                        .timestamp_s = 1234567890123,
+                        .item_pos = 2,
+                        .choice_cnt = 3,
+                        .impression_list = "[1]",
+                        .text = "{\"profile\":\"\"}",
+                        .truth = truth,
+                        .flags = UM_SCENE_FLAG_ACCIDENT,
+                        .data = "\0\1",
+                        .data_bytes = 2};
+    assert_ok(um_workspace_put_scene(ws, &row, &err), err);
+    put_scene(ws, 0, "base");
+    put_scene(ws, 5, "eval");
+    put_scene(ws, 4, "eval");
+    um_row_scene found, other;
+    assert_ok(um_workspace_get_scene(&found, ws, 1, &err), err);
+    assert_string_equal(found.split, "train");
+    assert_string_equal(found.text, row.text);
+    assert_string_equal(found.impression_list, "[1]");
+    assert_int_equal(found.timestamp_s, row.timestamp_s);
+    assert_int_equal(found.user * 100 + found.order_id, 911);
+    assert_int_equal(found.item_pos, 2);
+    assert_int_equal(found.flags, UM_SCENE_FLAG_ACCIDENT);
+    assert_memory_equal(found.truth, truth, sizeof truth);
+    assert_int_equal(found.data_bytes, 2);
+    assert_memory_equal(found.data, "\0\1", 2);
+    assert_ok(um_workspace_get_scene(&other, ws, 5, &err), err);
+    assert_null(other.truth);
+    assert_null(other.data);
+    assert_int_equal(other.timestamp_s, -5);
+    assert_int_equal(um_workspace_get_scene(&found, ws, 99, &err), UM_ERR_NOT_FOUND);
+
+    um_scene_filter filter = {0};
+    assert_ok(um_workspace_scenes(ws, NULL, see_scene, NULL, &err), err);
+    assert_seen("0 1 4 5 ");
+    filter.split = "eval";
+    assert_ok(um_workspace_scenes(ws, &filter, see_scene, NULL, &err), err);
+    assert_seen("4 5 ");
+    filter.first_id = 5;
+    assert_ok(um_workspace_scenes(ws, &filter, see_scene, NULL, &err), err);
+    assert_seen("5 ");
+    uint64_t model = put_model(ws, "m", "h");
+    um_row_evaluation evaluation = {4, "uniform", 3, truth, 2};
+    assert_ok(um_workspace_put_evaluation(ws, &evaluation, &err), err);
+    um_row_direct direct = {1, model, 3, truth};
+    assert_ok(um_workspace_put_direct(ws, &direct, &err), err);
+    filter = (um_scene_filter){.split = "eval", .without_row = "uniform"};
+    assert_ok(um_workspace_scenes(ws, &filter, see_scene, NULL, &err), err);
+    assert_seen("5 ");
+    filter = (um_scene_filter){.without_direct_by = model};
+    assert_ok(um_workspace_scenes(ws, &filter, see_scene, NULL, &err), err);
+    assert_seen("0 4 5 ");
+
+    row.id = 6;
+    row.split = "test";
+    assert_int_equal(um_workspace_put_scene(ws, &row, &err), UM_ERR_STATE);
+    row.split = "train";
+    row.item_pos = 3; /* past the list */
+    assert_int_equal(um_workspace_put_scene(ws, &row, &err), UM_ERR_STATE);
+    um_workspace_close(ws);
+}
+
+static void test_decisions(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    for (uint64_t id = 0; id < 4; id++)
+        put_scene(ws, id, id == 3 ? "eval" : "train");
+    uint64_t a = put_model(ws, "a", "h1"), b = put_model(ws, "b", "h2");
+    assert_int_equal(put_model(ws, "a", "h1"), a);
+    assert_ok(put_decision(ws, 1, b, "student", 2, NULL), err);
+    assert_ok(put_decision(ws, 1, a, "student", 1, "no stage"), err);
+    assert_ok(put_decision(ws, 1, a, "student", 0, NULL), err);
+    assert_ok(put_decision(ws, 0, a, "teacher", 9, NULL), err);
+    assert_ok(put_decision(ws, 1, a, "teacher", 0, NULL), err);
+    assert_ok(put_decision(ws, 3, a, "eval", 0, NULL), err);
+    assert_int_equal(put_decision(ws, 3, a, "eval", 0, NULL), UM_ERR_STATE);  /* unique */
+    assert_int_equal(put_decision(ws, 77, a, "eval", 0, NULL), UM_ERR_STATE); /* no such scene */
+    assert_int_equal(put_decision(ws, 3, 9, "eval", 0, NULL), UM_ERR_STATE);  /* no such model */
+    assert_int_equal(put_decision(ws, 3, a, "judge", 0, NULL), UM_ERR_INPUT);
+    assert_int_equal(put_decision(ws, 3, a, "eval", 1024, NULL), UM_ERR_LIMIT);
+    assert_int_equal(put_decision(ws, (uint64_t)1 << 39, a, "eval", 0, NULL), UM_ERR_LIMIT);
+    assert_int_equal(put_decision(ws, 3, 0, "eval", 0, NULL), UM_ERR_LIMIT);
+    assert_int_equal(decision_id(1, 1, "teacher", 0), 1 << 24 | 1 << 13);
+    assert_int_equal(decision_id(0, 2, "eval", 5), 2 << 13 | 2 << 10 | 5);
+
+    um_decision_filter filter = {.any_scene = true};
+    assert_ok(um_workspace_decisions(ws, &filter, see_decision, NULL, &err), err);
+    assert_seen(
+        "0/1/teacher/9 1/1/teacher/0 1/1/student/0 1/1/student/1 1/2/student/2 3/1/eval/0 ");
+    filter.well_formed_only = true;
+    filter.role = "student";
+    assert_ok(um_workspace_decisions(ws, &filter, see_decision, NULL, &err), err);
+    assert_seen("1/1/student/0 1/2/student/2 ");
+    filter = (um_decision_filter){.scene_id = 1, .model_id = a};
+    assert_ok(um_workspace_decisions(ws, &filter, see_decision, NULL, &err), err);
+    assert_seen("1/1/teacher/0 1/1/student/0 1/1/student/1 ");
+    filter = (um_decision_filter){.any_scene = true, .split = "eval"};
+    assert_ok(um_workspace_decisions(ws, &filter, see_decision, NULL, &err), err);
+    assert_seen("3/1/eval/0 ");
+    filter = (um_decision_filter){.scene_id = UINT64_MAX};
+    assert_ok(um_workspace_decisions(ws, &filter, see_decision, NULL, &err), err);
+    assert_seen("");
+    um_row_decision found;
+    assert_ok(um_workspace_get_decision(&found, ws, decision_id(1, a, "student", 1), &err), err);
+    assert_string_equal(found.text, "Thought:");
+    assert_string_equal(found.finish, "stop");
+    assert_string_equal(found.form_error, "no stage");
+    assert_int_equal(found.tokens, 12);
+    assert_int_equal(um_workspace_get_decision(&found, ws, 5, &err), UM_ERR_NOT_FOUND);
+
+    int n = 2;
+    assert_ok(um_workspace_missing_decisions(ws, "train", a, "student", 2, see_missing, &n, &err),
+              err);
+    assert_seen("0: 0 ..\n2: 0 ..\n");
+    n = 3;
+    assert_ok(um_workspace_missing_decisions(ws, NULL, a, "student", 3, see_missing, &n, &err),
+              err);
+    assert_seen("0: 0 ...\n1: 2 xx.\n2: 0 ...\n3: 0 ...\n");
+    assert_ok(um_workspace_missing_decisions(ws, "train", b, "student", 3, see_missing, &n, &err),
+              err);
+    assert_seen("0: 0 ...\n1: 1 ..x\n2: 0 ...\n");
+    assert_int_equal(
+        um_workspace_missing_decisions(ws, NULL, a, "student", 1025, see_missing, &n, &err),
+        UM_ERR_LIMIT);
+    um_workspace_close(ws);
+}
+
+static um_status see_model(void *context, const um_row_model *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d %s %s %s %s\n", (int)row->id, row->name, row->path, row->hash, row->kind);
+    return UM_OK;
+}
+
+static void test_models(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    assert_int_equal(put_model(ws, "student", "h1"), 1);
+    assert_int_equal(put_model(ws, "teacher", "h2"), 2);
+    assert_int_equal(put_model(ws, "student", "h3"), 1); /* nothing depends on h1 yet */
+    assert_ok(um_workspace_models(ws, see_model, NULL, &err), err);
+    assert_seen("1 student models/x h3 local\n2 teacher models/x h2 local\n");
+    put_scene(ws, 0, "train");
+    assert_ok(put_decision(ws, 0, 1, "student", 0, NULL), err);
+    um_row_model changed = {.name = "student", .path = "", .hash = "h4", .kind = "local"}, found;
+    uint64_t id = 0;
+    assert_int_equal(um_workspace_model_id(&id, ws, &changed, &err), UM_ERR_STATE);
+    assert_non_null(strstr(err.text, "model 'student' has changed"));
+    assert_int_equal(id, 0);
+    changed.hash = "h3"; /* moved, not changed */
+    assert_ok(um_workspace_model_id(&id, ws, &changed, &err), err);
+    assert_ok(um_workspace_get_model(&found, ws, 1, &err), err);
+    assert_string_equal(found.path, "");
+    assert_int_equal(um_workspace_get_model(&found, ws, 9, &err), UM_ERR_NOT_FOUND);
+    um_workspace_close(ws);
+}
+
+static um_status see_direct(void *context, const um_row_direct *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d: %g %g\n", (int)row->scene_id, row->p[0], row->p[row->k - 1]);
+    return UM_OK;
+}
+
+static void test_distributions(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    uint64_t t = put_model(ws, "t", "h"), p = put_model(ws, "p", "h");
+    for (uint64_t scene = 0; scene < 3; scene++) {
+        put_scene(ws, scene, "train");
+        for (uint32_t sample = 0; sample < 2; sample++)
+            assert_ok(put_decision(ws, scene, t, "teacher", sample, sample ? "empty" : NULL), err);
+    }
+    put_distribution(ws, decision_id(2, t, "teacher", 0), p, 0.75);
+    put_distribution(ws, decision_id(1, t, "teacher", 1), p, 0.5);
+    put_distribution(ws, decision_id(1, t, "teacher", 0), p, 0.25);
+    put_distribution(ws, decision_id(1, t, "teacher", 0), t, 1.0);
+    um_row_distribution again = {.decision_id = decision_id(1, t, "teacher", 0),
+                                 .predictor_id = p,
+                                 .k = 1,
+                                 .p = (const double[]){1.0}};
+    assert_int_equal(um_workspace_put_distribution(ws, &again, &err), UM_ERR_STATE);
+
+    um_decision_filter filter = {.any_scene = true};
+    assert_ok(um_workspace_distributions(ws, &filter, p, see_distribution, NULL, &err), err);
+    assert_seen("1/1/teacher/0: 0.25 0.75\n1/1/teacher/1!: 0.5 0.5\n2/1/teacher/0: 0.75 0.25\n");
+    filter = (um_decision_filter){.scene_id = 1, .role = "teacher", .well_formed_only = true};
+    assert_ok(um_workspace_distributions(ws, &filter, p, see_distribution, NULL, &err), err);
+    assert_seen("1/1/teacher/0: 0.25 0.75\n");
+    filter = (um_decision_filter){.any_scene = true, .unscored_by = p};
+    assert_ok(um_workspace_decisions(ws, &filter, see_decision, NULL, &err), err);
+    assert_seen("0/1/teacher/0 0/1/teacher/1 2/1/teacher/1 ");
+
+    const double q[3] = {0.1, 0.2, 0.7};
+    um_row_direct direct = {2, p, 3, q};
+    assert_ok(um_workspace_put_direct(ws, &direct, &err), err);
+    direct.scene_id = 0;
+    assert_ok(um_workspace_put_direct(ws, &direct, &err), err);
+    assert_int_equal(um_workspace_put_direct(ws, &direct, &err), UM_ERR_STATE);
+    assert_ok(um_workspace_directs(ws, p, see_direct, NULL, &err), err);
+    assert_seen("0: 0.1 0.7\n2: 0.1 0.7\n");
+
+    um_workspace_close(ws);
+    run_sql("UPDATE distributions SET k = 3 WHERE predictor_id = 1");
+    ws = open_workspace(UM_WORKSPACE_READ);
+    filter = (um_decision_filter){.any_scene = true};
+    assert_int_equal(um_workspace_distributions(ws, &filter, t, see_distribution, NULL, &err),
+                     UM_ERR_INPUT);
+    assert_non_null(strstr(err.text, "does not have k entries"));
+    assert_seen("");
+    um_workspace_close(ws);
+}
+
+static um_status see_score(void *context, const um_row_score *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d t %g %g %g %g %g s %g %g gap %g kept %d %s\n", (int)row->scene_id, row->teacher.total,
+        row->teacher.model, row->teacher.data, row->teacher.log_loss, row->teacher.hit_rate,
+        row->student.total, row->student.hit_rate, row->gap, row->kept,
+        row->reason != NULL ? row->reason : "-");
+    return isnan(row->total_gap) == (row->scene_id == 0) ? UM_OK : UM_ERR_NUMERIC;
+}
+
+static um_status see_pair(void *context, const um_row_pair *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%d: %d %d>%d %d>%d #%d\n", (int)row->id, (int)row->scene_id, (int)row->chosen_decision,
+        (int)row->rejected_decision, (int)row->chosen_letter, (int)row->rejected_letter,
+        (int)row->rank);
+    return UM_OK;
+}
+
+static um_status see_evaluation(void *context, const um_row_evaluation *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%s %d x%d: %g\n", row->row_name, (int)row->scene_id, (int)row->repeats, row->p[0]);
+    return UM_OK;
+}
+
+static void test_score_rows(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    put_scene(ws, 0, "train");
+    put_scene(ws, 1, "train");
+    um_row_score score = {.scene_id = 1,
+                          .teacher = {1, 2, 3, 4, 5},
+                          .student = {6, 7, 8, 9, 10},
+                          .gap = 0.5,
+                          .total_gap = 1,
+                          .data_gap = 2,
+                          .reason = "no pair"};
+    assert_ok(um_workspace_put_score(ws, &score, &err), err);
+    score.kept = true; /* replaced, as selection comes after measuring */
+    assert_ok(um_workspace_put_score(ws, &score, &err), err);
+    score = (um_row_score){.scene_id = 0, .total_gap = (double)NAN};
+    assert_ok(um_workspace_put_score(ws, &score, &err), err);
+    assert_ok(um_workspace_scores(ws, see_score, NULL, &err), err);
+    assert_seen("0 t 0 0 0 0 0 s 0 0 gap 0 kept 0 -\n"
+                "1 t 1 2 3 4 5 s 6 10 gap 0.5 kept 1 no pair\n");
+
+    um_row_pair pair = {1, 0, 100, 200, 0, 3, 7};
+    assert_ok(um_workspace_put_pair(ws, &pair, &err), err);
+    pair.id = 0;
+    assert_int_equal(um_workspace_put_pair(ws, &pair, &err), UM_ERR_STATE); /* one a scene */
+    pair.scene_id = 1;
+    assert_ok(um_workspace_put_pair(ws, &pair, &err), err);
+    assert_ok(um_workspace_pairs(ws, see_pair, NULL, &err), err);
+    assert_seen("0: 1 100>200 0>3 #7\n1: 0 100>200 0>3 #7\n");
+
+    const double p[2] = {0.5, 0.5}, q[2] = {1, 0};
+    um_row_evaluation rows[] = {
+        {1, "uniform", 2, p, 1}, {0, "uniform", 2, p, 1}, {1, "dpo", 2, q, 3}};
+    for (int i = 0; i < 3; i++)
+        assert_ok(um_workspace_put_evaluation(ws, &rows[i], &err), err);
+    assert_int_equal(um_workspace_put_evaluation(ws, &rows[0], &err), UM_ERR_STATE);
+    assert_ok(um_workspace_evaluations(ws, NULL, see_evaluation, NULL, &err), err);
+    assert_seen("dpo 1 x3: 1\nuniform 0 x1: 0.5\nuniform 1 x1: 0.5\n");
+    assert_ok(um_workspace_evaluations(ws, "dpo", see_evaluation, NULL, &err), err);
+    assert_seen("dpo 1 x3: 1\n");
+    um_workspace_close(ws);
+}
+
+static um_status see_stage(void *context, const um_row_stage *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%s %s %d/%d %g %d %d\n", row->name, row->status, (int)row->items_done,
+        (int)row->items_total, row->seconds, (int)row->peak_rss_kb, (int)row->updated_s);
+    return UM_OK;
+}
+
+static um_status see_metric(void *context, const um_row_metric *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%s %d %s\n", row->stage, (int)row->step, row->values);
+    return UM_OK;
+}
+
+static void put_stage(um_workspace *ws, const char *name, const char *status)
+{
+    um_row_stage row = {name, "{}", "f00", status, 1, 2, 0.5, 1000, "{\"x\":1}", 42};
+    assert_ok(um_workspace_put_stage(ws, &row, &err), err);
+}
+
+static void put_metric(um_workspace *ws, const char *stage, uint64_t step, const char *values)
+{
+    um_row_metric row = {stage, step, values};
+    assert_ok(um_workspace_put_metric(ws, &row, &err), err);
+}
+
+static void test_stages(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    um_row_stage found;
+    assert_int_equal(um_workspace_get_stage(&found, ws, "scenes", &err), UM_ERR_NOT_FOUND);
+    put_stage(ws, "scenes", "running");
+    put_stage(ws, "decide.teacher", "running");
+    put_stage(ws, "scenes", "done");
+    assert_ok(um_workspace_stages(ws, see_stage, NULL, &err), err);
+    assert_seen("scenes done 1/2 0.5 1000 42\ndecide.teacher running 1/2 0.5 1000 42\n");
+    assert_ok(um_workspace_get_stage(&found, ws, "scenes", &err), err);
+    assert_string_equal(found.fingerprint, "f00");
+    assert_string_equal(found.detail, "{\"x\":1}");
+    um_row_stage bad = {"x", "{}", "", "paused", 0, 0, 0, 0, "{}", 0};
+    assert_int_equal(um_workspace_put_stage(ws, &bad, &err), UM_ERR_STATE);
+    put_metric(ws, "train.sft", 2, "{\"loss\":1}");
+    put_metric(ws, "train.sft", 1, "{\"loss\":2}");
+    put_metric(ws, "train.sft", 3, "{\"loss\":0}");
+    put_metric(ws, "train.sft", 2, "{\"loss\":1.5}");
+    put_metric(ws, "train.dpo", 1, "{}");
+    assert_ok(um_workspace_drop_metrics(ws, "train.sft", 3, &err), err);
+    assert_ok(um_workspace_metrics(ws, "train.sft", see_metric, NULL, &err), err);
+    assert_seen("train.sft 1 {\"loss\":2}\ntrain.sft 2 {\"loss\":1.5}\n");
+    um_workspace_close(ws);
+}
+
+/* A workspace with a row in every table. */
+static um_workspace *make_full(void)
+{
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    assert_ok(um_workspace_begin(ws, &err), err);
+    put_user(ws, 0);
+    um_row_dataset dataset = {"world", 1, 1, 5, "[]", "log"};
+    assert_ok(um_workspace_set_dataset(ws, &dataset, &err), err);
+    um_row_entity item = {0, "I", "{}", "{}"};
+    assert_ok(um_workspace_put_item(ws, &item, &err), err);
+    um_row_file file = {"a", 2, 1, 1, 9};
+    assert_ok(um_workspace_put_file(ws, &file, &err), err);
+    put_scene(ws, 0, "base");
+    put_scene(ws, 1, "train");
+    put_scene(ws, 2, "eval");
+    uint64_t model = put_model(ws, "m", "h");
+    assert_ok(put_decision(ws, 1, model, "teacher", 0, NULL), err);
+    assert_ok(put_decision(ws, 1, model, "student", 0, "empty"), err);
+    assert_ok(put_decision(ws, 2, model, "eval", 0, NULL), err);
+    put_distribution(ws, decision_id(1, model, "teacher", 0), model, 0.5);
+    put_distribution(ws, decision_id(2, model, "eval", 0), model, 0.5);
+    const double p[2] = {0.5, 0.5};
+    for (uint64_t scene = 1; scene <= 2; scene++) {
+        um_row_direct direct = {scene, model, 2, p};
+        assert_ok(um_workspace_put_direct(ws, &direct, &err), err);
+    }
+    um_row_score score = {.scene_id = 1, .kept = true};
+    assert_ok(um_workspace_put_score(ws, &score, &err), err);
+    um_row_pair pair = {0, 1, decision_id(1, model, "teacher", 0), 0, 0, 1, 0};
+    assert_ok(um_workspace_put_pair(ws, &pair, &err), err);
+    um_row_evaluation evaluation = {2, "uniform", 2, p, 1};
+    assert_ok(um_workspace_put_evaluation(ws, &evaluation, &err), err);
+    static const char *const stages[] = {"ingest", "scenes", "pretrain",  "decide.teacher",
+                                         "score",  "select", "train.sft", "evaluate"};
+    for (int i = 0; i < 8; i++)
+        put_stage(ws, stages[i], "done");
+    put_metric(ws, "train.sft", 1, "{}");
+    put_metric(ws, "pretrain", 1, "{}");
+    assert_ok(um_workspace_commit(ws, &err), err);
+    return ws;
+}
+
+static void see_counts(um_workspace *ws)
+{
+    um_workspace_counts c;
+    assert_ok(um_workspace_count(&c, ws, &err), err);
+    see("u%d i%d n%d r%d scenes %d %d %d m%d d%d!%d p%d q%d s%d+%d pairs %d e%d", (int)c.users,
+        (int)c.items, (int)c.interactions, (int)c.rejections, (int)c.scenes_base,
+        (int)c.scenes_train, (int)c.scenes_eval, (int)c.models, (int)c.decisions, (int)c.malformed,
+        (int)c.distributions, (int)c.directs, (int)c.scores, (int)c.kept, (int)c.pairs,
+        (int)c.evaluations);
+}
+
+static um_status see_decision_count(void *context, const um_row_decision_count *row, um_error *e)
+{
+    (void)context;
+    (void)e;
+    see("%s %s %d %d %d\n", row->role, row->model_name, (int)row->scenes, (int)row->decisions,
+        (int)row->malformed);
+    return UM_OK;
+}
+
+static void test_clear(void **state)
+{
+    (void)state;
+    um_workspace *ws = make_full();
+    see_counts(ws);
+    assert_seen("u1 i1 n5 r1 scenes 1 1 1 m1 d3!1 p2 q2 s1+1 pairs 1 e1");
+    assert_ok(um_workspace_decision_counts(ws, see_decision_count, NULL, &err), err);
+    assert_seen("eval m 1 1 0\nstudent m 1 1 1\nteacher m 1 1 0\n");
+    assert_int_equal(um_workspace_clear_stage(ws, "nonsense", &err), UM_ERR_INPUT);
+    static const struct {
+        const char *stage, *left;
+    } rows[] = {
+        {"evaluate", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p1 q1 s1+1 pairs 1 e0"},
+        {"train", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p1 q1 s1+1 pairs 1 e0"},
+        {"select", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p1 q1 s0+0 pairs 0 e0"},
+        {"score", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p0 q0 s0+0 pairs 0 e0"},
+        {"decide", "u1 i1 n5 r1 scenes 1 1 1 m1 d0!0 p0 q0 s0+0 pairs 0 e0"},
+        {"pretrain", "u1 i1 n5 r1 scenes 1 1 1 m1 d0!0 p0 q0 s0+0 pairs 0 e0"},
+        {"scenes", "u1 i1 n5 r1 scenes 0 0 0 m1 d0!0 p0 q0 s0+0 pairs 0 e0"},
+        {"ingest", "u0 i0 n0 r0 scenes 0 0 0 m0 d0!0 p0 q0 s0+0 pairs 0 e0"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        /* Step by step, and from the full workspace at once. */
+        assert_ok(um_workspace_clear_stage(ws, rows[i].stage, &err), err);
+        see_counts(ws);
+        assert_seen(rows[i].left);
+        um_workspace_close(ws);
+        remove_dir(dir);
+        ws = make_full();
+        assert_ok(um_workspace_clear_stage(ws, rows[i].stage, &err), err);
+        see_counts(ws);
+        assert_seen(rows[i].left);
+    }
+    um_workspace_close(ws);
+    remove_dir(dir);
+    ws = make_full();
+    assert_ok(um_workspace_begin(ws, &err), err);
+    assert_ok(um_workspace_clear_stage(ws, "ingest", &err), err); /* in the caller's transaction */
+    um_workspace_rollback(ws);
+    assert_int_equal(count_users(ws), 1);
+    assert_ok(um_workspace_clear_stage(ws, "decide", &err), err);
+    assert_ok(um_workspace_stages(ws, see_stage, NULL, &err), err);
+    assert_seen("ingest done 1/2 0.5 1000 42\nscenes done 1/2 0.5 1000 42\n"
+                "pretrain done 1/2 0.5 1000 42\n");
+    assert_ok(um_workspace_metrics(ws, "train.sft", see_metric, NULL, &err), err);
+    assert_seen("");
+    assert_ok(um_workspace_metrics(ws, "pretrain", see_metric, NULL, &err), err);
+    assert_seen("pretrain 1 {}\n");
+    um_workspace_close(ws);
+    /* One that fails half way deletes nothing. */
+    remove_dir(dir);
+    um_workspace_close(make_full());
+    run_sql("CREATE TRIGGER keep BEFORE DELETE ON scenes BEGIN SELECT RAISE(ABORT, 'kept'); END");
+    ws = open_workspace(UM_WORKSPACE_WRITE);
+    assert_int_equal(um_workspace_clear_stage(ws, "scenes", &err), UM_ERR_STATE);
+    assert_ok(um_workspace_begin(ws, &err), err);
+    um_workspace_rollback(ws);
+    see_counts(ws);
+    assert_seen("u1 i1 n5 r1 scenes 1 1 1 m1 d3!1 p2 q2 s1+1 pairs 1 e1");
+    um_workspace_close(ws);
+}
+
+static um_status stop_at_two(void *context, const um_row_entity *row, um_error *e)
+{
+    (void)e;
+    um_workspace *ws = context;
+    if (row->id == 2)
+        return UM_ERR_INTERRUPTED;
+    char key[16];
+    snprintf(key, sizeof key, "k%d", (int)row->id);
+    return um_workspace_set_meta(ws, key, "v", e); /* another table may be written meanwhile */
+}
+
+static void test_callbacks(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    assert_ok(um_workspace_begin(ws, &err), err);
+    for (uint64_t id = 0; id < 4; id++)
+        put_user(ws, id);
+    assert_ok(um_workspace_commit(ws, &err), err);
+    assert_int_equal(um_workspace_users(ws, stop_at_two, ws, &err), UM_ERR_INTERRUPTED);
+    const char *value;
+    assert_ok(um_workspace_get_meta(&value, ws, "k1", &err), err);
+    assert_string_equal(value, "v");
+    assert_ok(um_workspace_get_meta(&value, ws, "k3", &err), err);
+    assert_null(value);
+    um_row_entity huge = {(uint64_t)1 << 63, "x", "{}", "{}"};
+    assert_int_equal(um_workspace_put_user(ws, &huge, &err), UM_ERR_INPUT);
+    um_row_entity twin = {9, "user-1", "{}", "{}"};
+    assert_int_equal(um_workspace_put_user(ws, &twin, &err), UM_ERR_STATE);
+    assert_non_null(strstr(err.text, "users.external_id"));
+    um_workspace_close(ws);
+}
+
+/* Transactions and processes ------------------------------------------------------------------- */
+
+static void test_rollback(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    assert_int_equal(um_workspace_commit(ws, &err), UM_ERR_STATE);
+    um_workspace_rollback(ws);
+    assert_ok(um_workspace_begin(ws, &err), err);
+    assert_int_equal(um_workspace_begin(ws, &err), UM_ERR_STATE);
+    put_user(ws, 1);
+    um_workspace_rollback(ws);
+    assert_int_equal(count_users(ws), 0);
+    assert_ok(um_workspace_begin(ws, &err), err);
+    put_user(ws, 1);
+    assert_ok(um_workspace_commit(ws, &err), err);
+    assert_ok(um_workspace_begin(ws, &err), err);
+    put_user(ws, 2);
+    um_workspace_close(ws); /* not committed */
+    ws = open_workspace(UM_WORKSPACE_WRITE);
+    assert_int_equal(count_users(ws), 1);
+    um_workspace_close(ws);
+    um_workspace_close(NULL);
+}
+
+static void test_lock(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE), *other = NULL;
+    put_user(ws, 1);
+    assert_int_equal(um_workspace_open(&other, dir, UM_WORKSPACE_WRITE, &err), UM_ERR_STATE);
+    assert_int_equal(um_workspace_open(&other, dir, UM_WORKSPACE_CREATE, &err), UM_ERR_STATE);
+    assert_null(other);
+    char pid[32];
+    snprintf(pid, sizeof pid, "pid %d, host ", (int)getpid());
+    assert_non_null(strstr(err.text, pid));
+    assert_non_null(strstr(err.text, "command test_store"));
+    other = open_workspace(UM_WORKSPACE_READ); /* a reader beside the writer */
+    assert_int_equal(count_users(other), 1);
+    assert_int_equal(um_workspace_set_meta(other, "k", "v", &err), UM_ERR_STATE);
+    assert_int_equal(um_workspace_begin(other, &err), UM_ERR_STATE);
+    um_workspace_close(other);
+    um_workspace_close(ws);
+
+    /* A killed writer leaves its file behind, not its lock. */
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        um_workspace *held = NULL;
+        if (um_workspace_open(&held, dir, UM_WORKSPACE_WRITE, NULL) != UM_OK ||
+            write(ready[1], "x", 1) != 1)
+            _exit(1);
+        pause();
+        _exit(0);
+    }
+    char byte;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    other = NULL;
+    assert_int_equal(um_workspace_open(&other, dir, UM_WORKSPACE_WRITE, &err), UM_ERR_STATE);
+    snprintf(pid, sizeof pid, "pid %d, host ", (int)child);
+    assert_non_null(strstr(err.text, pid));
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    close(ready[0]);
+    close(ready[1]);
+    ws = open_workspace(UM_WORKSPACE_WRITE);
+    um_workspace_close(ws);
+}
+
+/* Every commit is synced, and no WAL file is used by a version that can lose its pages. */
+static void test_journal(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    sqlite3_stmt *stmt = NULL;
+    assert_int_equal(sqlite3_prepare_v2(ws->db, "PRAGMA journal_mode", -1, &stmt, NULL), 0);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    bool has_fix = sqlite3_libversion_number() >= 3051003;
+    bool is_wal = strcmp((const char *)sqlite3_column_text(stmt, 0), "wal") == 0;
+    if (sqlite3_libversion_number() < 3044006 || has_fix)
+        assert_int_equal(is_wal, has_fix);
+    sqlite3_finalize(stmt);
+    assert_int_equal(sqlite3_prepare_v2(ws->db, "PRAGMA synchronous", -1, &stmt, NULL), 0);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    assert_int_equal(sqlite3_column_int(stmt, 0), 2);
+    sqlite3_finalize(stmt);
+    um_workspace_close(ws);
+}
+
+/* Commits users 0, 1, ..., fifty at a time, and reports each commit. */
+static void write_until_killed(int report)
+{
+    um_workspace *ws = NULL;
+    if (um_workspace_open(&ws, dir, UM_WORKSPACE_CREATE, &err) != UM_OK)
+        _exit(1);
+    uint64_t next = count_users(ws);
+    for (;;) {
+        if (um_workspace_begin(ws, &err) != UM_OK)
+            _exit(1);
+        for (int i = 0; i < 50; i++)
+            put_user(ws, next++);
+        if (um_workspace_commit(ws, &err) != UM_OK || write(report, &next, sizeof next) < 0)
+            _exit(1);
+    }
+}
+
+static void test_kill(void **state)
+{
+    (void)state;
+    um_workspace_close(open_workspace(UM_WORKSPACE_CREATE));
+    uint64_t confirmed = 0;
+    for (int round = 0; round < 12; round++) {
+        int report[2];
+        assert_int_equal(pipe(report), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            close(report[0]);
+            write_until_killed(report[1]);
+        }
+        close(report[1]);
+        uint64_t value;
+        for (int i = 0; i <= round % 4; i++)
+            if (read(report[0], &value, sizeof value) == sizeof value)
+                confirmed = value;
+        usleep((useconds_t)(round * 700)); /* not only at the same place of its loop */
+        kill(child, SIGKILL);
+        int result;
+        waitpid(child, &result, 0);
+        assert_true(WIFSIGNALED(result));
+        while (read(report[0], &value, sizeof value) == sizeof value)
+            confirmed = value;
+        close(report[0]);
+        um_workspace *ws = open_workspace(round % 2 ? UM_WORKSPACE_READ : UM_WORKSPACE_WRITE);
+        uint64_t stored = count_users(ws);
+        /* The last commit may have been done and not yet reported. */
+        if (stored != confirmed && stored != confirmed + 50)
+            fail_msg("%d users stored, %d confirmed", (int)stored, (int)confirmed);
+        confirmed = stored;
+        assert_ok(um_workspace_verify(ws, &err), err);
+        um_workspace_close(ws);
+    }
+    assert_true(confirmed >= 12 * 50);
+}
+
+static um_status fill(um_workspace *ws)
+{
+    um_status status = um_workspace_begin(ws, &err);
+    for (uint64_t i = 0; i < 200000 && status == UM_OK; i++) {
+        um_row_rejection row = {"file", i, "a reason that takes a little room in the database"};
+        status = um_workspace_put_rejection(ws, &row, &err);
+    }
+    if (status == UM_OK)
+        status = um_workspace_commit(ws, &err);
+    um_workspace_rollback(ws);
+    return status;
+}
+
+static void check_only_user_1(um_workspace *ws)
+{
+    assert_ok(um_workspace_verify(ws, &err), err);
+    assert_int_equal(count_users(ws), 1);
+    assert_ok(um_workspace_rejections(ws, see_rejection, NULL, &err), err);
+    assert_seen("");
+}
+
+static void test_full_disk(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    put_user(ws, 1);
+    /* What SQLite answers when the file system has no room for another page. */
+    assert_int_equal(sqlite3_exec(ws->db, "PRAGMA max_page_count = 100", NULL, NULL, NULL), 0);
+    assert_int_equal(fill(ws), UM_ERR_IO);
+    assert_non_null(strstr(err.text, "disk is full; free space and run the same command again"));
+    check_only_user_1(ws);
+    assert_int_equal(sqlite3_exec(ws->db, "PRAGMA max_page_count = 100000", NULL, NULL, NULL), 0);
+    put_metric(ws, "train", 1, "{}"); /* and on it goes once there is room */
+    um_workspace_close(ws);
+}
+
+/* A write that the system refuses is an error that leaves the database as it was. */
+static void test_write_error(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    put_user(ws, 1);
+    um_workspace_close(ws);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {400000, 400000};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        if (um_workspace_open(&ws, dir, UM_WORKSPACE_WRITE, &err) != UM_OK)
+            _exit(1);
+        if (fill(ws) != UM_ERR_IO)
+            _exit(2);
+        um_workspace_close(ws);
+        _exit(0);
+    }
+    int result;
+    waitpid(child, &result, 0);
+    assert_int_equal(result, 0);
+    ws = open_workspace(UM_WORKSPACE_WRITE);
+    check_only_user_1(ws);
+    put_user(ws, 2);
+    um_workspace_close(ws);
+}
+
+/* Other versions and damage -------------------------------------------------------------------- */
+
+static void make_version_1(void)
+{
+    char *sql = NULL;
+    size_t len;
+    assert_ok(
+        um_file_read(&sql, &len, UM_SOURCE_DIR "/tests/golden/workspace_v1.sql", 1 << 20, &err),
+        err);
+    run_sql(sql);
+    free(sql);
+}
+
+static void check_migrated(um_workspace *ws)
+{
+    assert_ok(um_workspace_stages(ws, see_stage, NULL, &err), err);
+    assert_seen("ingest done 3/3 1.5 0 2000\n");
+    see_counts(ws);
+    assert_seen("u1 i2 n3 r0 scenes 0 0 1 m0 d0!0 p0 q0 s0+0 pairs 0 e0");
+    const char *value;
+    assert_ok(um_workspace_get_meta(&value, ws, "seed", &err), err);
+    assert_string_equal(value, "7");
+    assert_ok(um_workspace_metrics(ws, "train", see_metric, NULL, &err), err);
+    assert_seen("");
+}
+
+static void test_migrate(void **state)
+{
+    (void)state;
+    for (int mode = UM_WORKSPACE_CREATE; mode <= UM_WORKSPACE_READ; mode++) {
+        make_version_1();
+        um_workspace *ws = open_workspace((um_workspace_mode)mode);
+        check_migrated(ws);
+        um_workspace_close(ws);
+        ws = open_workspace(UM_WORKSPACE_WRITE); /* a second time there is nothing to do */
+        check_migrated(ws);
+        put_metric(ws, "train", 1, "{}");
+        put_stage(ws, "ingest", "done");
+        um_workspace_close(ws);
+        unlink(db_path);
+    }
+    /* A migration that fails changes nothing. */
+    make_version_1();
+    run_sql("CREATE TABLE metrics(other)");
+    um_workspace *ws = NULL;
+    assert_true(um_workspace_open(&ws, dir, UM_WORKSPACE_WRITE, &err) != UM_OK);
+    assert_non_null(strstr(err.text, "schema version 1 to 2"));
+    run_sql("DROP TABLE metrics");
+    ws = open_workspace(UM_WORKSPACE_WRITE);
+    check_migrated(ws);
+    um_workspace_close(ws);
+}
+
+static void refuse(um_status status, const char *message)
+{
+    for (int mode = UM_WORKSPACE_CREATE; mode <= UM_WORKSPACE_READ; mode++) {
+        um_workspace *ws = NULL;
+        assert_int_equal(um_workspace_open(&ws, dir, (um_workspace_mode)mode, &err), status);
+        assert_null(ws);
+        if (strstr(err.text, message) == NULL)
+            fail_msg("\"%s\" lacks \"%s\"", err.text, message);
+    }
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    um_workspace *ws = NULL;
+    assert_int_equal(um_workspace_open(&ws, dir, UM_WORKSPACE_WRITE, &err), UM_ERR_NOT_FOUND);
+    assert_int_equal(um_workspace_open(&ws, dir, UM_WORKSPACE_READ, &err), UM_ERR_NOT_FOUND);
+    char **names = NULL;
+    size_t n = 1;
+    assert_ok(um_path_list(&names, &n, dir, &err), err);
+    assert_int_equal(n, 0); /* looking for a workspace leaves nothing behind */
+    free(names);
+    assert_ok(um_file_write(db_path, "", 0, &err),
+              err); /* a writer killed before its first commit */
+    assert_int_equal(um_workspace_open(&ws, dir, UM_WORKSPACE_READ, &err), UM_ERR_NOT_FOUND);
+    um_workspace_close(open_workspace(UM_WORKSPACE_CREATE));
+
+    run_sql("PRAGMA user_version = 3");
+    refuse(UM_ERR_UNSUPPORTED, "schema version 3, this one knows up to 2");
+    run_sql("PRAGMA user_version = 0");
+    refuse(UM_ERR_INPUT, "schema version 0");
+    run_sql("PRAGMA user_version = 2; PRAGMA application_id = 99");
+    refuse(UM_ERR_INPUT, "another program (application id 99)");
+    run_sql("PRAGMA application_id = 0");
+    refuse(UM_ERR_INPUT, "another program");
+
+    char text[5000];
+    memset(text, 'x', sizeof text);
+    assert_ok(um_file_write(db_path, text, sizeof text, &err), err);
+    refuse(UM_ERR_INPUT, "not a workspace database");
+    char *data = NULL;
+    size_t len;
+    assert_ok(um_file_read(&data, &len, db_path, 1 << 20, &err), err);
+    assert_int_equal(len, sizeof text); /* and it was left as it was */
+    assert_memory_equal(data, text, len);
+    free(data);
+}
+
+static void test_damage(void **state)
+{
+    (void)state;
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    assert_ok(um_workspace_begin(ws, &err), err);
+    for (uint64_t i = 0; i < 5000; i++)
+        put_user(ws, i);
+    assert_ok(um_workspace_commit(ws, &err), err);
+    um_workspace_close(ws);
+    char *data = NULL;
+    size_t len;
+    assert_ok(um_file_read(&data, &len, db_path, 1 << 24, &err), err);
+    /* Cut in the middle, and every page but the first few overwritten: named, never a crash. */
+    for (int kind = 0; kind < 2; kind++) {
+        size_t keep = kind == 0 ? len / 2 : len;
+        char *bad = malloc(len);
+        memcpy(bad, data, len);
+        if (kind == 1)
+            memset(bad + len / 2, 0xA5, len - len / 2);
+        assert_ok(um_file_write(db_path, bad, keep, &err), err);
+        free(bad);
+        ws = NULL;
+        um_status status = um_workspace_open(&ws, dir, UM_WORKSPACE_WRITE, &err);
+        if (status == UM_OK)
+            status = um_workspace_users(ws, see_entity, NULL, &err);
+        if (status == UM_OK)
+            status = um_workspace_verify(ws, &err);
+        seen[0] = '\0';
+        assert_int_equal(status, UM_ERR_INPUT);
+        assert_non_null(strstr(err.text, "workspace.db"));
+        assert_non_null(strstr(err.text, "damaged"));
+        if (ws != NULL)
+            assert_int_equal(um_workspace_begin(ws, &err), UM_ERR_IO);
+        um_workspace_close(ws);
+    }
+    free(data);
+}
+
+static um_status sum_history(void *context, const um_row_history *row, um_error *e)
+{
+    (void)e;
+    *(uint64_t *)context += row->n + row->bytes;
+    return UM_OK;
+}
+
+static void test_throughput(void **state)
+{
+    (void)state;
+    enum { ROWS = 200000, BYTES = 160 };
+    unsigned char data[BYTES];
+    memset(data, 7, sizeof data);
+    um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
+    uint64_t start = um_clock_ms();
+    assert_ok(um_workspace_begin(ws, &err), err);
+    for (uint64_t i = 0; i < ROWS; i++) {
+        um_row_history row = {i, 10, data, sizeof data};
+        assert_ok(um_workspace_put_history(ws, &row, &err), err);
+    }
+    assert_ok(um_workspace_commit(ws, &err), err);
+    uint64_t written = um_clock_ms();
+    uint64_t sum = 0;
+    assert_ok(um_workspace_histories(ws, sum_history, &sum, &err), err);
+    uint64_t read_back = um_clock_ms();
+    assert_int_equal(sum, (uint64_t)ROWS * (10 + BYTES));
+    print_message("%d histories of %d bytes: written in %d ms, read in %d ms\n", ROWS, BYTES,
+                  (int)(written - start), (int)(read_back - written));
+    um_workspace_close(ws);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_log_rows),      TEST(test_scene_rows), TEST(test_decisions),   TEST(test_models),
+        TEST(test_distributions), TEST(test_score_rows), TEST(test_stages),      TEST(test_clear),
+        TEST(test_callbacks),     TEST(test_rollback),   TEST(test_lock),        TEST(test_journal),
+        TEST(test_kill),          TEST(test_full_disk),  TEST(test_write_error), TEST(test_migrate),
+        TEST(test_refused),       TEST(test_damage),     TEST(test_throughput),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

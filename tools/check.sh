@@ -1,0 +1,12 @@
+#!/bin/sh
+# Everything `make check` runs: the dev build (warnings are errors) with all tests, then the same
+# tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+set -eu
+cd "$(dirname "$0")/.."
+jobs=$(nproc)
+for preset in dev asan; do
+    echo "== $preset: configure, build, test"
+    cmake --preset "$preset" >/dev/null
+    cmake --build --preset "$preset" -j "$jobs"
+    ctest --preset "$preset"
+done
