@@ -1,5 +1,6 @@
 /*
- * dataset.h - a log in memory: users, items, interactions; and the readers and writers of log files.
+ * dataset.h - a log in memory: users, items, interactions; and the readers and writers of log
+ * files.
  *
  * A um_dataset is columnar and immutable once built. Everything it points to is owned by it.
  * Items and users have two kinds of columns: descriptions (text that a model may read) and features
@@ -34,7 +35,8 @@ typedef struct um_table {
     char **cells;
 } um_table;
 
-/* One behaviour column over all interactions: numbers (NaN = absent) or JSON texts (NULL = absent). */
+/* One behaviour column over all interactions: numbers (NaN = absent) or JSON texts (NULL = absent).
+ */
 typedef struct um_series {
     char *name;
     double *numbers; /* one of the two is NULL */
@@ -73,9 +75,11 @@ void um_dataset_free(um_dataset *dataset);
 /* Index of the first column of that name, descriptions before features, or -1. */
 int um_table_column(const um_table *table, const char *name);
 const char *um_table_cell(const um_table *table, uint32_t row, int column); /* NULL when absent */
-const um_series *um_dataset_series(const um_dataset *dataset, const char *name); /* NULL if absent */
+const um_series *um_dataset_series(const um_dataset *dataset,
+                                   const char *name); /* NULL if absent */
 
-/* Building -------------------------------------------------------------------------------------- */
+/* Building --------------------------------------------------------------------------------------
+ */
 
 /*
  * Rows may come in any order; interactions may name users and items before they are described, or
@@ -114,7 +118,8 @@ um_status um_dataset_builder_impressions(um_dataset_builder *b, const uint32_t *
 um_status um_dataset_builder_finish(um_dataset_builder *b, um_dataset **out,
                                     um_error *err) UM_CHECKED;
 
-/* Reading log files ------------------------------------------------------------------------------ */
+/* Reading log files ------------------------------------------------------------------------------
+ */
 
 typedef struct um_rejection {
     const char *file;
@@ -133,8 +138,8 @@ typedef struct um_ingest_options {
 } um_ingest_options;
 
 /*
- * read = kept + rejected. Blank lines and headers are no rows. A row equal to an earlier one in user,
- * item and time is rejected, so the first in file order stays.
+ * read = kept + rejected. Blank lines and headers are no rows. A row equal to an earlier one in
+ * user, item and time is rejected, so the first in file order stays.
  */
 typedef struct um_ingest_file {
     char name[64];

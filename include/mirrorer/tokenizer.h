@@ -3,7 +3,8 @@
  *
  * A um_tokenizer is immutable after load or train, and may be used from several threads.
  * Files are Hugging Face `tokenizer.json` (model BPE). What this build does not implement of that
- * format is named and refused, never ignored.
+ * format is named and refused, never ignored; the one exception is the post_processor, which is
+ * read for the token it opens a text with and never applied: encoding adds no token by itself.
  */
 #ifndef MIRRORER_TOKENIZER_H
 #define MIRRORER_TOKENIZER_H
@@ -27,15 +28,23 @@ typedef struct um_tokens {
     size_t len, cap;
 } um_tokens;
 void um_tokens_dispose(um_tokens *tokens);
+um_status um_tokens_push(um_tokens *tokens, int32_t id, um_error *err) UM_CHECKED;
 
-/* Reads `<dir>/tokenizer.json`. */
+/*
+ * Reads `<dir>/tokenizer.json`, and tokenizer_config.json where it is there (end-of-text token,
+ * chat template). Without a tokenizer.json: vocab.json + merges.txt of GPT-2 or Qwen2 tokenizers, or
+ * the tokenizer.model of Llama 3. Understood: BPE, byte-level (GPT-2's or any PCRE2 split pattern)
+ * or SentencePiece-like with byte fallback; normalizers NFC, Prepend, Replace. UM_ERR_UNSUPPORTED
+ * names anything else; UM_ERR_INPUT and UM_ERR_LIMIT a file that breaks its own rules.
+ */
 um_status um_tokenizer_load(um_tokenizer **out, const char *dir, um_error *err) UM_CHECKED;
 void um_tokenizer_free(um_tokenizer *tok);
 
 /*
  * Trains byte-level BPE (Sennrich et al. 2016; byte alphabet and split pattern of GPT-2): merges the
  * most frequent adjacent pair, ties by smaller ids, until vocab_size entries exist or no pair
- * occurs twice. Special tokens (chat markers) take the first ids, in the order given. Deterministic.
+ * occurs twice. Special tokens (chat markers) take the first ids, in the order given; no merge ever
+ * spells one. Deterministic, whatever the order of the texts. The trainer may be used again.
  */
 typedef struct um_tokenizer_trainer um_tokenizer_trainer;
 um_status um_tokenizer_trainer_new(um_tokenizer_trainer **out, um_error *err) UM_CHECKED;
@@ -50,19 +59,24 @@ void um_tokenizer_trainer_free(um_tokenizer_trainer *trainer);
  * special_tokens_map.json so that transformers.AutoTokenizer gives the same ids. */
 um_status um_tokenizer_save(const um_tokenizer *tok, const char *dir, um_error *err) UM_CHECKED;
 
-/* Appends the ids of text. parse_special: added tokens written in the text become their ids
- * (templates need it; text of users must not). Bytes that are not UTF-8 are encoded as bytes. */
+/*
+ * Appends the ids of text (at most 256 MiB); on failure out is as before. parse_special: added
+ * tokens written in the text, special or not, become their ids (templates need it; text of users
+ * must not). Bytes that are not UTF-8 are encoded as bytes. UM_ERR_INPUT when the vocabulary has no
+ * token for a byte and no unk token; UM_ERR_LIMIT when the file's split pattern runs away.
+ */
 um_status um_tokenizer_encode(const um_tokenizer *tok, const char *text, size_t len,
                               bool parse_special, um_tokens *out, um_error *err) UM_CHECKED;
-/* Text of ids (yours, NUL-terminated; may hold partial UTF-8 at its ends). skip_special leaves
- * special tokens out. */
+/* Text of ids (yours, NUL-terminated; may hold partial UTF-8 at its ends; len may be NULL).
+ * skip_special leaves special tokens out. */
 um_status um_tokenizer_decode(const um_tokenizer *tok, const int32_t *ids, size_t n,
                               bool skip_special, char **text, size_t *len, um_error *err) UM_CHECKED;
 /* The bytes of one token, borrowed; NULL for an unused id. */
 const char *um_tokenizer_piece(const um_tokenizer *tok, int32_t id, size_t *len);
 bool um_tokenizer_is_special(const um_tokenizer *tok, int32_t id);
-int32_t um_tokenizer_find(const um_tokenizer *tok, const char *token); /* -1 when absent */
-int32_t um_tokenizer_size(const um_tokenizer *tok);                   /* highest id + 1 */
+/* The id whose bytes are `token`, an added token before a model one; -1 when absent. */
+int32_t um_tokenizer_find(const um_tokenizer *tok, const char *token);
+int32_t um_tokenizer_size(const um_tokenizer *tok); /* highest id + 1 */
 /* Hash of everything that decides ids; part of the fingerprint of results. */
 uint64_t um_tokenizer_hash(const um_tokenizer *tok);
 /* The token that opens a text (named by the post_processor's template), and the one that ends one
@@ -78,9 +92,10 @@ typedef struct um_message {
 } um_message;
 
 typedef enum um_chat_format {
-    UM_CHAT_PLAIN,  /* contents joined by blank lines: base models */
+    UM_CHAT_PLAIN,  /* opening token if the file names one, a blank line after each content */
     UM_CHAT_CHATML, /* <|im_start|>role\ncontent<|im_end|>\n : Qwen2.5, and the embedded student */
-    UM_CHAT_LLAMA3  /* <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|> */
+    UM_CHAT_LLAMA3  /* <|begin_of_text|>, <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>;
+                       contents trimmed; no date block */
 } um_chat_format;
 
 /* Chosen by the special tokens the vocabulary has. */
@@ -89,12 +104,14 @@ um_chat_format um_chat_detect(const um_tokenizer *tok);
  * Appends the ids of a prompt: the messages, then the header of the assistant's turn. The contents
  * are encoded without special parsing; markers are added as ids, so no text of a user can forge
  * one. Nothing else (no second BOS). `prefix` (may be NULL) opens the assistant's turn, which is
- * then continued, no end-of-turn between. TRAINING.md pitfalls 1 and 4.
+ * then continued, no end-of-turn between; its ids follow those of the prompt without it. UM_ERR_STATE
+ * when the vocabulary lacks a marker of the format.
  */
 um_status um_chat_encode_prompt(const um_tokenizer *tok, um_chat_format format,
                                 const um_message *messages, size_t n, const char *prefix,
                                 um_tokens *out, um_error *err) UM_CHECKED;
-/* The id that ends an assistant's turn (trained, and stops generation); -1 when there is none. */
+/* The id that ends an assistant's turn (trained, and stops generation); -1 when there is none.
+ * UM_CHAT_PLAIN: um_tokenizer_eos. */
 int32_t um_chat_end_of_turn(const um_tokenizer *tok, um_chat_format format);
 
 #ifdef __cplusplus

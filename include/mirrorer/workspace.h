@@ -371,14 +371,16 @@ um_status um_workspace_drop_metrics(um_workspace *ws, const char *stage, uint64_
                                     um_error *err) UM_CHECKED;
 
 /*
- * The stages in order; ends with NULL: ingest, scenes, pretrain, decide, score, select, train,
- * evaluate. um_workspace_clear_stage deletes what the stage and all later ones wrote, with their
+ * The stages in order; ends with NULL: ingest, scenes, base, decide, predict, distill, train, eval.
+ * um_workspace_clear_stage deletes what the stage and all later ones wrote, with their
  * rows in stages and metrics (those of their parts too), in one transaction or in the caller's.
  * meta stays; models go with ingest only. Decisions of role eval, their distributions and the
  * direct distributions of eval scenes are the evaluation's. UM_ERR_INPUT for another name.
  */
 extern const char *const um_workspace_stage_names[];
 um_status um_workspace_clear_stage(um_workspace *ws, const char *name, um_error *err) UM_CHECKED;
+/* Deletes only the rows of a stage (or part: "train.dpo") in stages and metrics. */
+um_status um_workspace_forget_stage(um_workspace *ws, const char *name, um_error *err) UM_CHECKED;
 
 /* What there is -------------------------------------------------------------------------------- */
 

@@ -18,14 +18,14 @@ extern "C" {
 typedef struct um_world_options {
     uint64_t seed;
     uint32_t users, items;
-    uint64_t interactions;     /* in all; spread over users by a log-normal activity */
-    uint32_t list_len;         /* items shown at each choice, 2..26 */
-    double accident_share;     /* clicks that ignore taste: uniform over the list */
+    uint64_t interactions; /* in all; spread over users by a log-normal activity */
+    uint32_t list_len;     /* items shown at each choice, 2..26 */
+    double accident_share; /* clicks that ignore taste: uniform over the list */
     double taste_genre, taste_era, taste_mood; /* scale of the utility of each attribute */
-    double taste_quality;      /* scale of the item's own quality, shared by all users */
-    double taste_new;          /* extra utility of an item released within the last half year */
-    double popular_share;      /* of the shown items: drawn by popularity (exponent 1) */
-    double matching_share;     /* of the shown items: drawn near the user's taste */
+    double taste_quality;  /* scale of the item's own quality, shared by all users */
+    double taste_new;      /* extra utility of an item released within the last half year */
+    double popular_share;  /* of the shown items: drawn by popularity (exponent 1) */
+    double matching_share; /* of the shown items: drawn near the user's taste */
 } um_world_options;
 
 void um_world_defaults(um_world_options *options);

@@ -368,7 +368,7 @@ static um_status writer_complete(um_responder *self, const um_prompt *prompts, s
     (void)n_stops;
     um_str_init(&s, MAX_TEXT_BYTES);
     for (size_t i = 0; i < n && status == UM_OK; i++) {
-        const um_scene *scene;
+        const um_scene *scene = NULL;
         if (um_monitor_stopped(monitor))
             status = um_fail(err, UM_ERR_INTERRUPTED, "stopped");
         else
@@ -397,7 +397,7 @@ static um_status writer_score(um_responder *self, const um_letter_query *queries
     double p[UM_SCENE_MAX_ITEMS];
 
     for (size_t i = 0; i < n; i++) {
-        const um_scene *scene;
+        const um_scene *scene = NULL;
         um_status status = find_scene(w, queries[i].prompt->key, &scene, err);
         if (status == UM_OK && um_monitor_stopped(monitor))
             status = um_fail(err, UM_ERR_INTERRUPTED, "stopped");

@@ -24,10 +24,11 @@ static um_status check_name(const char *name, um_error *err)
     }
     if (good)
         return UM_OK;
-    return um_fail(err, UM_ERR_INPUT,
-                   "data set name '%.80s': need 1 to %d letters, digits, '.', '_' or '-', the first "
-                   "not a '.'",
-                   name, MAX_NAME_BYTES);
+    return um_fail(
+        err, UM_ERR_INPUT,
+        "data set name '%.80s': need 1 to %d letters, digits, '.', '_' or '-', the first "
+        "not a '.'",
+        name, MAX_NAME_BYTES);
 }
 
 um_status um_dataset_builder_new(um_dataset_builder **out, const char *name, um_error *err)
@@ -337,8 +338,7 @@ um_status um_dataset_builder_impressions(um_dataset_builder *b, const uint32_t *
         return um_fail(err, UM_ERR_STATE, "impressions without an interaction of their own");
     if (n == 0)
         return UM_OK;
-    if (position < 0 || (size_t)position >= n ||
-        items[position] != b->item.data[b->user.len - 1])
+    if (position < 0 || (size_t)position >= n || items[position] != b->item.data[b->user.len - 1])
         return um_fail(err, UM_ERR_INPUT,
                        "impression list of %zu: position %d does not hold the chosen item", n,
                        (int)position);

@@ -41,8 +41,8 @@ struct um_dataset_builder {
     UM_VEC(int64_t) time_s;
     UM_VEC(uint32_t) line; /* empty, or one an interaction: um_builder_set_line */
     UM_VEC(um_builder_series) series;
-    UM_VEC(uint32_t) shown;        /* impression lists one after another */
-    UM_VEC(uint64_t) shown_end;    /* by ordinal, may be shorter than the log */
+    UM_VEC(uint32_t) shown;         /* impression lists one after another */
+    UM_VEC(uint64_t) shown_end;     /* by ordinal, may be shorter than the log */
     UM_VEC(int32_t) shown_position; /* same length as shown_end */
 };
 
@@ -51,7 +51,8 @@ bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t 
 /* Makes a behaviour column that may stay without a value. */
 um_status um_builder_declare_series(um_dataset_builder *b, const char *name,
                                     um_error *err) UM_CHECKED;
-/* Remembers the file line of the interaction added last; either all interactions have one or none. */
+/* Remembers the file line of the interaction added last; either all interactions have one or none.
+ */
 um_status um_builder_set_line(um_dataset_builder *b, uint64_t line, um_error *err) UM_CHECKED;
 
 typedef enum um_left_out_reason {

@@ -90,7 +90,8 @@ static void merge(const timed *a, size_t n_a, const timed *b, size_t n_b, timed 
     memcpy(out + (n_a - i), b + j, (n_b - j) * sizeof *b);
 }
 
-/* Stable bottom-up merge sort; the result is in *rows, which may have changed places with *spare. */
+/* Stable bottom-up merge sort; the result is in *rows, which may have changed places with *spare.
+ */
 static void sort_by_time(timed **rows, timed **spare, size_t n)
 {
     for (size_t at = 0; at < n; at += RUN_LENGTH)

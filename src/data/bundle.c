@@ -12,10 +12,10 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-#define FOLDER_DEPTH     2
-#define MAX_NAME_BYTES   1024
-#define SHOWN_NAMES      12
-#define ARCHIVE_BLOCK    ((size_t)1 << 16)
+#define FOLDER_DEPTH   2
+#define MAX_NAME_BYTES 1024
+#define SHOWN_NAMES    12
+#define ARCHIVE_BLOCK  ((size_t)1 << 16)
 
 typedef UM_VEC(um_entry) entry_list;
 
@@ -95,7 +95,8 @@ static um_status list_zip(entry_list *list, const char *path, um_error *err)
         return um_fail_memory(err, "an archive");
     archive_read_support_format_zip_seekable(archive);
     if (archive_read_open_filename(archive, path, ARCHIVE_BLOCK) != ARCHIVE_OK) {
-        status = um_fail(err, UM_ERR_INPUT, "%s: not a whole zip (no table of contents at its end: "
+        status = um_fail(err, UM_ERR_INPUT,
+                         "%s: not a whole zip (no table of contents at its end: "
                          "cut short?): %s; fetch it again",
                          path, archive_error_string(archive));
         goto done;
@@ -114,13 +115,17 @@ static um_status list_zip(entry_list *list, const char *path, um_error *err)
         if (name == NULL)
             name = archive_entry_pathname(entry);
         if (name == NULL || strlen(name) > MAX_NAME_BYTES) {
-            status = um_fail(err, UM_ERR_INPUT, "%s: entry %zu: its name cannot be read or is longer "
-                             "than %d bytes", path, index + 1, MAX_NAME_BYTES);
+            status = um_fail(err, UM_ERR_INPUT,
+                             "%s: entry %zu: its name cannot be read or is longer "
+                             "than %d bytes",
+                             path, index + 1, MAX_NAME_BYTES);
             goto done;
         }
         if (leaves_folder(name)) {
-            status = um_fail(err, UM_ERR_INPUT, "%s: entry name '%.200s' leads out of the archive; "
-                             "such archives are not read", path, name);
+            status = um_fail(err, UM_ERR_INPUT,
+                             "%s: entry name '%.200s' leads out of the archive; "
+                             "such archives are not read",
+                             path, name);
             goto done;
         }
         if (archive_entry_filetype(entry) != AE_IFREG)

@@ -1,8 +1,8 @@
 /*
  * bundle.h - where raw files come from: a folder, a zip, or one plain or gzip file.
  *
- * Nothing is ever unpacked to disk: entry names are only compared and shown. A zip whose names leave
- * it, a damaged archive and one that grows out of proportion are refused. Not thread-safe.
+ * Nothing is ever unpacked to disk: entry names are only compared and shown. A zip whose names
+ * leave it, a damaged archive and one that grows out of proportion are refused. Not thread-safe.
  */
 #ifndef UM_DATA_BUNDLE_H
 #define UM_DATA_BUNDLE_H
@@ -17,7 +17,7 @@
 #define UM_BUNDLE_MAX_ENTRIES 10000
 /* Unpacked bytes of one compressed file: at most RATIO times its size (FREE bytes are always fine),
  * and never more than BYTES. Text packs about tenfold; deflate can reach 1,032. */
-#define UM_BUNDLE_MAX_RATIO 200
+#define UM_BUNDLE_MAX_RATIO  200
 #define UM_BUNDLE_FREE_BYTES ((uint64_t)32 << 20)
 #define UM_BUNDLE_MAX_BYTES  ((uint64_t)256 << 30)
 
@@ -34,7 +34,7 @@ typedef struct um_bundle {
     char *path;
     um_entry *entries; /* regular files, sorted by name; folders are looked into two levels deep */
     size_t n_entries;
-    uint64_t packed_bytes; /* size of the zip */
+    uint64_t packed_bytes;   /* size of the zip */
     uint64_t unpacked_bytes; /* read from the zip so far */
 } um_bundle;
 

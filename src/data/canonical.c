@@ -6,6 +6,7 @@
  */
 #include "data/canonical.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,8 +142,7 @@ static um_status take_user(canonical *c, const json_t *object, um_error *err)
         status = set_cells(c, um_dataset_builder_set_user, user, descriptions,
                            UM_COLUMN_DESCRIPTION, err);
     if (status == UM_OK)
-        status =
-            set_cells(c, um_dataset_builder_set_user, user, features, UM_COLUMN_FEATURE, err);
+        status = set_cells(c, um_dataset_builder_set_user, user, features, UM_COLUMN_FEATURE, err);
     return status;
 }
 
@@ -181,8 +181,7 @@ static um_status take_item(canonical *c, const json_t *object, um_error *err)
         status = set_cells(c, um_dataset_builder_set_item, item, descriptions,
                            UM_COLUMN_DESCRIPTION, err);
     if (status == UM_OK)
-        status =
-            set_cells(c, um_dataset_builder_set_item, item, features, UM_COLUMN_FEATURE, err);
+        status = set_cells(c, um_dataset_builder_set_item, item, features, UM_COLUMN_FEATURE, err);
     if (status == UM_OK && has_release)
         status = um_dataset_builder_release(c->builder, item, release_s, err);
     return status;
@@ -240,9 +239,9 @@ static um_status set_behaviour(canonical *c, const json_t *behaviour, um_error *
             continue;
         if (json_is_null(value)) {
             status = um_builder_declare_series(c->builder, name, err);
-        } else if (json_is_real(value) || (json_is_integer(value) &&
-                                           json_integer_value(value) <= MAX_EXACT_INTEGER &&
-                                           json_integer_value(value) >= -MAX_EXACT_INTEGER)) {
+        } else if (json_is_real(value) ||
+                   (json_is_integer(value) && json_integer_value(value) <= MAX_EXACT_INTEGER &&
+                    json_integer_value(value) >= -MAX_EXACT_INTEGER)) {
             status = um_dataset_builder_number(c->builder, name, json_number_value(value), err);
         } else {
             um_str_clear(&c->text);
@@ -299,19 +298,22 @@ static um_status take_line(canonical *c, const um_line *line, take_fn take, um_e
     um_error why = {0};
     bool ascii = true;
     if (line->is_long)
-        return um_reading_reject(c->reading, err, c->line, "line longer than the limit of %zu bytes",
-                                 UM_LINES_MAX_BYTES);
+        return um_reading_reject(c->reading, err, c->line,
+                                 "line longer than the limit of %zu bytes", UM_LINES_MAX_BYTES);
     if (um_line_has_nul(line->text, line->len, &ascii))
         return um_reading_reject(c->reading, err, c->line, "NUL byte in the line");
+    errno = 0;
     um_status status = um_json_parse(&object, line->text, line->len, "row", &why);
-    if (status == UM_ERR_MEMORY)
+    /* jansson reports some failed allocations as errors of syntax. */
+    if (status == UM_ERR_MEMORY || (status != UM_OK && errno == ENOMEM))
         return um_fail_memory(err, "a row");
     if (status != UM_OK) {
         /* "row: line 1 column 9: ...": the line is known better here. */
         const char *column = strstr(why.text, "column");
         return um_reading_reject(c->reading, err, c->line, "not one whole JSON object: %s%s",
                                  column != NULL ? column : why.text,
-                                 line->is_whole ? "" : " (the last line has no end: file cut short?)");
+                                 line->is_whole ? ""
+                                                : " (the last line has no end: file cut short?)");
     }
     status = json_is_object(object)
                  ? take(c, object, err)

@@ -1,8 +1,8 @@
 /*
  * delimited.c - rows of separated fields: CSV (RFC 4180 quotes), tab, "::".
  *
- * A quoted field may hold line ends. When its closing quote is missing, only the line that opened it
- * is rejected and reading goes on with the next: one stray quote does not swallow the file.
+ * A quoted field may hold line ends. When its closing quote is missing, only the line that opened
+ * it is rejected and reading goes on with the next: one stray quote does not swallow the file.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +20,13 @@ typedef enum quote_state { FIELD_START, IN_FIELD, IN_QUOTES, AFTER_QUOTE, BROKEN
 typedef struct table {
     const um_table_spec *spec;
     um_lines lines;
-    um_str utf8;                 /* a line converted from ISO 8859-1 */
-    char *field[MAX_COLUMNS];    /* as they stand in the line */
+    um_str utf8;              /* a line converted from ISO 8859-1 */
+    char *field[MAX_COLUMNS]; /* as they stand in the line */
     size_t len[MAX_COLUMNS];
-    char **picked;               /* [spec->n_fields] */
+    char **picked; /* [spec->n_fields] */
     size_t *picked_len;
-    size_t *place;               /* [spec->n_fields] column of each wanted field */
-    size_t n_columns;            /* that every row must have */
+    size_t *place;    /* [spec->n_fields] column of each wanted field */
+    size_t n_columns; /* that every row must have */
 } table;
 
 /* State after text; what is scanned is the same record carried on after a line end. */
@@ -62,7 +62,8 @@ static um_status close_quotes(table *t, um_line *line, const char **reason, um_e
             *reason = "a quote is opened and not closed before the end of the file or 1 MiB";
             break;
         }
-        state = scan_quotes(line->text + scanned, line->len - scanned, t->spec->separator[0], state);
+        state =
+            scan_quotes(line->text + scanned, line->len - scanned, t->spec->separator[0], state);
         scanned = line->len;
     }
     if (state == BROKEN)
@@ -185,8 +186,7 @@ static um_status next_record(table *t, size_t *n, const char **reason, um_error 
             return status;
     } while (line.len == 0 && !line.is_long);
     *n = 1;
-    bool quoted =
-        t->spec->is_quoted && !line.is_long && memchr(line.text, '"', line.len) != NULL;
+    bool quoted = t->spec->is_quoted && !line.is_long && memchr(line.text, '"', line.len) != NULL;
     if (quoted)
         status = close_quotes(t, &line, reason, err);
     if (status == UM_OK && *reason == NULL)

@@ -51,7 +51,8 @@ um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const c
     if (r->options->max_bad < 0 || r->bad <= (uint64_t)r->options->max_bad)
         return UM_OK;
     r->is_past_max_bad = true;
-    return um_fail(err, UM_ERR_LIMIT, "%s:%llu: %s; %llu bad rows, limit %lld: mend the file or "
+    return um_fail(err, UM_ERR_LIMIT,
+                   "%s:%llu: %s; %llu bad rows, limit %lld: mend the file or "
                    "raise the limit",
                    r->file_name, (unsigned long long)line, reason, (unsigned long long)r->bad,
                    (long long)r->options->max_bad);
@@ -140,8 +141,8 @@ static um_status left_out(void *context, uint64_t ordinal, uint64_t line, um_lef
     r->file->rows_rejected++;
     r->report->rows_rejected++;
     r->report->rows_filtered++;
-    const um_rejection rejection = {.file = r->file_name, .line = line,
-                                    .reason = "its user has too few interactions"};
+    const um_rejection rejection = {
+        .file = r->file_name, .line = line, .reason = "its user has too few interactions"};
     if (r->options->on_rejection != NULL)
         r->options->on_rejection(r->options->context, &rejection);
     return UM_OK;
@@ -150,8 +151,7 @@ static um_status left_out(void *context, uint64_t ordinal, uint64_t line, um_lef
 static void describe_adapters(um_str *text)
 {
     for (size_t i = 0; i < N_ADAPTERS; i++)
-        um_str_appendf(text, "%s %s (%s)", i > 0 ? ";" : "", adapters[i]->name,
-                       adapters[i]->files);
+        um_str_appendf(text, "%s %s (%s)", i > 0 ? ";" : "", adapters[i]->name, adapters[i]->files);
 }
 
 static um_status fail_unrecognised(const um_bundle *bundle, um_error *err)

@@ -24,7 +24,7 @@ typedef struct um_reading {
     const char *file_name; /* its path inside the bundle */
     uint64_t bad;          /* rejected rows that count towards max_bad */
     bool is_past_max_bad;
-    um_error first_bad;    /* text of the first of them in this file */
+    um_error first_bad; /* text of the first of them in this file */
     struct {
         um_ingest_file *file;
         const char *file_name;
@@ -35,7 +35,7 @@ typedef struct um_reading {
 
 typedef struct um_adapter {
     const char *name;
-    const char *files; /* one line for --help and for messages */
+    const char *files;        /* one line for --help and for messages */
     const char *default_name; /* of the data set; NULL: the adapter sets it from the file names */
     uint32_t min_user_interactions; /* default of the option */
     bool (*detect)(const um_bundle *bundle);
@@ -48,13 +48,14 @@ extern const um_adapter um_adapter_canonical, um_adapter_ml_1m, um_adapter_ml_10
     um_adapter_ml_100k, um_adapter_ml_latest;
 
 /* Counts a row of the current file as rejected and reports it; UM_ERR_LIMIT past max_bad. */
-um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
-    UM_CHECKED UM_PRINTF(4, 5);
+um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format,
+                            ...) UM_CHECKED UM_PRINTF(4, 5);
 
 /* Puts file and line before the message of a failure other than too many bad rows. */
 um_status um_reading_row_failed(um_reading *r, um_status status, uint64_t line, um_error *err);
 
-/* One row of a delimited file; fields are NUL-terminated UTF-8, valid until the callback returns. */
+/* One row of a delimited file; fields are NUL-terminated UTF-8, valid until the callback returns.
+ */
 typedef struct um_row {
     char **field;
     const size_t *len;
@@ -76,7 +77,8 @@ typedef struct um_table_spec {
     um_row_fn take;
 } um_table_spec;
 
-/* Reads one required file row by row. A file without rows is refused, and one without a good row. */
+/* Reads one required file row by row. A file without rows is refused, and one without a good row.
+ */
 um_status um_reading_table(um_reading *r, const um_table_spec *spec, um_error *err) UM_CHECKED;
 
 /* For files of another form: begin, then for each line count, take or reject, then end. */

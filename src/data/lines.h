@@ -17,10 +17,10 @@ typedef struct um_lines {
     const char *name; /* of the file, borrowed from the bundle */
     char *buffer;
     size_t cap;
-    size_t begin; /* of the record given last */
-    size_t next;  /* first byte after it and its line end */
-    size_t end;   /* of the bytes read */
-    bool at_end;  /* the file has no more bytes than those in the buffer */
+    size_t begin;       /* of the record given last */
+    size_t next;        /* first byte after it and its line end */
+    size_t end;         /* of the bytes read */
+    bool at_end;        /* the file has no more bytes than those in the buffer */
     uint64_t line;      /* number of the record's first line, from 1 */
     uint64_t next_line; /* number of the line that starts at `next` */
     uint64_t bytes;     /* read from the file */

@@ -1,10 +1,11 @@
 /*
- * movielens.c - the MovieLens sets of GroupLens: ml-1m and ml-10m ("::"), ml-100k (tab and "|"), and
- * the CSV ones (ml-latest, ml-20m, ml-25m, ml-32m). Layouts and codes are those of their READMEs.
+ * movielens.c - the MovieLens sets of GroupLens: ml-1m and ml-10m ("::"), ml-100k (tab and "|"),
+ * and the CSV ones (ml-latest, ml-20m, ml-25m, ml-32m). Layouts and codes are those of their
+ * READMEs.
  *
- * Films become items with title, year and genres; a film's release is known to the year only (to the
- * day in ml-100k), so it counts as available from January 1. Ratings of films or users that are not
- * described are rejected: there would be nothing to show. Tags and links are not read.
+ * Films become items with title, year and genres; a film's release is known to the year only (to
+ * the day in ml-100k), so it counts as available from January 1. Ratings of films or users that are
+ * not described are rejected: there would be nothing to show. Tags and links are not read.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,9 @@
 #include "data/ingest.h"
 
 /* Past the year 5138 in seconds; 1973 in milliseconds. */
-#define MAX_TIME_S    100000000000
-#define MIN_YEAR      1850
-#define MAX_YEAR      2100
+#define MAX_TIME_S 100000000000
+#define MIN_YEAR   1850
+#define MAX_YEAR   2100
 
 /* Digits only, at most 12 of them. */
 static bool parse_digits(const char *text, size_t len, int64_t *value)
@@ -50,7 +51,8 @@ static bool parse_rating(const char *text, size_t len, double *value)
     return um_parse_f64(text, value);
 }
 
-/* Ratings: user, film, rating, time ---------------------------------------------------------------- */
+/* Ratings: user, film, rating, time
+ * ---------------------------------------------------------------- */
 
 static um_status take_rating(um_reading *r, const um_row *row, bool users_are_described,
                              um_error *err)
@@ -81,9 +83,8 @@ static um_status take_rating(um_reading *r, const um_row *row, bool users_are_de
     if (users_are_described && !um_builder_find_user(b, row->field[0], &user))
         return um_reading_reject(r, err, row->line, "user '%.40s' is not in the list of users",
                                  row->field[0]);
-    um_status status = users_are_described
-                           ? UM_OK
-                           : um_dataset_builder_user(b, row->field[0], &user, NULL, err);
+    um_status status =
+        users_are_described ? UM_OK : um_dataset_builder_user(b, row->field[0], &user, NULL, err);
     if (status == UM_OK)
         status = um_dataset_builder_interaction(b, user, item, time_s, err);
     if (status == UM_OK)
@@ -103,15 +104,15 @@ static um_status take_open_rating(um_reading *r, const um_row *row, um_error *er
     return take_rating(r, row, false, err);
 }
 
-/* Films ------------------------------------------------------------------------------------------ */
+/* Films ------------------------------------------------------------------------------------------
+ */
 
 /* Appends a title with its trailing article in front: "Matrix, The" -> "The Matrix". */
 static void append_unturned(um_str *out, const char *text, size_t len)
 {
-    static const char *const articles[] = {"The", "A",   "An",  "La",  "Le",  "Les", "L'",  "Il",
-                                           "Lo",  "Gli", "El",  "Los", "Las", "Das", "Der", "Die",
-                                           "Den", "Det", "De",  "Un",  "Une", "Una", "O",   "Os",  "As",
-                                           "I"};
+    static const char *const articles[] = {
+        "The", "A",   "An",  "La",  "Le",  "Les", "L'", "Il",  "Lo",  "Gli", "El", "Los", "Las",
+        "Das", "Der", "Die", "Den", "Det", "De",  "Un", "Une", "Una", "O",   "Os", "As",  "I"};
     for (size_t i = 0; i < sizeof articles / sizeof *articles; i++) {
         size_t n = strlen(articles[i]);
         if (len <= n + 2 || memcmp(text + len - n, articles[i], n) != 0 ||
@@ -256,7 +257,8 @@ static um_status take_film(um_reading *r, const um_row *row, um_error *err)
     return status == UM_OK && taken ? set_genres(r, item, row->field[2], err) : status;
 }
 
-/* Users ------------------------------------------------------------------------------------------ */
+/* Users ------------------------------------------------------------------------------------------
+ */
 
 static um_status describe_user(um_reading *r, uint32_t user, const char *column, const char *text,
                                um_error *err)
@@ -268,8 +270,8 @@ static const char *region_of_zip(const char *zip)
 {
     /* National areas of the U.S. ZIP code's first digit, by the states they hold. */
     static const char *const regions[10] = {
-        "New England",     "Mid-Atlantic",   "Central Atlantic coast", "Southeast",
-        "Great Lakes",     "Upper Midwest",  "Central Midwest",        "South Central",
+        "New England",     "Mid-Atlantic",  "Central Atlantic coast", "Southeast",
+        "Great Lakes",     "Upper Midwest", "Central Midwest",        "South Central",
         "Mountain States", "Pacific Coast",
     };
     return zip[0] >= '0' && zip[0] <= '9' ? regions[zip[0] - '0'] : NULL;
@@ -316,12 +318,27 @@ static um_status take_user_1m(um_reading *r, const um_row *row, um_error *err)
         const char *text;
     } ages[] = {{1, "under 18"}, {18, "18-24"}, {25, "25-34"},      {35, "35-44"},
                 {45, "45-49"},   {50, "50-55"}, {56, "56 or older"}};
-    static const char *const occupations[] = {
-        NULL, "academic or educator", "artist", "clerical or admin", "college or grad student",
-        "customer service", "doctor or health care", "executive or managerial", "farmer",
-        "homemaker", "K-12 student", "lawyer", "programmer", "retired", "sales or marketing",
-        "scientist", "self-employed", "technician or engineer", "tradesman or craftsman",
-        "unemployed", "writer"};
+    static const char *const occupations[] = {NULL,
+                                              "academic or educator",
+                                              "artist",
+                                              "clerical or admin",
+                                              "college or grad student",
+                                              "customer service",
+                                              "doctor or health care",
+                                              "executive or managerial",
+                                              "farmer",
+                                              "homemaker",
+                                              "K-12 student",
+                                              "lawyer",
+                                              "programmer",
+                                              "retired",
+                                              "sales or marketing",
+                                              "scientist",
+                                              "self-employed",
+                                              "technician or engineer",
+                                              "tradesman or craftsman",
+                                              "unemployed",
+                                              "writer"};
     const size_t n_occupations = sizeof occupations / sizeof *occupations;
     int64_t age = 0, occupation = 0;
     const char *age_text = NULL;
@@ -335,7 +352,8 @@ static um_status take_user_1m(um_reading *r, const um_row *row, um_error *err)
         }
     }
     if (age_text == NULL)
-        return um_reading_reject(r, err, row->line, "age code '%.40s' is none of 1, 18, 25, 35, "
+        return um_reading_reject(r, err, row->line,
+                                 "age code '%.40s' is none of 1, 18, 25, 35, "
                                  "45, 50, 56",
                                  row->field[2]);
     if (!parse_digits(row->field[3], row->len[3], &occupation) ||
@@ -379,9 +397,9 @@ static um_status take_user_100k(um_reading *r, const um_row *row, um_error *err)
 /* ml-100k's film list: id | title | date | video date | URL | 19 flags in this order. */
 #define FLAG_FIELD 5
 static const char *const genres_100k[] = {
-    "unknown",  "Action",    "Adventure", "Animation", "Children's", "Comedy",  "Crime",
+    "unknown",     "Action", "Adventure", "Animation", "Children's", "Comedy",  "Crime",
     "Documentary", "Drama",  "Fantasy",   "Film-Noir", "Horror",     "Musical", "Mystery",
-    "Romance",  "Sci-Fi",    "Thriller",  "War",       "Western"};
+    "Romance",     "Sci-Fi", "Thriller",  "War",       "Western"};
 #define N_GENRES_100K (sizeof genres_100k / sizeof *genres_100k)
 
 /* "01-Jan-1995" -> seconds. */
@@ -426,7 +444,8 @@ static um_status take_film_100k(um_reading *r, const um_row *row, um_error *err)
     return status;
 }
 
-/* The adapters ----------------------------------------------------------------------------------- */
+/* The adapters -----------------------------------------------------------------------------------
+ */
 
 static bool has(const um_bundle *bundle, const char *name)
 {
@@ -453,15 +472,20 @@ static bool detect_latest(const um_bundle *b)
     return has(b, "ratings.csv") && has(b, "movies.csv");
 }
 
-static const um_table_spec films_dat = {.file = "movies.dat", .separator = "::", .is_latin1 = true,
-                                        .n_fields = 3, .take = take_film};
+static const um_table_spec films_dat = {
+    .file = "movies.dat", .separator = "::", .is_latin1 = true, .n_fields = 3, .take = take_film};
 
 static um_status read_1m(um_reading *r, um_error *err)
 {
-    static const um_table_spec users = {.file = "users.dat", .separator = "::", .is_latin1 = true,
-                                        .n_fields = 5, .take = take_user_1m};
-    static const um_table_spec ratings = {.file = "ratings.dat", .separator = "::",
-                                          .has_interactions = true, .n_fields = 4,
+    static const um_table_spec users = {.file = "users.dat",
+                                        .separator = "::",
+                                        .is_latin1 = true,
+                                        .n_fields = 5,
+                                        .take = take_user_1m};
+    static const um_table_spec ratings = {.file = "ratings.dat",
+                                          .separator = "::",
+                                          .has_interactions = true,
+                                          .n_fields = 4,
                                           .take = take_known_rating};
     um_status status = um_reading_table(r, &users, err);
     if (status == UM_OK)
@@ -473,8 +497,10 @@ static um_status read_1m(um_reading *r, um_error *err)
 
 static um_status read_10m(um_reading *r, um_error *err)
 {
-    static const um_table_spec ratings = {.file = "ratings.dat", .separator = "::",
-                                          .has_interactions = true, .n_fields = 4,
+    static const um_table_spec ratings = {.file = "ratings.dat",
+                                          .separator = "::",
+                                          .has_interactions = true,
+                                          .n_fields = 4,
                                           .take = take_open_rating};
     um_status status = um_reading_table(r, &films_dat, err);
     if (status == UM_OK)
@@ -484,13 +510,20 @@ static um_status read_10m(um_reading *r, um_error *err)
 
 static um_status read_100k(um_reading *r, um_error *err)
 {
-    static const um_table_spec users = {.file = "u.user", .separator = "|", .is_latin1 = true,
-                                        .n_fields = 5, .take = take_user_100k};
-    static const um_table_spec films = {.file = "u.item", .separator = "|", .is_latin1 = true,
+    static const um_table_spec users = {.file = "u.user",
+                                        .separator = "|",
+                                        .is_latin1 = true,
+                                        .n_fields = 5,
+                                        .take = take_user_100k};
+    static const um_table_spec films = {.file = "u.item",
+                                        .separator = "|",
+                                        .is_latin1 = true,
                                         .n_fields = FLAG_FIELD + N_GENRES_100K,
                                         .take = take_film_100k};
-    static const um_table_spec ratings = {.file = "u.data", .separator = "\t",
-                                          .has_interactions = true, .n_fields = 4,
+    static const um_table_spec ratings = {.file = "u.data",
+                                          .separator = "\t",
+                                          .has_interactions = true,
+                                          .n_fields = 4,
                                           .take = take_known_rating};
     um_status status = um_reading_table(r, &users, err);
     if (status == UM_OK)
@@ -504,28 +537,44 @@ static um_status read_latest(um_reading *r, um_error *err)
 {
     static const char *const film_columns[] = {"movieId", "title", "genres"};
     static const char *const rating_columns[] = {"userId", "movieId", "rating", "timestamp"};
-    static const um_table_spec films = {.file = "movies.csv", .separator = ",", .is_quoted = true,
-                                        .has_header = true, .n_fields = 3,
-                                        .columns = film_columns, .take = take_film};
-    static const um_table_spec ratings = {.file = "ratings.csv", .separator = ",",
-                                          .is_quoted = true, .has_header = true,
-                                          .has_interactions = true, .n_fields = 4,
-                                          .columns = rating_columns, .take = take_open_rating};
+    static const um_table_spec films = {.file = "movies.csv",
+                                        .separator = ",",
+                                        .is_quoted = true,
+                                        .has_header = true,
+                                        .n_fields = 3,
+                                        .columns = film_columns,
+                                        .take = take_film};
+    static const um_table_spec ratings = {.file = "ratings.csv",
+                                          .separator = ",",
+                                          .is_quoted = true,
+                                          .has_header = true,
+                                          .has_interactions = true,
+                                          .n_fields = 4,
+                                          .columns = rating_columns,
+                                          .take = take_open_rating};
     um_status status = um_reading_table(r, &films, err);
     if (status == UM_OK)
         status = um_reading_table(r, &ratings, err);
     return status;
 }
 
-const um_adapter um_adapter_ml_1m = {.name = "ml-1m", .default_name = "ml-1m",
+const um_adapter um_adapter_ml_1m = {.name = "ml-1m",
+                                     .default_name = "ml-1m",
                                      .files = "ratings.dat, users.dat, movies.dat",
-                                     .detect = detect_1m, .read = read_1m};
-const um_adapter um_adapter_ml_10m = {.name = "ml-10m", .default_name = "ml-10m",
+                                     .detect = detect_1m,
+                                     .read = read_1m};
+const um_adapter um_adapter_ml_10m = {.name = "ml-10m",
+                                      .default_name = "ml-10m",
                                       .files = "ratings.dat, movies.dat",
-                                      .detect = detect_10m, .read = read_10m};
-const um_adapter um_adapter_ml_100k = {.name = "ml-100k", .default_name = "ml-100k",
+                                      .detect = detect_10m,
+                                      .read = read_10m};
+const um_adapter um_adapter_ml_100k = {.name = "ml-100k",
+                                       .default_name = "ml-100k",
                                        .files = "u.data, u.user, u.item",
-                                       .detect = detect_100k, .read = read_100k};
-const um_adapter um_adapter_ml_latest = {.name = "ml-latest", .default_name = "ml-latest",
+                                       .detect = detect_100k,
+                                       .read = read_100k};
+const um_adapter um_adapter_ml_latest = {.name = "ml-latest",
+                                         .default_name = "ml-latest",
                                          .files = "ratings.csv, movies.csv",
-                                         .detect = detect_latest, .read = read_latest};
+                                         .detect = detect_latest,
+                                         .read = read_latest};

@@ -48,8 +48,8 @@ static um_status open_zip_entry(um_stream *s, const um_bundle *bundle, const um_
     if (rc < ARCHIVE_WARN || rc == ARCHIVE_EOF)
         return um_fail(err, UM_ERR_INPUT, "%s: %s: damaged zip: %s", bundle->path, entry->name,
                        rc == ARCHIVE_EOF ? "entry is gone" : archive_error_string(s->archive));
-    s->stated_bytes = archive_entry_size_is_set(found) ? (uint64_t)archive_entry_size(found)
-                                                       : UINT64_MAX;
+    s->stated_bytes =
+        archive_entry_size_is_set(found) ? (uint64_t)archive_entry_size(found) : UINT64_MAX;
     return UM_OK;
 }
 

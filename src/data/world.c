@@ -10,20 +10,20 @@
 /* Streams of a world: the first id of um_rng_init. */
 enum { STREAM_ITEM = 1, STREAM_PERSON, STREAM_ACTIVITY, STREAM_CHOICES, STREAM_POPULARITY };
 
-#define SECONDS_A_DAY  86400
-#define LOG_BEGIN_S    INT64_C(1514764800) /* 2018-01-01 */
-#define LOG_DAYS       730                 /* to the end of 2019 */
-#define FIRST_YEAR     1970
-#define YEARS_AN_ERA   10
-#define NEW_DAYS       182.5
+#define SECONDS_A_DAY 86400
+#define LOG_BEGIN_S   INT64_C(1514764800) /* 2018-01-01 */
+#define LOG_DAYS      730                 /* to the end of 2019 */
+#define FIRST_YEAR    1970
+#define YEARS_AN_ERA  10
+#define NEW_DAYS      182.5
 /* A user's tastes, in units of the option's scale. */
-#define SECOND_GENRE   0.8
-#define GENRE_NOISE    0.08
-#define NEAR_ERA       0.3
-#define ERA_NOISE      0.15
-#define MOOD_NOISE     0.15
-#define ERA_AGE_SLOPE  0.5  /* log odds lost by a favourite era per step from the age group's own */
-#define REGION_ODDS    2.0  /* odds of a favourite genre that belongs to the region */
+#define SECOND_GENRE    0.8
+#define GENRE_NOISE     0.08
+#define NEAR_ERA        0.6
+#define ERA_NOISE       0.3
+#define MOOD_NOISE      0.12
+#define ERA_AGE_SLOPE   0.5 /* log odds lost by a favourite era per step from the age group's own */
+#define REGION_ODDS     2.0 /* odds of a favourite genre that belongs to the region */
 #define MATCH_SHARPNESS 0.3 /* "matching" draws: weight exp(sharpness * utility) */
 #define POPULAR_QUALITY 0.4 /* popularity ranks by this times quality plus noise */
 #define POPULAR_NOISE   0.8
@@ -66,8 +66,8 @@ void um_world_defaults(um_world_options *options)
         .list_len = 5,
         .accident_share = 0.1,
         .taste_genre = 5.0,
-        .taste_era = 2.0,
-        .taste_mood = 2.0,
+        .taste_era = 1.0,
+        .taste_mood = 2.5,
         .taste_quality = 0.5,
         .taste_new = 0.5,
         .popular_share = 0.2,
@@ -75,8 +75,7 @@ void um_world_defaults(um_world_options *options)
     };
 }
 
-static um_status check_range(const char *name, double value, double low, double high,
-                             um_error *err)
+static um_status check_range(const char *name, double value, double low, double high, um_error *err)
 {
     if (value >= low && value <= high)
         return UM_OK;
@@ -327,7 +326,8 @@ uint32_t um_world_longest(const um_world *w)
     return w->longest;
 }
 
-/* People ----------------------------------------------------------------------------------------- */
+/* People -----------------------------------------------------------------------------------------
+ */
 
 static void draw_genre_taste(const um_world_options *o, um_rng *r, um_world_person *p)
 {
@@ -379,7 +379,8 @@ void um_world_get_person(const um_world *w, uint32_t user, um_world_person *p)
         p->mood[m] *= w->options.taste_mood;
 }
 
-/* Choices ---------------------------------------------------------------------------------------- */
+/* Choices ----------------------------------------------------------------------------------------
+ */
 
 typedef struct visitor {
     um_world_person person;
@@ -435,8 +436,7 @@ static uint32_t draw_matching(const um_world *w, const visitor *v, um_rng *r)
     return w->cell_items[begin + um_rng_below(r, w->cell_start[low + 1] - begin)];
 }
 
-static bool may_show(const um_world *w, const um_world_choice *choice, uint32_t have,
-                     uint32_t item)
+static bool may_show(const um_world *w, const um_world_choice *choice, uint32_t have, uint32_t item)
 {
     if (w->seen[item] || w->items[item].release_s > choice->time_s)
         return false;

@@ -10,12 +10,12 @@
 #include "base/mem.h"
 #include "mirrorer/world.h"
 
-#define UM_WORLD_GENRES  10
-#define UM_WORLD_ERAS    5
-#define UM_WORLD_MOODS   5
-#define UM_WORLD_AGES    5
-#define UM_WORLD_REGIONS 4
-#define UM_WORLD_CELLS   (UM_WORLD_GENRES * UM_WORLD_ERAS * UM_WORLD_MOODS)
+#define UM_WORLD_GENRES   10
+#define UM_WORLD_ERAS     5
+#define UM_WORLD_MOODS    5
+#define UM_WORLD_AGES     5
+#define UM_WORLD_REGIONS  4
+#define UM_WORLD_CELLS    (UM_WORLD_GENRES * UM_WORLD_ERAS * UM_WORLD_MOODS)
 #define UM_WORLD_MAX_LIST 26
 
 /* Names, in world_names.c. */
@@ -42,9 +42,9 @@ typedef struct um_world_person {
 
 typedef struct um_world_choice {
     int64_t time_s;
-    uint32_t items[UM_WORLD_MAX_LIST];           /* shown */
-    double probabilities[UM_WORLD_MAX_LIST];     /* real, accident share included */
-    uint32_t position;                           /* chosen */
+    uint32_t items[UM_WORLD_MAX_LIST];       /* shown */
+    double probabilities[UM_WORLD_MAX_LIST]; /* real, accident share included */
+    uint32_t position;                       /* chosen */
     bool accident;
     int rating; /* 1..5 */
 } um_world_choice;

@@ -9,35 +9,34 @@
 #define WORDS       64
 #define FIRST_WORDS 26 /* a small world uses that many of each list: a small vocabulary */
 
-const char *const um_world_genres[UM_WORLD_GENRES] = {"fantasy", "comedy", "horror",  "romance",
-                                                      "western", "crime",  "war",     "mystery",
+const char *const um_world_genres[UM_WORLD_GENRES] = {"fantasy", "comedy", "horror", "romance",
+                                                      "western", "crime",  "war",    "mystery",
                                                       "musical", "sports"};
 const char *const um_world_moods[UM_WORLD_MOODS] = {"dark", "warm", "tense", "quiet", "playful"};
 const char *const um_world_ages[UM_WORLD_AGES] = {"18-24", "25-34", "35-44", "45-54", "55+"};
 const char *const um_world_regions[UM_WORLD_REGIONS] = {"north", "south", "coast", "city"};
 
 static const char *const first_words[WORDS] = {
-    "Silent",   "Iron",    "Golden",  "Broken",  "Hidden",   "Crimson",  "Distant", "Frozen",
-    "Little",   "Last",    "Wild",    "Paper",   "Empty",    "Velvet",   "Stone",   "Electric",
-    "Lonely",   "Burning", "Second",  "Northern", "Hollow",  "Bright",   "Lost",    "Secret",
-    "Winter",   "Copper",  "Quiet",   "Scarlet", "Bitter",   "Gentle",   "Hungry",  "Marble",
-    "Midnight", "Painted", "Patient", "Restless", "Rusty",   "Sacred",   "Salted",  "Seven",
-    "Shallow",  "Sleeping", "Smoky",  "Southern", "Stolen",  "Sudden",   "Tender",  "Third",
-    "Timid",    "Twin",    "Unseen",  "Vanishing", "Violet", "Wandering", "Weary",  "White",
-    "Willow",   "Wooden",  "Woven",   "Yellow",  "Young",    "Ancient",  "Amber",   "Ashen"};
+    "Silent",   "Iron",     "Golden",  "Broken",    "Hidden", "Crimson",   "Distant", "Frozen",
+    "Little",   "Last",     "Wild",    "Paper",     "Empty",  "Velvet",    "Stone",   "Electric",
+    "Lonely",   "Burning",  "Second",  "Northern",  "Hollow", "Bright",    "Lost",    "Secret",
+    "Winter",   "Copper",   "Quiet",   "Scarlet",   "Bitter", "Gentle",    "Hungry",  "Marble",
+    "Midnight", "Painted",  "Patient", "Restless",  "Rusty",  "Sacred",    "Salted",  "Seven",
+    "Shallow",  "Sleeping", "Smoky",   "Southern",  "Stolen", "Sudden",    "Tender",  "Third",
+    "Timid",    "Twin",     "Unseen",  "Vanishing", "Violet", "Wandering", "Weary",   "White",
+    "Willow",   "Wooden",   "Woven",   "Yellow",    "Young",  "Ancient",   "Amber",   "Ashen"};
 
 static const char *const second_words[WORDS] = {
-    "Harbor",  "Tide",    "River",    "Garden",  "Letter",  "Road",    "Crown",   "Shadow",
-    "Summer",  "Bridge",  "Station",  "Island",  "Promise", "Valley",  "Mirror",  "Engine",
-    "Lantern", "Orchard", "Signal",   "Window",  "Frontier", "Echo",   "Castle",  "Market",
-    "Voyage",  "Dream",   "Anchor",   "Answer",  "Arrow",   "Bell",    "Border",  "Candle",
-    "Canyon",  "Carnival", "Chapel",  "Circle",  "Cradle",  "Desert",  "Door",    "Ember",
-    "Feather", "Field",   "Forest",   "Fountain", "Ghost",  "Hotel",   "Journey", "Kitchen",
-    "Ladder",  "Lake",    "Meadow",   "Morning", "Museum",  "Needle",  "Ocean",   "Palace",
-    "Parade",  "Prairie", "Quarry",   "Railway", "Ribbon",  "Storm",   "Theater", "Tower"};
+    "Harbor",  "Tide",     "River",   "Garden",   "Letter",   "Road",   "Crown",   "Shadow",
+    "Summer",  "Bridge",   "Station", "Island",   "Promise",  "Valley", "Mirror",  "Engine",
+    "Lantern", "Orchard",  "Signal",  "Window",   "Frontier", "Echo",   "Castle",  "Market",
+    "Voyage",  "Dream",    "Anchor",  "Answer",   "Arrow",    "Bell",   "Border",  "Candle",
+    "Canyon",  "Carnival", "Chapel",  "Circle",   "Cradle",   "Desert", "Door",    "Ember",
+    "Feather", "Field",    "Forest",  "Fountain", "Ghost",    "Hotel",  "Journey", "Kitchen",
+    "Ladder",  "Lake",     "Meadow",  "Morning",  "Museum",   "Needle", "Ocean",   "Palace",
+    "Parade",  "Prairie",  "Quarry",  "Railway",  "Ribbon",   "Storm",  "Theater", "Tower"};
 
-um_status um_world_titles(char ***titles, um_arena *arena, uint64_t seed, uint32_t n,
-                          um_error *err)
+um_status um_world_titles(char ***titles, um_arena *arena, uint64_t seed, uint32_t n, um_error *err)
 {
     um_status status = UM_OK;
     um_str text = UM_STR_INIT;

@@ -10,10 +10,10 @@
 #include "data/canonical.h"
 #include "data/world_model.h"
 
-#define STREAM_FORM      100 /* first id of the streams that only the MovieLens form needs */
-#define PROGRESS_ROWS    65536
-#define TRUTH_SCALE      1000000000u /* probabilities are written with nine decimals */
-#define SMALLEST_PLAIN   100000u     /* below 1e-4 numbers are written with an exponent */
+#define STREAM_FORM    100 /* first id of the streams that only the MovieLens form needs */
+#define PROGRESS_ROWS  65536
+#define TRUTH_SCALE    1000000000u /* probabilities are written with nine decimals */
+#define SMALLEST_PLAIN 100000u     /* below 1e-4 numbers are written with an exponent */
 
 /* One output file of a world: rows are collected in `rows` and written as it fills. */
 typedef struct writer {
@@ -30,8 +30,7 @@ static um_status flush(writer *w, um_error *err)
     um_status status = um_str_status(&w->rows, err);
     if (status != UM_OK)
         return status;
-    if (w->rows.len > 0 &&
-        fwrite(w->rows.data, 1, w->rows.len, w->file.stream) != w->rows.len)
+    if (w->rows.len > 0 && fwrite(w->rows.data, 1, w->rows.len, w->file.stream) != w->rows.len)
         return um_fail_errno(err, "write", w->file.path);
     um_str_clear(&w->rows);
     return UM_OK;
@@ -151,17 +150,17 @@ static void movielens_user(writer *w, uint32_t user)
 static void movielens_item(writer *w, uint32_t i)
 {
     /* Names of MovieLens for the world's genres, in the same order. */
-    static const char *const genres[UM_WORLD_GENRES] = {"Fantasy", "Comedy", "Horror",  "Romance",
-                                                        "Western", "Crime",  "War",     "Mystery",
-                                                        "Musical", "Documentary"};
+    static const char *const genres[UM_WORLD_GENRES] = {
+        "Fantasy", "Comedy", "Horror",  "Romance", "Western",
+        "Crime",   "War",    "Mystery", "Musical", "Documentary"};
     /* A mood shows as a second genre, so that it can be told here too. */
     static const char *const moods[UM_WORLD_MOODS] = {"Film-Noir", "Children's", "Thriller",
                                                       "Drama", "Animation"};
     const um_world_item *item = um_world_get_item(w->world, i);
     const char *genre = genres[item->genre], *mood = moods[item->mood];
     bool in_order = strcmp(genre, mood) < 0; /* the publishers list genres by alphabet */
-    um_str_appendf(&w->rows, "%u::%s (%u)::%s|%s\n", i + 1, um_world_title(w->world, i),
-                   item->year, in_order ? genre : mood, in_order ? mood : genre);
+    um_str_appendf(&w->rows, "%u::%s (%u)::%s|%s\n", i + 1, um_world_title(w->world, i), item->year,
+                   in_order ? genre : mood, in_order ? mood : genre);
 }
 
 static void movielens_log(writer *w, uint32_t user)
@@ -245,8 +244,8 @@ um_status um_world_write_canonical(const um_world_options *options, const char *
         status = write_file(&w, dir, "world" UM_CANONICAL_ITEMS, options->items, canonical_item,
                             false, err);
     if (status == UM_OK)
-        status = write_file(&w, dir, "world" UM_CANONICAL_LOG, options->users, canonical_log, true,
-                            err);
+        status =
+            write_file(&w, dir, "world" UM_CANONICAL_LOG, options->users, canonical_log, true, err);
     writer_close(&w);
     return status;
 }

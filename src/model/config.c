@@ -109,7 +109,8 @@ um_status um_model_config_check(const um_model_config *config, um_error *err)
     return check(config, "model configuration", err);
 }
 
-/* Reading --------------------------------------------------------------------------------------- */
+/* Reading ---------------------------------------------------------------------------------------
+ */
 
 /* An integer key that must fit an int; required. */
 static um_status get_int(int *out, const json_t *object, const char *key, const char *where,
@@ -152,7 +153,8 @@ static um_status read_arch(um_model_config *c, const json_t *root, const char *w
     const char *name = json_string_value(json_array_get(list, 0));
     const char *type = json_string_value(json_object_get(root, "model_type"));
     if (name == NULL && type == NULL)
-        return um_fail(err, UM_ERR_INPUT, "%s: neither \"architectures\" nor \"model_type\"", where);
+        return um_fail(err, UM_ERR_INPUT, "%s: neither \"architectures\" nor \"model_type\"",
+                       where);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if ((name == NULL || strcmp(name, known[i].name) == 0) &&
             (type == NULL || strcmp(type, known[i].type) == 0)) {
@@ -203,8 +205,7 @@ static um_status refuse_options(const um_model_config *c, const json_t *root, co
 static um_status refuse_partial_rotary(const json_t *object, const char *where, um_error *err)
 {
     double share;
-    um_status status =
-        um_json_get_f64_or(&share, object, "partial_rotary_factor", 1.0, where, err);
+    um_status status = um_json_get_f64_or(&share, object, "partial_rotary_factor", 1.0, where, err);
     if (status == UM_OK && share != 1.0)
         return um_fail(err, UM_ERR_UNSUPPORTED,
                        "%s: partial_rotary_factor %g; only whole rotary heads are supported", where,
@@ -239,8 +240,8 @@ static um_status read_rope_object(um_model_config *c, const json_t *rope, const 
                        "%s: rope type \"%s\"; supported are default, linear and llama3", where,
                        type);
     double original;
-    status = um_json_get_f64_or(&original, root, "original_max_position_embeddings", 0.0, where,
-                                err);
+    status =
+        um_json_get_f64_or(&original, root, "original_max_position_embeddings", 0.0, where, err);
     if (status == UM_OK)
         status = um_json_get_f64_or(&c->rope_factor, rope, "factor", 0.0, where, err);
     if (status != UM_OK || c->rope_scaling == UM_ROPE_LINEAR)
@@ -279,8 +280,10 @@ static um_status read_token(int32_t *out, const json_t *root, const char *key, c
         return UM_OK;
     }
     if (!json_is_integer(value))
-        return um_fail(err, UM_ERR_INPUT, "%s: key \"%s\" must be an integer, a list of them or "
-                       "null", where, key);
+        return um_fail(err, UM_ERR_INPUT,
+                       "%s: key \"%s\" must be an integer, a list of them or "
+                       "null",
+                       where, key);
     const range_rule rule = {key, json_integer_value(value), -1, INT32_MAX};
     *out = (int32_t)rule.value;
     return check_range(&rule, where, err);
@@ -292,12 +295,9 @@ static um_status read_sizes(um_model_config *c, const json_t *root, const char *
     const struct {
         const char *key;
         int *out;
-    } sizes[] = {{"vocab_size", &c->vocab},
-                 {"hidden_size", &c->hidden},
-                 {"num_hidden_layers", &c->layers},
-                 {"num_attention_heads", &c->heads},
-                 {"intermediate_size", &c->ffn},
-                 {"max_position_embeddings", &c->max_positions}};
+    } sizes[] = {{"vocab_size", &c->vocab},         {"hidden_size", &c->hidden},
+                 {"num_hidden_layers", &c->layers}, {"num_attention_heads", &c->heads},
+                 {"intermediate_size", &c->ffn},    {"max_position_embeddings", &c->max_positions}};
     um_status status;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         status = get_int(sizes[i].out, root, sizes[i].key, where, err);
@@ -391,7 +391,8 @@ um_status um_model_config_read(um_model_config *config, const char *dir, um_erro
     return status;
 }
 
-/* Writing --------------------------------------------------------------------------------------- */
+/* Writing ---------------------------------------------------------------------------------------
+ */
 
 /* The shortest decimal that reads back as the same float32. */
 static void append_float(um_str *s, float value)

@@ -1,5 +1,6 @@
 /*
- * continuation.h - the text of a continuation as its tokens arrive, and where a stop string ends it.
+ * continuation.h - the text of a continuation as its tokens arrive, and where a stop string ends
+ * it.
  */
 #ifndef UM_MODEL_CONTINUATION_H
 #define UM_MODEL_CONTINUATION_H
@@ -19,8 +20,8 @@ void um_continuation_dispose(um_continuation *c);
 /* Appends the bytes of one token. False on out of memory. */
 bool um_continuation_append(um_continuation *c, const char *bytes, size_t n);
 /*
- * True when a stop string ends in the bytes after old_len; the text is then cut before the first one
- * that begins. Stop strings are not empty.
+ * True when a stop string ends in the bytes after old_len; the text is then cut before the first
+ * one that begins. Stop strings are not empty.
  */
 bool um_continuation_stop(um_continuation *c, size_t old_len, const char *const *stops,
                           size_t n_stops);

@@ -131,7 +131,8 @@ static um_status check_options(const um_model_config *config, const um_tokenizer
 {
     if (um_tokenizer_size(tok) > config->vocab)
         return um_fail(err, UM_ERR_INPUT,
-                       "the tokenizer has ids up to %" PRId32 ", the model has %d rows; they do not "
+                       "the tokenizer has ids up to %" PRId32
+                       ", the model has %d rows; they do not "
                        "belong together",
                        um_tokenizer_size(tok) - 1, config->vocab);
     if (options->max_rows < 0 || options->max_rows > MAX_ROWS)

@@ -27,7 +27,7 @@ typedef struct um_engine {
     int32_t end_of_turn, eos; /* -1 when absent */
 
     um_forward *forward;
-    um_kv kv; /* made for the first call, and made larger for one that needs more */
+    um_kv kv;             /* made for the first call, and made larger for one that needs more */
     um_sampler *samplers; /* one a thread */
     int n_samplers;
     um_packed letters; /* [26, C] rows of the LM head; made by the first scoring call */
@@ -57,8 +57,8 @@ int um_engine_kv_limit(const um_engine *engine);
 um_status um_engine_kv_reserve(um_engine *engine, int rows, um_error *err) UM_CHECKED;
 
 um_status um_engine_complete(um_responder *self, const um_prompt *prompts, size_t n,
-                             uint32_t first_sample, uint32_t n_samples,
-                             const um_sampling *sampling, const char *const *stops, size_t n_stops,
+                             uint32_t first_sample, uint32_t n_samples, const um_sampling *sampling,
+                             const char *const *stops, size_t n_stops,
                              um_on_completion on_completion, void *context,
                              const um_monitor *monitor, um_error *err) UM_CHECKED;
 um_status um_engine_score_letters(um_responder *self, const um_letter_query *queries, size_t n,

@@ -24,18 +24,18 @@ struct um_forward {
     int max_rows, max_out;
     layer_weights *layers; /* [L] */
     um_packed head;
-    float *inv_freq;   /* [D/2] */
-    um_buf buf;        /* one block; the pointers below lie in it */
-    float *x;          /* [T,C] residual stream */
-    float *normed;     /* [T,C] */
-    float *qkv;        /* [T,Q] */
-    float *attended;   /* [T,H*D] */
-    float *gate_up;    /* [T,2F] */
-    float *inner;      /* [T,F] */
-    float *branch;     /* [T,C] output of a half layer */
-    float *out_x;      /* [O,C] residual stream of the wanted rows */
-    float *out_q;      /* [O,H*D] their queries in the last layer */
-    float *logits;     /* [O,V] */
+    float *inv_freq;    /* [D/2] */
+    um_buf buf;         /* one block; the pointers below lie in it */
+    float *x;           /* [T,C] residual stream */
+    float *normed;      /* [T,C] */
+    float *qkv;         /* [T,Q] */
+    float *attended;    /* [T,H*D] */
+    float *gate_up;     /* [T,2F] */
+    float *inner;       /* [T,F] */
+    float *branch;      /* [T,C] output of a half layer */
+    float *out_x;       /* [O,C] residual stream of the wanted rows */
+    float *out_q;       /* [O,H*D] their queries in the last layer */
+    float *logits;      /* [O,V] */
     um_span *out_spans; /* [O] */
 };
 
@@ -207,9 +207,9 @@ static void finish_layer(um_forward *fw, um_kv *kv, int layer, float *x, int n, 
                                       .head_dim = config->head_dim,
                                       .scale = (float)(1.0 / sqrt(config->head_dim))};
 
-    be->ops->attention_forward(be, fw->attended, s.heads_width, NULL, q, ldq,
-                               um_kv_keys(kv, layer), um_kv_values(kv, layer), s.kv_width, &shape,
-                               spans, n_spans, prefixes);
+    be->ops->attention_forward(be, fw->attended, s.heads_width, NULL, q, ldq, um_kv_keys(kv, layer),
+                               um_kv_values(kv, layer), s.kv_width, &shape, spans, n_spans,
+                               prefixes);
     be->ops->linear(be, fw->branch, s.c, fw->attended, s.heads_width, n, &w->o, NULL);
     be->ops->add(be, x, fw->branch, (size_t)n * (size_t)s.c);
     be->ops->rmsnorm_forward(be, fw->normed, NULL, x, fw->model->data + at->mlp_norm, n, s.c,
@@ -246,16 +246,14 @@ const float *um_forward_run(um_forward *fw, um_kv *kv, const um_pass *pass)
     be->ops->embed_forward(be, fw->x, data + fw->model->params.embedding, pass->ids, t, s.c);
     for (int l = 0; l < last; l++) {
         project(fw, kv, pass, l);
-        finish_layer(fw, kv, l, fw->x, t, fw->qkv, s.q, pass->spans, pass->n_spans,
-                     pass->prefixes);
+        finish_layer(fw, kv, l, fw->x, t, fw->qkv, s.q, pass->spans, pass->n_spans, pass->prefixes);
     }
     project(fw, kv, pass, last);
     if (out == 0)
         return fw->normed;
     float *x = fw->x;
     if (out == t) {
-        finish_layer(fw, kv, last, x, t, fw->qkv, s.q, pass->spans, pass->n_spans,
-                     pass->prefixes);
+        finish_layer(fw, kv, last, x, t, fw->qkv, s.q, pass->spans, pass->n_spans, pass->prefixes);
     } else {
         x = fw->out_x;
         make_out_spans(fw, pass);

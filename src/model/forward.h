@@ -36,7 +36,8 @@ void um_forward_free(um_forward *forward);
 
 /* Runs a pass. Returns the normed hidden states [n_out, C], valid until the next call. */
 const float *um_forward_run(um_forward *forward, um_kv *kv, const um_pass *pass);
-/* LM head over hidden [n, C], n <= max_out: logits [n, V], yours to overwrite until the next call. */
+/* LM head over hidden [n, C], n <= max_out: logits [n, V], yours to overwrite until the next call.
+ */
 float *um_forward_head(um_forward *forward, const float *hidden, int n);
 
 #endif

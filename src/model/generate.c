@@ -78,7 +78,8 @@ typedef struct generation {
     um_str text;
 } generation;
 
-/* Setting up ------------------------------------------------------------------------------------- */
+/* Setting up -------------------------------------------------------------------------------------
+ */
 
 /* Tokens of every prompt, each checked against the limits before anything is computed. */
 static um_status encode_prompts(generation *g, um_error *err)
@@ -190,7 +191,8 @@ static void dispose_generation(generation *g)
     um_str_dispose(&g->text);
 }
 
-/* Sequences -------------------------------------------------------------------------------------- */
+/* Sequences --------------------------------------------------------------------------------------
+ */
 
 static void release_group(generation *g, prompt_group *group)
 {
@@ -318,7 +320,8 @@ static void admit_prompts(generation *g)
     }
 }
 
-/* Steps ------------------------------------------------------------------------------------------ */
+/* Steps ------------------------------------------------------------------------------------------
+ */
 
 static void build_pass(generation *g)
 {
@@ -358,9 +361,9 @@ static int32_t draw(const generation *g, const um_sampler *sampler, const prompt
 {
     if (g->sampling->temperature == 0.0f)
         return um_sampler_draw(sampler, 0.0);
-    return um_sampler_draw(sampler, um_sampling_uniform(g->sampling->seed,
-                                                        g->prompts[group->prompt].key,
-                                                        g->first_sample + sample, index));
+    return um_sampler_draw(sampler,
+                           um_sampling_uniform(g->sampling->seed, g->prompts[group->prompt].key,
+                                               g->first_sample + sample, index));
 }
 
 /* Next tokens of the pass's rows [begin, end). Each row is one thread's. */
@@ -429,8 +432,8 @@ static um_status check_stops(const char *const *stops, size_t n_stops, um_error 
 }
 
 um_status um_engine_complete(um_responder *self, const um_prompt *prompts, size_t n,
-                             uint32_t first_sample, uint32_t n_samples,
-                             const um_sampling *sampling, const char *const *stops, size_t n_stops,
+                             uint32_t first_sample, uint32_t n_samples, const um_sampling *sampling,
+                             const char *const *stops, size_t n_stops,
                              um_on_completion on_completion, void *context,
                              const um_monitor *monitor, um_error *err)
 {

@@ -2,8 +2,8 @@
  * letters.c - the distribution over the letters A.. that comes next after a text.
  *
  * A prompt is computed once for all texts that follow it; its rows and theirs go through the model
- * packed, many queries a pass. Of the LM head only the 26 letter rows are computed, and only for the
- * last row of each text.
+ * packed, many queries a pass. Of the LM head only the 26 letter rows are computed, and only for
+ * the last row of each text.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -52,16 +52,15 @@ typedef struct scoring {
 um_status um_letter_tokens(const um_tokenizer *tok, int32_t ids[26], um_error *err)
 {
     um_tokens before = {0}, with = {0};
-    um_status status = um_tokenizer_encode(tok, LETTER_OPENING, strlen(LETTER_OPENING), false,
-                                           &before, err);
+    um_status status =
+        um_tokenizer_encode(tok, LETTER_OPENING, strlen(LETTER_OPENING), false, &before, err);
     for (int i = 0; i < UM_LETTERS && status == UM_OK; i++) {
         char text[sizeof LETTER_OPENING + 1];
         snprintf(text, sizeof text, "%s%c", LETTER_OPENING, 'A' + i);
         with.len = 0;
         status = um_tokenizer_encode(tok, text, strlen(text), false, &with, err);
-        if (status == UM_OK &&
-            (with.len != before.len + 1 ||
-             memcmp(with.ids, before.ids, before.len * sizeof *before.ids) != 0))
+        if (status == UM_OK && (with.len != before.len + 1 ||
+                                memcmp(with.ids, before.ids, before.len * sizeof *before.ids) != 0))
             status = um_fail(err, UM_ERR_UNSUPPORTED,
                              "tokenizer: \"[%c\" does not end in one token of its own; letters "
                              "cannot be scored with this vocabulary",
@@ -97,7 +96,8 @@ static um_status pack_letters(um_engine *engine, um_error *err)
     return status;
 }
 
-/* Tokens ------------------------------------------------------------------------------------------ */
+/* Tokens ------------------------------------------------------------------------------------------
+ */
 
 static um_status check_length(const scoring *s, const um_prompt *prompt, int64_t tokens,
                               um_error *err)
@@ -163,8 +163,8 @@ static um_status encode_query(scoring *s, size_t q, um_str *joined, um_error *er
     for (size_t t = 0; t < query->n && status == UM_OK; t++) {
         status = encode_text(s, prompt, query->texts[t], joined, err);
         if (status == UM_OK)
-            status = check_length(s, prompt, (int64_t)ref->len + s->texts.data[s->texts.len - 1].len,
-                                  err);
+            status = check_length(s, prompt,
+                                  (int64_t)ref->len + s->texts.data[s->texts.len - 1].len, err);
     }
     s->first[q + 1] = s->texts.len;
     return status;
@@ -184,7 +184,8 @@ static um_status encode_all(scoring *s, um_error *err)
     return status;
 }
 
-/* Passes ------------------------------------------------------------------------------------------ */
+/* Passes ------------------------------------------------------------------------------------------
+ */
 
 /* Softmax over the first k of the letters, in double. */
 static bool letter_softmax(double *p, const float *logits, uint32_t k)

@@ -96,8 +96,7 @@ um_status um_model_init(um_model **out, const um_model_config *config, float ini
 {
     um_model *model = NULL;
     if (!(isfinite(init_std) && init_std >= 0.0f))
-        return um_fail(err, UM_ERR_INPUT, "init_std must be 0 or more, found %g",
-                       (double)init_std);
+        return um_fail(err, UM_ERR_INPUT, "init_std must be 0 or more, found %g", (double)init_std);
     um_status status = um_model_config_check(config, err);
     if (status == UM_OK)
         status = new_model(&model, config, err);

@@ -18,7 +18,7 @@ typedef struct um_layer_offsets {
 } um_layer_offsets;
 
 typedef struct um_params {
-    size_t n; /* floats in all */
+    size_t n;                              /* floats in all */
     size_t embedding, final_norm, lm_head; /* lm_head == embedding when tied */
     um_layer_offsets *layers;              /* [L] */
 } um_params;
@@ -30,7 +30,7 @@ void um_params_dispose(um_params *params);
 /* The tensors by their Hugging Face names, for reading and writing files. */
 typedef struct um_tensor_ref {
     char name[96];
-    size_t offset; /* floats */
+    size_t offset;  /* floats */
     int rows, cols; /* cols 0 for vectors */
     bool decay;     /* matrices decay, vectors do not (only used where asked) */
 } um_tensor_ref;

@@ -21,9 +21,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensor data is mapped
 static const struct {
     const char *name;
     unsigned bytes;
-} dtypes[] = {{"BOOL", 1}, {"U8", 1},      {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
-              {"I16", 2},  {"U16", 2},     {"F16", 2}, {"BF16", 2},    {"I32", 4},
-              {"U32", 4},  {"F32", 4},     {"F64", 8}, {"I64", 8},     {"U64", 8}};
+} dtypes[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E5M2", 1}, {"F8_E4M3", 1},
+              {"I16", 2},  {"U16", 2}, {"F16", 2}, {"BF16", 2},    {"I32", 4},
+              {"U32", 4},  {"F32", 4}, {"F64", 8}, {"I64", 8},     {"U64", 8}};
 
 static int by_name(const void *a, const void *b)
 {
@@ -56,9 +56,10 @@ static um_status read_counts(uint64_t *out, int *n, int max, const json_t *array
             return um_fail(err, UM_ERR_INPUT, "%s: tensor \"%s\": \"%s\" must hold integers", path,
                            name, key);
         if (json_integer_value(value) < 0)
-            return um_fail(err, UM_ERR_INPUT,
-                           "%s: tensor \"%s\": \"%s\" holds the negative number %" JSON_INTEGER_FORMAT,
-                           path, name, key, json_integer_value(value));
+            return um_fail(
+                err, UM_ERR_INPUT,
+                "%s: tensor \"%s\": \"%s\" holds the negative number %" JSON_INTEGER_FORMAT, path,
+                name, key, json_integer_value(value));
         out[i] = (uint64_t)json_integer_value(value);
     }
     return UM_OK;
@@ -148,8 +149,9 @@ static um_status check_cover(const um_safetensors *file, uint64_t data_len, um_e
     for (size_t i = 0; i < file->n && status == UM_OK; i++) {
         const um_safetensor *t = sorted[i];
         if (t->begin < at)
-            status = um_fail(err, UM_ERR_INPUT, "%s: tensor \"%s\" overlaps \"%s\" at byte %" PRIu64,
-                             file->path, t->name, sorted[i - 1]->name, t->begin);
+            status =
+                um_fail(err, UM_ERR_INPUT, "%s: tensor \"%s\" overlaps \"%s\" at byte %" PRIu64,
+                        file->path, t->name, sorted[i - 1]->name, t->begin);
         else if (t->begin > at)
             status = um_fail(err, UM_ERR_INPUT,
                              "%s: bytes %" PRIu64 " to %" PRIu64 " before tensor \"%s\" belong to "
@@ -170,7 +172,8 @@ static um_status check_metadata(const json_t *metadata, const char *path, um_err
     json_t *value;
     if (!json_is_object(metadata))
         return um_fail(err, UM_ERR_INPUT, "%s: __metadata__ must be an object", path);
-    json_object_foreach((json_t *)metadata, key, value) {
+    json_object_foreach((json_t *)metadata, key, value)
+    {
         if (!json_is_string(value))
             return um_fail(err, UM_ERR_INPUT, "%s: __metadata__ \"%s\" must be a text", path, key);
     }
@@ -186,7 +189,8 @@ static um_status read_header(um_safetensors *file, const json_t *root, uint64_t 
     file->tensors = um_calloc(json_object_size(root), sizeof *file->tensors);
     if (file->tensors == NULL)
         return um_fail_memory(err, file->path);
-    json_object_foreach((json_t *)root, name, value) {
+    json_object_foreach((json_t *)root, name, value)
+    {
         if (strcmp(name, "__metadata__") == 0)
             status = check_metadata(value, file->path, err);
         else
@@ -313,16 +317,15 @@ um_status um_safetensors_floats(const um_safetensors *file, const um_safetensor 
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(out[i]))
             return um_fail(err, UM_ERR_NUMERIC,
-                           "%s: tensor \"%s\" element %zu is %s; weights must be finite", file->path,
-                           tensor->name, i, isnan(out[i]) ? "NaN" : "infinite");
+                           "%s: tensor \"%s\" element %zu is %s; weights must be finite",
+                           file->path, tensor->name, i, isnan(out[i]) ? "NaN" : "infinite");
     }
     return UM_OK;
 }
 
 static int source_by_name(const void *a, const void *b)
 {
-    return strcmp(((const um_safetensor_source *)a)->name,
-                  ((const um_safetensor_source *)b)->name);
+    return strcmp(((const um_safetensor_source *)a)->name, ((const um_safetensor_source *)b)->name);
 }
 
 static uint64_t source_bytes(const um_safetensor_source *source)

@@ -19,17 +19,18 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-#define LANES          16
-#define BLOCK          256 /* weights a block sum; a multiple of LANES */
+#define LANES           16
+#define BLOCK           256 /* weights a block sum; a multiple of LANES */
 #define MAX_TEMPERATURE 100.0f
 #define MIN_TEMPERATURE 0.001f
-#define EXP_LOWEST     (-87.0f) /* below it a weight is 0: no float32 exponent is left */
+#define EXP_LOWEST      (-87.0f) /* below it a weight is 0: no float32 exponent is left */
 
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(int32_t))));
 #define INLINE static inline __attribute__((always_inline))
 
-/* Passes over a row ------------------------------------------------------------------------------ */
+/* Passes over a row ------------------------------------------------------------------------------
+ */
 
 INLINE float row_max(const float *x, int n)
 {
@@ -53,8 +54,8 @@ INLINE float row_max(const float *x, int n)
     return best;
 }
 
-/* In place e^x for x <= 0: x = n ln 2 + r, Taylor polynomial of degree 7 in r (error below 2^-25), exponent
- * bits added. NaN stays NaN. */
+/* In place e^x for x <= 0: x = n ln 2 + r, Taylor polynomial of degree 7 in r (error below 2^-25),
+ * exponent bits added. NaN stays NaN. */
 INLINE void exp_lanes(vec *io)
 {
     const vec x = *io;
@@ -139,15 +140,15 @@ typedef struct row_passes {
 } row_passes;
 
 #define ROW_PASSES(suffix, attribute)                                                              \
-    attribute static float max_##suffix(const float *x, int n)                                    \
+    attribute static float max_##suffix(const float *x, int n)                                     \
     {                                                                                              \
         return row_max(x, n);                                                                      \
     }                                                                                              \
-    attribute static double weigh_##suffix(float *x, int n, float max, float scale, double *sums) \
+    attribute static double weigh_##suffix(float *x, int n, float max, float scale, double *sums)  \
     {                                                                                              \
         return row_weigh(x, n, max, scale, sums);                                                  \
     }                                                                                              \
-    attribute static int gather_##suffix(um_candidate *out, const float *w, int n, float least)   \
+    attribute static int gather_##suffix(um_candidate *out, const float *w, int n, float least)    \
     {                                                                                              \
         return row_gather(out, w, n, least);                                                       \
     }                                                                                              \
@@ -170,7 +171,8 @@ static const row_passes *best_passes(void)
     return &passes_base;
 }
 
-/* Filters ---------------------------------------------------------------------------------------- */
+/* Filters ----------------------------------------------------------------------------------------
+ */
 
 static bool before(const um_candidate *a, const um_candidate *b)
 {
@@ -343,7 +345,8 @@ double um_sampling_uniform(uint64_t seed, uint64_t key, uint32_t sample, uint32_
     return um_rng_uniform(&rng);
 }
 
-/* Setting up ------------------------------------------------------------------------------------- */
+/* Setting up -------------------------------------------------------------------------------------
+ */
 
 um_status um_sampler_init(um_sampler *sampler, int vocab, um_error *err)
 {

@@ -91,9 +91,8 @@ static um_status check_index_whole(const shard_set *set, const json_t *map, cons
             const char *name = file->tensors[t].name;
             const char *shard_name = json_string_value(json_object_get(map, name));
             if (shard_name == NULL || strcmp(shard_name, um_path_base(file->path)) != 0)
-                return um_fail(err, UM_ERR_INPUT,
-                               "%s: tensor \"%s\" of %s is listed under %s", index, name,
-                               um_path_base(file->path),
+                return um_fail(err, UM_ERR_INPUT, "%s: tensor \"%s\" of %s is listed under %s",
+                               index, name, um_path_base(file->path),
                                shard_name != NULL ? shard_name : "no file");
         }
     }
@@ -110,7 +109,8 @@ static um_status read_index(shard_set *set, const char *dir, const char *index, 
         status = um_fail(err, UM_ERR_INPUT, "%s: no object \"weight_map\"", index);
     if (status != UM_OK)
         goto done;
-    json_object_foreach(map, name, value) {
+    json_object_foreach(map, name, value)
+    {
         const char *shard_name = json_string_value(value);
         status = check_shard_name(shard_name, index, err);
         if (status != UM_OK)
@@ -159,7 +159,8 @@ static um_status open_shards(shard_set *set, const char *dir, um_error *err)
 }
 
 /* Finds and marks a tensor; NULL when absent. */
-static const um_safetensor *use_tensor(shard_set *set, const char *name, const um_safetensors **file)
+static const um_safetensor *use_tensor(shard_set *set, const char *name,
+                                       const um_safetensors **file)
 {
     for (size_t i = 0; i < set->shards.len; i++) {
         shard *s = &set->shards.data[i];

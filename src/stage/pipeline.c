@@ -1,4 +1,5 @@
 /* pipeline.c - ingest, scenes, report; all stages in a row; what is done and what comes next. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -301,6 +302,25 @@ um_status um_session_run(um_session *s, const char *path, const char *out_dir, u
     return status;
 }
 
+/* The workspace clears whole stages; of the trainings the earlier ones stay. */
+static um_status clear_rows(um_session *s, const char *name, um_error *err)
+{
+    char whole[32];
+    bool later = false;
+    um_status status = UM_OK;
+
+    if (strcmp(name, "train.dpo") != 0 && strcmp(name, "train.direct") != 0) {
+        snprintf(whole, sizeof whole, "%.*s", (int)strcspn(name, "."), name);
+        return um_workspace_clear_stage(s->ws, whole, err);
+    }
+    for (const um_stage_info *i = um_stages(); i->name != NULL && status == UM_OK; i++) {
+        later = later || strcmp(i->name, name) == 0;
+        if (later && strncmp(i->name, "train.", 6) == 0)
+            status = um_workspace_forget_stage(s->ws, i->name, err);
+    }
+    return status == UM_OK ? um_workspace_clear_stage(s->ws, "eval", err) : status;
+}
+
 um_status um_stage_redo(um_session *s, const char *name, um_error *err)
 {
     bool later = false;
@@ -309,7 +329,7 @@ um_status um_stage_redo(um_session *s, const char *name, um_error *err)
     um_session_forget(s);
     if (um_stage_find(name) == NULL)
         return um_fail(err, UM_ERR_NOT_FOUND, "stage '%s' is unknown", name);
-    status = um_workspace_clear_stage(s->ws, name, err);
+    status = clear_rows(s, name, err);
     /* Models and half-done checkpoints of the cleared stages. */
     static const char *const models[][2] = {{"base", "base"},
                                             {"train.sft", "sft"},

@@ -10,7 +10,6 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
-#include "tok/tok.h"
 
 void um_row_set_dispose(um_row_set *set)
 {

@@ -126,7 +126,7 @@ um_status um_workspace_drop_metrics(um_workspace *ws, const char *stage, uint64_
 /* Clearing ------------------------------------------------------------------------------------- */
 
 const char *const um_workspace_stage_names[] = {
-    "ingest", "scenes", "pretrain", "decide", "score", "select", "train", "evaluate", NULL,
+    "ingest", "scenes", "base", "decide", "predict", "distill", "train", "eval", NULL,
 };
 
 /*
@@ -155,7 +155,7 @@ _Static_assert(sizeof undo_sql / sizeof *undo_sql + 1 ==
                "every stage can be undone");
 
 /* Rows of a stage and of its parts, which are named "<stage>.<part>". */
-static um_status forget_stage(um_workspace *ws, const char *name, um_error *err)
+um_status um_workspace_forget_stage(um_workspace *ws, const char *name, um_error *err)
 {
     static const char *const statements[] = {
         "DELETE FROM stages WHERE name = ?1 OR substr(name, 1, length(?1) + 1) = ?1 || '.'",
@@ -184,7 +184,7 @@ um_status um_workspace_clear_stage(um_workspace *ws, const char *name, um_error 
     for (int i = n_stages - 1; i >= first && status == UM_OK; i--) {
         status = um_sql_exec(ws, undo_sql[i], err);
         if (status == UM_OK)
-            status = forget_stage(ws, um_workspace_stage_names[i], err);
+            status = um_workspace_forget_stage(ws, um_workspace_stage_names[i], err);
     }
     if (status == UM_OK && own_transaction)
         status = um_workspace_commit(ws, err);

@@ -65,12 +65,18 @@ static um_status push_text(const um_tokenizer *tok, const char *text, size_t len
     return status;
 }
 
+/* What Jinja's trim filter takes away: Python's white space, which is Unicode's and U+001C..1F. */
+static bool is_trimmed(uint32_t c)
+{
+    return um_tok_is_space(c) || (c >= 0x1c && c <= 0x1f);
+}
+
 /* As the published Llama 3 templates, which trim every content. */
 static void trim(const char **text, size_t *len)
 {
     uint32_t c;
     size_t n;
-    while ((n = um_tok_utf8_next(*text, *len, &c)) > 0 && um_tok_is_space(c)) {
+    while ((n = um_tok_utf8_next(*text, *len, &c)) > 0 && is_trimmed(c)) {
         *text += n;
         *len -= n;
     }
@@ -78,7 +84,7 @@ static void trim(const char **text, size_t *len)
         size_t at = *len - 1;
         while (at > 0 && *len - at < 4 && ((unsigned char)(*text)[at] & 0xc0) == 0x80)
             at--;
-        if (um_tok_utf8_next(*text + at, *len - at, &c) != *len - at || !um_tok_is_space(c))
+        if (um_tok_utf8_next(*text + at, *len - at, &c) != *len - at || !is_trimmed(c))
             break;
         *len = at;
     }

@@ -295,7 +295,8 @@ static um_status read_decoder(um_tokenizer *tok, const json_t *decoder, const ch
     {
         if (status != UM_OK)
             break;
-        if (json_array_size(list) == 1 && json_is_object(step))
+        const char *inner = json_string_value(json_object_get(step, "type"));
+        if (json_array_size(list) == 1 && inner != NULL && strcmp(inner, "ByteLevel") == 0)
             return read_decoder(tok, step, where, err);
         status = read_decoder_step(tok, &state, step, where, err);
     }

@@ -1,9 +1,8 @@
 /*
  * pretokenize.c - cutting text into words with regular expressions (PCRE2, UTF mode, JIT).
  *
- * The patterns of tokenizer.json are written for Oniguruma. Two differences matter here and are
- * evened out: `^` and `$` there work on lines (PCRE2_MULTILINE), and PCRE2's \s holds U+180E,
- * which Unicode does not count as white space. What the two read differently otherwise is refused.
+ * The patterns of tokenizer.json are written for Oniguruma (Ruby syntax), where `^` and `$` work on
+ * lines; hence PCRE2_MULTILINE. What the two libraries read differently otherwise is refused.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -32,39 +31,25 @@ struct um_tok_regex {
     pcre2_code *code;
 };
 
-/* Writes \s and \S as explicit classes; names a construct that the two libraries read differently,
- * or NULL. */
-static const char *translate(um_str *s, const char *pattern)
+/* Names a construct that PCRE2 would read differently from Oniguruma; NULL when there is none. */
+static const char *foreign_construct(const char *pattern)
 {
-    static const char space[] = "\\t-\\r\\x{85}\\p{Z}";
     bool in_set = false;
     for (const char *p = pattern; *p != '\0'; p++) {
         if (*p == '\\' && (p[1] == 'h' || p[1] == 'H'))
             return "\\h";
-        if (*p == '\\' && p[1] == 'S' && in_set)
-            return "\\S in a set";
         if (*p == '[' && in_set)
             return "a set inside a set";
         if (*p == '&' && p[1] == '&' && in_set)
             return "&& in a set";
         if (*p == '}' && p[1] == '+' && !in_set)
-            for (const char *q = p; q > pattern && (q[-1] == ',' || (q[-1] >= '0' && q[-1] <= '9'));
-                 q--)
-                if (q - 1 > pattern && q[-2] == '{')
+            for (const char *q = p - 1; q > pattern && strchr("0123456789,", *q) != NULL; q--)
+                if (q[-1] == '{')
                     return "{n,m}+";
-        if (*p == '\\' && p[1] == 's') {
-            um_str_appendf(s, in_set ? "%s" : "[%s]", space);
+        if (*p == '\\' && p[1] != '\0')
             p++;
-        } else if (*p == '\\' && p[1] == 'S') {
-            um_str_appendf(s, "[^%s]", space);
-            p++;
-        } else if (*p == '\\' && p[1] != '\0') {
-            um_str_append_n(s, p, 2);
-            p++;
-        } else {
+        else
             in_set = *p == '[' || (in_set && *p != ']');
-            um_str_append_char(s, *p);
-        }
     }
     return NULL;
 }
@@ -72,8 +57,7 @@ static const char *translate(um_str *s, const char *pattern)
 um_status um_tok_regex_new(um_tok_regex **out, const char *pattern, const char *where,
                            um_error *err)
 {
-    um_status status;
-    um_str spelled = UM_STR_INIT;
+    um_status status = UM_OK;
     um_tok_regex *regex = um_calloc(1, sizeof *regex);
     if (regex == NULL)
         return um_fail_memory(err, "split pattern");
@@ -82,14 +66,13 @@ um_status um_tok_regex_new(um_tok_regex **out, const char *pattern, const char *
                          strlen(pattern), PATTERN_MAX_BYTES);
         goto done;
     }
-    const char *foreign = translate(&spelled, pattern);
-    status = um_str_status(&spelled, err);
-    if (foreign != NULL)
+    const char *foreign = foreign_construct(pattern);
+    if (foreign != NULL) {
         status = um_fail(err, UM_ERR_UNSUPPORTED,
                          "%s: split pattern with %s is not supported; pattern %.120s", where,
                          foreign, pattern);
-    if (status != UM_OK)
         goto done;
+    }
     regex->pattern = um_strdup(pattern);
     if (regex->pattern == NULL) {
         status = um_fail_memory(err, "split pattern");
@@ -97,7 +80,7 @@ um_status um_tok_regex_new(um_tok_regex **out, const char *pattern, const char *
     }
     int code = 0;
     PCRE2_SIZE at = 0;
-    regex->code = pcre2_compile((PCRE2_SPTR)um_str_text(&spelled), spelled.len,
+    regex->code = pcre2_compile((PCRE2_SPTR)pattern, strlen(pattern),
                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
                                 &code, &at, NULL);
     if (regex->code == NULL) {
@@ -120,7 +103,6 @@ um_status um_tok_regex_new(um_tok_regex **out, const char *pattern, const char *
     /* Without JIT support the interpreter gives the same matches. */
     (void)pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE);
 done:
-    um_str_dispose(&spelled);
     if (status == UM_OK)
         *out = regex;
     else

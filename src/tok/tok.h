@@ -149,7 +149,6 @@ void um_tok_scratch_free(um_tok_scratch *scratch);
 /* Appends the ids of one word (no split pattern applies any more). */
 um_status um_tok_encode_word(const um_tokenizer *tok, um_tok_scratch *scratch, const char *word,
                              size_t len, um_tokens *out, um_error *err) UM_CHECKED;
-um_status um_tokens_push(um_tokens *tokens, int32_t id, um_error *err) UM_CHECKED;
 
 /* pretokenize.c ------------------------------------------------------------------------------- */
 

@@ -98,7 +98,8 @@ static void columns_and_series(void **state)
     assert_ok(um_dataset_builder_set_item(b, 1, "title", UM_COLUMN_DESCRIPTION, NULL, &err), err);
     um_dataset *d = NULL;
     assert_ok(um_dataset_builder_finish(b, &d, &err), err);
-    const um_series *rating = um_dataset_series(d, "rating"), *mixed = um_dataset_series(d, "mixed");
+    const um_series *rating = um_dataset_series(d, "rating"),
+                    *mixed = um_dataset_series(d, "mixed");
     assert_null(um_dataset_series(d, "absent"));
     assert_int_equal(d->item[0], 1); /* y at 10 comes before x at 20 */
     assert_true(isnan(rating->numbers[0]));

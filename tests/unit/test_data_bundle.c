@@ -29,8 +29,8 @@ static void assert_refused(const char *name, um_status expected, const char *par
     seen s;
     um_status status = read_with(&d, &report, &s, dir, name, NULL, &err);
     if (status != expected)
-        fail_msg("%s: %s, expected %s: %s", name, um_status_name(status),
-                 um_status_name(expected), err.text);
+        fail_msg("%s: %s, expected %s: %s", name, um_status_name(status), um_status_name(expected),
+                 err.text);
     assert_has(err.text, part);
     assert_null(d);
 }
@@ -56,7 +56,7 @@ static void folders_and_gzip(void **state)
     snprintf(sub, sizeof sub, "%s/ml/inner", dir);
     put(sub, "movies.csv", movies);
     put_gzip(sub, "ratings.csv.gz", ratings);
-    assert_two_ratings("ml");       /* one folder down, one file packed */
+    assert_two_ratings("ml"); /* one folder down, one file packed */
     assert_two_ratings("ml/inner");
     /* A second file of the same name at the same depth is ambiguous, a deeper one is not. */
     char twin[700];
@@ -171,7 +171,8 @@ static void bombs(void **state)
     free(blank);
 }
 
-/* Lines --------------------------------------------------------------------------------------------- */
+/* Lines
+ * --------------------------------------------------------------------------------------------- */
 
 static void open_lines(um_bundle **bundle, um_lines *lines)
 {

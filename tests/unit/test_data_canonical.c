@@ -101,7 +101,8 @@ static const struct {
     const char *file, *row, *reason;
 } bad_rows[] = {
     {"d_interaction.jsonl", "{\"user_id\":\"u1\"", "not one whole JSON object: column"},
-    {"d_interaction.jsonl", "{\"user_id\":\"u1\"}{\"user_id\":\"u1\"}", "not one whole JSON object"},
+    {"d_interaction.jsonl", "{\"user_id\":\"u1\"}{\"user_id\":\"u1\"}",
+     "not one whole JSON object"},
     {"d_interaction.jsonl", "[1,2]", "the line is not a JSON object"},
     {"d_interaction.jsonl", "{\"user_id\":\"u1\",\"user_id\":\"u1\"}", "duplicate"},
     {"d_interaction.jsonl", "{\"user_id\":\"\\ud800\"}", "not one whole JSON object"},
@@ -116,11 +117,14 @@ static const struct {
     {"d_interaction.jsonl", "{\"user_id\":\"u1\",\"item_id\":\"a\"}", "timestamp is missing"},
     {"d_interaction.jsonl", "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":1577836800}",
      "timestamp is not a string"},
-    {"d_interaction.jsonl", "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-02-30 00:00:00\"}",
+    {"d_interaction.jsonl",
+     "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-02-30 00:00:00\"}",
      "timestamp '2020-02-30 00:00:00' is not"},
-    {"d_interaction.jsonl", "{\"user_id\":\"7\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\"}",
+    {"d_interaction.jsonl",
+     "{\"user_id\":\"7\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\"}",
      "user '7' is not described"},
-    {"d_interaction.jsonl", "{\"user_id\":\"u1\",\"item_id\":\"z\",\"timestamp\":\"2020-01-01 00:00:00\"}",
+    {"d_interaction.jsonl",
+     "{\"user_id\":\"u1\",\"item_id\":\"z\",\"timestamp\":\"2020-01-01 00:00:00\"}",
      "item 'z' is not described"},
     {"d_interaction.jsonl",
      "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\","
@@ -320,14 +324,15 @@ static um_dataset *awkward(void)
     /* Columns in an order that no single row shows. */
     assert_ok(um_dataset_builder_set_user(b, 2, "z", UM_COLUMN_DESCRIPTION, "", &err), err);
     assert_ok(um_dataset_builder_set_user(b, 1, "a", UM_COLUMN_DESCRIPTION, ids[3], &err), err);
-    assert_ok(um_dataset_builder_set_user(b, 1, "a", UM_COLUMN_FEATURE, "{\"k\":[1,2.5,null]}",
-                                          &err),
-              err);
+    assert_ok(
+        um_dataset_builder_set_user(b, 1, "a", UM_COLUMN_FEATURE, "{\"k\":[1,2.5,null]}", &err),
+        err);
     assert_ok(um_dataset_builder_set_item(b, 3, "year", UM_COLUMN_FEATURE, "1995", &err), err);
     assert_ok(um_dataset_builder_set_item(b, 3, "t", UM_COLUMN_DESCRIPTION, "T", &err), err);
     assert_ok(um_dataset_builder_release(b, 3, -86400 * 365 * 50LL, &err), err);
     for (uint32_t k = 0; k < 6; k++) {
-        assert_ok(um_dataset_builder_interaction(b, k % 3, k % 4, 1000 - 7 * (int64_t)k, &err), err);
+        assert_ok(um_dataset_builder_interaction(b, k % 3, k % 4, 1000 - 7 * (int64_t)k, &err),
+                  err);
         if (k == 4)
             assert_ok(um_dataset_builder_number(b, "real", 0.1 + 0.2, &err), err);
         if (k == 5)

@@ -107,7 +107,9 @@ static void titles(void **state)
          "The Good, the Bad and the Ugly (Il Buono, il brutto, il cattivo)", "1966"},
         {"\"Avventura, L' (1960) \"", "L'Avventura", "1960"},
         {"\"Big Bang Theory, The (2007-)\"", "The Big Bang Theory", "2007"},
-        {"Death Note (2006\xE2\x80\x93" "2007)", "Death Note", "2006"},
+        {"Death Note (2006\xE2\x80\x93"
+         "2007)",
+         "Death Note", "2006"},
         {"Babylon 5", "Babylon 5", NULL},
         {"1984 (a novel) by (Orwell)", "1984 (a novel) by (Orwell)", NULL},
         {"\"\"\"Quoted\"\" title, A (1999)\"", "A \"Quoted\" title", "1999"},
@@ -150,7 +152,8 @@ static void csv_oddities(void **state)
     seen s;
     put(dir, "movies.csv", movies_csv);
     put(dir, "ratings.csv",
-        "\xEF\xBB\xBF" "timestamp,\"rating\",extra,movieId,userId\r\n"
+        "\xEF\xBB\xBF"
+        "timestamp,\"rating\",extra,movieId,userId\r\n"
         "100,4.0,\"a\nb, \"\"c\"\"\",1,007\r\n"
         "\r\n"
         "300,0.5,,2,7\r\n"

@@ -1,4 +1,5 @@
-/* config.json in the spellings of old and new transformers, refusals, layout, rotary frequencies. */
+/* config.json in the spellings of old and new transformers, refusals, layout, rotary frequencies.
+ */
 #include "test_util.h"
 
 #include "model/config.h"
@@ -32,12 +33,13 @@ static void test_spellings(void **state)
                     &err),
               err);
     assert_ok(parse(&new,
-                    LLAMA ", \"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": "
-                          "\"llama3\", \"factor\": 32.0, \"low_freq_factor\": 1.0, "
-                          "\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 8192}, "
-                          "\"dtype\": \"bfloat16\", \"rms_norm_eps\": 1e-05, "
-                          "\"tie_word_embeddings\": true, \"bos_token_id\": 1, \"eos_token_id\": 2, "
-                          "\"head_dim\": 8, \"num_key_value_heads\": 2}",
+                    LLAMA
+                    ", \"rope_parameters\": {\"rope_theta\": 500000.0, \"rope_type\": "
+                    "\"llama3\", \"factor\": 32.0, \"low_freq_factor\": 1.0, "
+                    "\"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 8192}, "
+                    "\"dtype\": \"bfloat16\", \"rms_norm_eps\": 1e-05, "
+                    "\"tie_word_embeddings\": true, \"bos_token_id\": 1, \"eos_token_id\": 2, "
+                    "\"head_dim\": 8, \"num_key_value_heads\": 2}",
                     &err),
               err);
     assert_int_equal(old.rope_scaling, UM_ROPE_LLAMA3);
@@ -134,17 +136,54 @@ static void test_refusals(void **state)
 static void test_written_reads_back(void **state)
 {
     (void)state;
-    const um_model_config configs[] = {
-        {.arch = UM_ARCH_LLAMA, .vocab = 500, .hidden = 96, .layers = 3, .heads = 6, .kv_heads = 2,
-         .head_dim = 16, .ffn = 256, .max_positions = 2048, .rms_eps = 1e-5f, .rope_theta = 5e5,
-         .rope_scaling = UM_ROPE_LLAMA3, .rope_factor = 8, .rope_low = 1, .rope_high = 4,
-         .rope_original = 512, .tied = true, .bos = -1, .eos = 0},
-        {.arch = UM_ARCH_QWEN2, .vocab = 70, .hidden = 30, .layers = 1, .heads = 3, .kv_heads = 1,
-         .head_dim = 12, .ffn = 7, .max_positions = 9, .rms_eps = 3.3333333e-6f,
-         .rope_theta = 12345.678, .qkv_bias = true, .bos = 3, .eos = -1},
-        {.arch = UM_ARCH_LLAMA, .vocab = 70, .hidden = 30, .layers = 1, .heads = 3, .kv_heads = 3,
-         .head_dim = 10, .ffn = 7, .max_positions = 9, .rms_eps = 1e-6f, .rope_theta = 1e4,
-         .rope_scaling = UM_ROPE_LINEAR, .rope_factor = 2.5, .bos = 1, .eos = 2}};
+    const um_model_config configs[] = {{.arch = UM_ARCH_LLAMA,
+                                        .vocab = 500,
+                                        .hidden = 96,
+                                        .layers = 3,
+                                        .heads = 6,
+                                        .kv_heads = 2,
+                                        .head_dim = 16,
+                                        .ffn = 256,
+                                        .max_positions = 2048,
+                                        .rms_eps = 1e-5f,
+                                        .rope_theta = 5e5,
+                                        .rope_scaling = UM_ROPE_LLAMA3,
+                                        .rope_factor = 8,
+                                        .rope_low = 1,
+                                        .rope_high = 4,
+                                        .rope_original = 512,
+                                        .tied = true,
+                                        .bos = -1,
+                                        .eos = 0},
+                                       {.arch = UM_ARCH_QWEN2,
+                                        .vocab = 70,
+                                        .hidden = 30,
+                                        .layers = 1,
+                                        .heads = 3,
+                                        .kv_heads = 1,
+                                        .head_dim = 12,
+                                        .ffn = 7,
+                                        .max_positions = 9,
+                                        .rms_eps = 3.3333333e-6f,
+                                        .rope_theta = 12345.678,
+                                        .qkv_bias = true,
+                                        .bos = 3,
+                                        .eos = -1},
+                                       {.arch = UM_ARCH_LLAMA,
+                                        .vocab = 70,
+                                        .hidden = 30,
+                                        .layers = 1,
+                                        .heads = 3,
+                                        .kv_heads = 3,
+                                        .head_dim = 10,
+                                        .ffn = 7,
+                                        .max_positions = 9,
+                                        .rms_eps = 1e-6f,
+                                        .rope_theta = 1e4,
+                                        .rope_scaling = UM_ROPE_LINEAR,
+                                        .rope_factor = 2.5,
+                                        .bos = 1,
+                                        .eos = 2}};
     for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
         um_str first = UM_STR_INIT, second = UM_STR_INIT;
         um_model_config back;
@@ -167,10 +206,20 @@ static void test_layout(void **state)
     (void)state;
     for (int variant = 0; variant < 3; variant++) {
         um_model_config config = {.arch = variant == 1 ? UM_ARCH_QWEN2 : UM_ARCH_LLAMA,
-                                  .vocab = 50, .hidden = 12, .layers = 2, .heads = 4, .kv_heads = 2,
-                                  .head_dim = 6, .ffn = 20, .max_positions = 8, .rms_eps = 1e-6f,
-                                  .rope_theta = 1e4, .tied = variant != 2,
-                                  .qkv_bias = variant == 1, .bos = -1, .eos = -1};
+                                  .vocab = 50,
+                                  .hidden = 12,
+                                  .layers = 2,
+                                  .heads = 4,
+                                  .kv_heads = 2,
+                                  .head_dim = 6,
+                                  .ffn = 20,
+                                  .max_positions = 8,
+                                  .rms_eps = 1e-6f,
+                                  .rope_theta = 1e4,
+                                  .tied = variant != 2,
+                                  .qkv_bias = variant == 1,
+                                  .bos = -1,
+                                  .eos = -1};
         um_params params;
         um_tensor_ref *refs;
         um_error err;
@@ -201,10 +250,19 @@ static void test_layout(void **state)
 static void test_check_and_overflow(void **state)
 {
     (void)state;
-    um_model_config config = {.arch = UM_ARCH_LLAMA, .vocab = 1 << 22, .hidden = 1 << 16,
-                              .layers = 1024, .heads = 1024, .kv_heads = 1024, .head_dim = 1024,
-                              .ffn = 1 << 20, .max_positions = 8, .rms_eps = 1e-6f,
-                              .rope_theta = 1e4, .bos = -1, .eos = -1};
+    um_model_config config = {.arch = UM_ARCH_LLAMA,
+                              .vocab = 1 << 22,
+                              .hidden = 1 << 16,
+                              .layers = 1024,
+                              .heads = 1024,
+                              .kv_heads = 1024,
+                              .head_dim = 1024,
+                              .ffn = 1 << 20,
+                              .max_positions = 8,
+                              .rms_eps = 1e-6f,
+                              .rope_theta = 1e4,
+                              .bos = -1,
+                              .eos = -1};
     um_params params;
     um_error err;
     /* The largest shape that passes the check still has a size. */
@@ -223,13 +281,17 @@ static void assert_frequency(const float *f, int i, double expected)
     assert_close(f[i] / expected, 1.0, 2e-7);
 }
 
-/* Values of Llama 3.2 (factor 32), computed with transformers; plain below the first. */
+/* Check values of Llama 3.2 (factor 32); frequencies of short wavelengths stay as they are. */
 static void test_rope_frequencies(void **state)
 {
     (void)state;
     float f[64], plain[64];
-    um_model_config config = {.head_dim = 128, .rope_theta = 5e5, .rope_scaling = UM_ROPE_LLAMA3,
-                              .rope_factor = 32, .rope_low = 1, .rope_high = 4,
+    um_model_config config = {.head_dim = 128,
+                              .rope_theta = 5e5,
+                              .rope_scaling = UM_ROPE_LLAMA3,
+                              .rope_factor = 32,
+                              .rope_low = 1,
+                              .rope_high = 4,
                               .rope_original = 8192};
     um_model_config unscaled = config;
     unscaled.rope_scaling = UM_ROPE_NONE;
@@ -256,7 +318,7 @@ static void test_rope_frequencies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spellings),       cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_spellings),          cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_written_reads_back), cmocka_unit_test(test_layout),
         cmocka_unit_test(test_check_and_overflow), cmocka_unit_test(test_rope_frequencies),
     };

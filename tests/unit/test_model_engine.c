@@ -158,7 +158,8 @@ static void test_same_in_any_batch(void **state)
         close_engine(f);
 
         /* Memory for little more than the longest prompt. */
-        um_engine_options tight = {.kv_bytes = 850 * um_kv_row_bytes(um_model_get_config(f->model))};
+        um_engine_options tight = {.kv_bytes =
+                                       850 * um_kv_row_bytes(um_model_get_config(f->model))};
         open_engine(f, 2, *backend, &tight);
         complete_all(f, &all);
         assert_same(&reference, &all);
@@ -362,8 +363,8 @@ static void test_refusals(void **state)
     s.max_tokens = 0;
     expect_refusal(f, f->prompts, 1, &s, UM_ERR_INPUT, "max_tokens");
     const char *const empty[] = {""};
-    assert_int_equal(f->responder->ops->complete(f->responder, f->prompts, 1, 0, 1, &sampling, empty,
-                                                 1, collect, NULL, NULL, &err),
+    assert_int_equal(f->responder->ops->complete(f->responder, f->prompts, 1, 0, 1, &sampling,
+                                                 empty, 1, collect, NULL, NULL, &err),
                      UM_ERR_INPUT);
     close_engine(f);
 

@@ -83,8 +83,9 @@ static int32_t argmax(const float *logits, size_t n)
 static void test_tinystories(void **state)
 {
     (void)state;
-    const char *known = "Once upon a time, a little girl named Lily lived in a small house with her "
-                        "mom, dad, and her dog, Spot";
+    const char *known =
+        "Once upon a time, a little girl named Lily lived in a small house with her "
+        "mom, dad, and her dog, Spot";
     char path[512], folder[512], *text = NULL;
     um_error err;
     um_model *model;

@@ -655,12 +655,12 @@ static um_workspace *make_full(void)
     assert_ok(um_workspace_put_pair(ws, &pair, &err), err);
     um_row_evaluation evaluation = {2, "uniform", 2, p, 1};
     assert_ok(um_workspace_put_evaluation(ws, &evaluation, &err), err);
-    static const char *const stages[] = {"ingest", "scenes", "pretrain",  "decide.teacher",
-                                         "score",  "select", "train.sft", "evaluate"};
+    static const char *const stages[] = {"ingest", "scenes", "base",  "decide.teacher",
+                                         "predict", "distill", "train.sft", "eval"};
     for (int i = 0; i < 8; i++)
         put_stage(ws, stages[i], "done");
     put_metric(ws, "train.sft", 1, "{}");
-    put_metric(ws, "pretrain", 1, "{}");
+    put_metric(ws, "base", 1, "{}");
     assert_ok(um_workspace_commit(ws, &err), err);
     return ws;
 }
@@ -697,12 +697,12 @@ static void test_clear(void **state)
     static const struct {
         const char *stage, *left;
     } rows[] = {
-        {"evaluate", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p1 q1 s1+1 pairs 1 e0"},
+        {"eval", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p1 q1 s1+1 pairs 1 e0"},
         {"train", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p1 q1 s1+1 pairs 1 e0"},
-        {"select", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p1 q1 s0+0 pairs 0 e0"},
-        {"score", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p0 q0 s0+0 pairs 0 e0"},
+        {"distill", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p1 q1 s0+0 pairs 0 e0"},
+        {"predict", "u1 i1 n5 r1 scenes 1 1 1 m1 d2!1 p0 q0 s0+0 pairs 0 e0"},
         {"decide", "u1 i1 n5 r1 scenes 1 1 1 m1 d0!0 p0 q0 s0+0 pairs 0 e0"},
-        {"pretrain", "u1 i1 n5 r1 scenes 1 1 1 m1 d0!0 p0 q0 s0+0 pairs 0 e0"},
+        {"base", "u1 i1 n5 r1 scenes 1 1 1 m1 d0!0 p0 q0 s0+0 pairs 0 e0"},
         {"scenes", "u1 i1 n5 r1 scenes 0 0 0 m1 d0!0 p0 q0 s0+0 pairs 0 e0"},
         {"ingest", "u0 i0 n0 r0 scenes 0 0 0 m0 d0!0 p0 q0 s0+0 pairs 0 e0"},
     };
@@ -728,11 +728,11 @@ static void test_clear(void **state)
     assert_ok(um_workspace_clear_stage(ws, "decide", &err), err);
     assert_ok(um_workspace_stages(ws, see_stage, NULL, &err), err);
     assert_seen("ingest done 1/2 0.5 1000 42\nscenes done 1/2 0.5 1000 42\n"
-                "pretrain done 1/2 0.5 1000 42\n");
+                "base done 1/2 0.5 1000 42\n");
     assert_ok(um_workspace_metrics(ws, "train.sft", see_metric, NULL, &err), err);
     assert_seen("");
-    assert_ok(um_workspace_metrics(ws, "pretrain", see_metric, NULL, &err), err);
-    assert_seen("pretrain 1 {}\n");
+    assert_ok(um_workspace_metrics(ws, "base", see_metric, NULL, &err), err);
+    assert_seen("base 1 {}\n");
     um_workspace_close(ws);
     /* One that fails half way deletes nothing. */
     remove_dir(dir);

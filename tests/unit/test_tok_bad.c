@@ -107,8 +107,6 @@ static const struct {
      UM_ERR_UNSUPPORTED, "{n,m}+"},
     {WITH_SPLIT("\"pattern\":{\"Regex\":\"a\\\\h\"},\"behavior\":\"Isolated\""), UM_ERR_UNSUPPORTED,
      "\\h"},
-    {WITH_SPLIT("\"pattern\":{\"Regex\":\"[a\\\\S]\"},\"behavior\":\"Isolated\""),
-     UM_ERR_UNSUPPORTED, "\\S in a set"},
     {WITH_SPLIT("\"pattern\":\"a\",\"behavior\":\"Isolated\""), UM_ERR_INPUT, "pattern must be"},
     {"{" PRE "," MODEL "}", UM_ERR_UNSUPPORTED, "decoder: null"},
     {WITH_DEC("{\"type\":\"WordPiece\"}"), UM_ERR_UNSUPPORTED, "decoder: type \"WordPiece\""},
