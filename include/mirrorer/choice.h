@@ -56,8 +56,9 @@ void um_choice_fit_figures(const um_choice_model *model, size_t *scenes, double 
 
 typedef enum um_choice_voice {
     UM_VOICE_CHOICE_MODEL, /* draws its choice from the fitted distribution, names what drove it */
-    UM_VOICE_UNTUTORED     /* rationalises the logged choice with random attributes of the memory:
-                              language without preference, for the embedded student's base text */
+    UM_VOICE_UNTUTORED     /* rationalises the logged choice with random attributes of the memory,
+                              half the time one the choice shares: language with little preference
+                              in it, for the embedded student's first training */
 } um_choice_voice;
 
 /* A responder whose prompts' keys are scene ids of the set. complete() writes decision processes;
@@ -65,6 +66,15 @@ typedef enum um_choice_voice {
 um_status um_choice_responder_open(um_responder **out, const um_choice_model *model,
                                    const um_scene_set *scenes, um_choice_voice voice,
                                    um_error *err) UM_CHECKED;
+
+/*
+ * Reading practice for the embedded student: tastes drawn at random, the list gone through for them,
+ * the best (or one of the best) chosen. `list` is a scene of which only items and k are looked at.
+ * A short form of a decision process, without factors and style. *text is yours.
+ */
+um_status um_choice_practice(const um_choice_model *model, const um_scene *list, uint64_t seed,
+                             uint64_t number, char **text, uint32_t *letter,
+                             um_error *err) UM_CHECKED;
 
 #ifdef __cplusplus
 }

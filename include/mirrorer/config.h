@@ -64,10 +64,10 @@ typedef struct um_config {
     struct {
         char path[UM_CONFIG_TEXT];
         int64_t vocab, hidden, layers, heads, kv_heads, ffn, max_positions;
-        double init_std;
+        double init_std, embedding_std, rope_theta;
     } student;
     um_train_config base; /* the embedded student's first training */
-    int64_t base_processes;
+    int64_t base_processes, base_practice;
     struct {
         char teacher[UM_CONFIG_TEXT];
         int64_t samples, max_tokens, max_rows;

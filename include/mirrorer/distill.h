@@ -81,7 +81,7 @@ typedef struct um_selectable {
 /*
  * Picks min(want, n) of the scenes: strata get shares proportional to their size by largest
  * remainder (so they always sum to what was asked), the best scores first within a stratum, ties by
- * scene id. picked[i] tells of scenes[i].
+ * scene id. picked[i] tells of scenes[i]. UM_ERR_NUMERIC for a NaN score.
  */
 um_status um_select(bool *picked, const um_selectable *scenes, size_t n, size_t want,
                     um_error *err) UM_CHECKED;

@@ -34,7 +34,8 @@ typedef struct um_metrics {
     um_interval log_loss;          /* -log2 p of the true action, p clamped at 1e-10; bits */
     um_interval brier;             /* sum over letters of (p - onehot)^2 */
     um_interval reciprocal_rank;   /* of the truth by p; ties take the mean rank */
-    double calibration_error;      /* ECE: 10 equal-width bins of the argmax probability */
+    double calibration_error;      /* ECE: 10 equal-width bins of the argmax probability, against
+                                      accuracy as above */
 } um_metrics;
 
 um_status um_metrics_measure(um_metrics *out, const um_prediction *predictions, size_t n,

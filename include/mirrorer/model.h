@@ -45,9 +45,9 @@ um_status um_compute_open(um_compute **out, const char *backend, int threads,
 void um_compute_close(um_compute *compute);
 const char *um_compute_name(const um_compute *compute);
 
-/* Random weights: normal(0, init_std), output projections scaled by 1/sqrt(2 L), norms 1, biases 0. */
+/* Random weights: embedding normal(0, embedding_std), matrices normal(0, init_std), output projections scaled by 1/sqrt(2 L), norms 1, biases 0. */
 um_status um_model_init(um_model **out, const um_model_config *config, float init_std,
-                        uint64_t seed, um_error *err) UM_CHECKED;
+                        float embedding_std, uint64_t seed, um_error *err) UM_CHECKED;
 /* Reads F32, BF16 and F16 weights (kept as float32). Every tensor is checked before use. */
 um_status um_model_load(um_model **out, const char *dir, um_error *err) UM_CHECKED;
 /* Writes config.json, generation_config.json and model.safetensors (float32), each whole or not at

@@ -74,6 +74,11 @@ const char *um_prompt_form_system(const um_prompt_form *form);
 um_status um_prompt_form_user(const um_prompt_form *form, const um_scene *scene, char **out,
                               um_error *err) UM_CHECKED;
 
+/* The message of reading practice: the optional text `reading` of the form, which shows {exposure}
+ * alone; UM_ERR_NOT_FOUND when the form has none. */
+um_status um_prompt_form_reading(const um_prompt_form *form, const um_scene *scene, char **out,
+                                 um_error *err) UM_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif

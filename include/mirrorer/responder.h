@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mirrorer/message.h"
 #include "mirrorer/monitor.h"
 #include "mirrorer/status.h"
-#include "mirrorer/tokenizer.h" /* um_message */
 
 #ifdef __cplusplus
 extern "C" {

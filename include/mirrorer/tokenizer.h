@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mirrorer/message.h"
 #include "mirrorer/monitor.h"
 #include "mirrorer/status.h"
 
@@ -32,17 +33,18 @@ um_status um_tokens_push(um_tokens *tokens, int32_t id, um_error *err) UM_CHECKE
 
 /*
  * Reads `<dir>/tokenizer.json`, and tokenizer_config.json where it is there (end-of-text token,
- * chat template). Without a tokenizer.json: vocab.json + merges.txt of GPT-2 or Qwen2 tokenizers, or
- * the tokenizer.model of Llama 3. Understood: BPE, byte-level (GPT-2's or any PCRE2 split pattern)
- * or SentencePiece-like with byte fallback; normalizers NFC, Prepend, Replace. UM_ERR_UNSUPPORTED
- * names anything else; UM_ERR_INPUT and UM_ERR_LIMIT a file that breaks its own rules.
+ * chat template). Without a tokenizer.json: vocab.json + merges.txt of GPT-2 or Qwen2 tokenizers,
+ * or the tokenizer.model of Llama 3. Understood: BPE, byte-level (GPT-2's or any PCRE2 split
+ * pattern) or SentencePiece-like with byte fallback; normalizers NFC, Prepend, Replace.
+ * UM_ERR_UNSUPPORTED names anything else; UM_ERR_INPUT and UM_ERR_LIMIT a file that breaks its own
+ * rules.
  */
 um_status um_tokenizer_load(um_tokenizer **out, const char *dir, um_error *err) UM_CHECKED;
 void um_tokenizer_free(um_tokenizer *tok);
 
 /*
- * Trains byte-level BPE (Sennrich et al. 2016; byte alphabet and split pattern of GPT-2): merges the
- * most frequent adjacent pair, ties by smaller ids, until vocab_size entries exist or no pair
+ * Trains byte-level BPE (Sennrich et al. 2016; byte alphabet and split pattern of GPT-2): merges
+ * the most frequent adjacent pair, ties by smaller ids, until vocab_size entries exist or no pair
  * occurs twice. Special tokens (chat markers) take the first ids, in the order given; no merge ever
  * spells one. Deterministic, whatever the order of the texts. The trainer may be used again.
  */
@@ -70,7 +72,8 @@ um_status um_tokenizer_encode(const um_tokenizer *tok, const char *text, size_t 
 /* Text of ids (yours, NUL-terminated; may hold partial UTF-8 at its ends; len may be NULL).
  * skip_special leaves special tokens out. */
 um_status um_tokenizer_decode(const um_tokenizer *tok, const int32_t *ids, size_t n,
-                              bool skip_special, char **text, size_t *len, um_error *err) UM_CHECKED;
+                              bool skip_special, char **text, size_t *len,
+                              um_error *err) UM_CHECKED;
 /* The bytes of one token, borrowed; NULL for an unused id. */
 const char *um_tokenizer_piece(const um_tokenizer *tok, int32_t id, size_t *len);
 bool um_tokenizer_is_special(const um_tokenizer *tok, int32_t id);
@@ -86,16 +89,12 @@ int32_t um_tokenizer_eos(const um_tokenizer *tok);
 
 /* Chat ---------------------------------------------------------------------------------------- */
 
-typedef struct um_message {
-    const char *role; /* "system", "user", "assistant" */
-    const char *content;
-} um_message;
-
 typedef enum um_chat_format {
     UM_CHAT_PLAIN,  /* opening token if the file names one, a blank line after each content */
     UM_CHAT_CHATML, /* <|im_start|>role\ncontent<|im_end|>\n : Qwen2.5, and the embedded student */
-    UM_CHAT_LLAMA3  /* <|begin_of_text|>, <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>;
-                       contents trimmed; no date block */
+    UM_CHAT_LLAMA3  /* <|begin_of_text|>,
+                       <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>;  contents
+                       trimmed; no date block */
 } um_chat_format;
 
 /* Chosen by the special tokens the vocabulary has. */
@@ -104,8 +103,8 @@ um_chat_format um_chat_detect(const um_tokenizer *tok);
  * Appends the ids of a prompt: the messages, then the header of the assistant's turn. The contents
  * are encoded without special parsing; markers are added as ids, so no text of a user can forge
  * one. Nothing else (no second BOS). `prefix` (may be NULL) opens the assistant's turn, which is
- * then continued, no end-of-turn between; its ids follow those of the prompt without it. UM_ERR_STATE
- * when the vocabulary lacks a marker of the format.
+ * then continued, no end-of-turn between; its ids follow those of the prompt without it.
+ * UM_ERR_STATE when the vocabulary lacks a marker of the format.
  */
 um_status um_chat_encode_prompt(const um_tokenizer *tok, um_chat_format format,
                                 const um_message *messages, size_t n, const char *prefix,

@@ -1,13 +1,16 @@
 /*
- * writer.c - decision processes written by the choice model, and by an untutored voice.
+ * writer.c - decision processes written from a scene: by the choice model, by an untutored voice, and
+ * as reading practice.
  *
- * The choice model's voice draws a choice from its distribution, draws tastes from what the history
- * says about each attribute (favouring those that speak for the choice), and says how the leading
- * items of the list share them. The untutored voice uses the same language with tastes taken from
- * random history items and a choice that is given: it teaches how one talks, not how one chooses.
+ * All three speak the same way. Stimulus names tastes, one or two values of the attribute that moves
+ * choices most and one of the next. Knowledge goes through the list in order and says of each item
+ * whether it has them, and how strong that makes it. Evaluation names the choice. So a text takes
+ * the decision in steps a small model can learn one by one: sum up the history, look each item up,
+ * pick. What differs is where tastes and choice come from (choice.h, um_choice_voice).
  */
 #include "choice/choice.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,19 +23,17 @@
 #include "base/str.h"
 #include "mirrorer/process.h"
 
-#define MAX_SPOKEN 3           /* attributes a text speaks of */
+#define MAX_SPOKEN 2           /* attributes a text speaks of */
 #define MAX_TEXT_BYTES 16384
-#define FIRST_TEMPERATURE 0.35 /* of the draw of a taste, in utility */
-#define OTHER_TEMPERATURE 0.25
-#define FIRST_BONUS 0.5        /* for a taste the chosen item shares */
-#define OTHER_BONUS 0.3
-#define SECOND_TASTE_MIN 0.8   /* utility from which a second taste is worth naming */
-#define SECOND_TASTE_SHARE 0.7
+#define FIRST_TEMPERATURE 0.2  /* of the draw of a taste, in utility */
+#define OTHER_TEMPERATURE 0.15
+#define FIRST_BONUS 0.3        /* for a taste the chosen item shares */
+#define OTHER_BONUS 0.15
+#define SECOND_TASTE_MIN 1.2   /* utility from which a second taste is worth naming */
+#define RATIONALISED 0.5       /* untutored: share of tastes taken from the item chosen */
 
 /* The tastes a text names: per spoken attribute up to two values, -1 for none. */
 typedef struct tastes {
-    int n;
-    int attribute[MAX_SPOKEN];
     int value[MAX_SPOKEN][2];
 } tastes;
 
@@ -44,6 +45,11 @@ typedef struct writer {
     int title_column; /* of the items; -1: use the id */
     int n_spoken, spoken[MAX_SPOKEN];
 } writer;
+
+static const um_attribute *spoken(const writer *w, int i)
+{
+    return &w->model->attributes[w->spoken[i]];
+}
 
 static const char *pick(um_rng *rng, const char *const *options, uint32_t n)
 {
@@ -78,242 +84,209 @@ static int draw_taste(um_rng *rng, const double *score, int n, double temperatur
 static void draw_tastes(const writer *w, const um_scene *scene, uint32_t choice, um_rng *rng,
                         tastes *t)
 {
-    double score[UM_CHOICE_MAX_VALUES];
+    double score[UM_CHOICE_MAX_VALUES], favoured[UM_CHOICE_MAX_VALUES];
 
-    t->n = 0;
-    for (int s = 0; s < w->n_spoken; s++) {
-        int a = w->spoken[s];
-        const um_attribute *at = &w->model->attributes[a];
-        double bonus = s == 0 ? FIRST_BONUS : OTHER_BONUS;
-        double temperature = s == 0 ? FIRST_TEMPERATURE : OTHER_TEMPERATURE;
-        um_choice_tastes(w->model, scene, a, score);
+    for (int i = 0; i < w->n_spoken; i++) {
+        const um_attribute *at = spoken(w, i);
+        double bonus = i == 0 ? FIRST_BONUS : OTHER_BONUS;
+        double temperature = i == 0 ? FIRST_TEMPERATURE : OTHER_TEMPERATURE;
         uint64_t chosen = at->mask[scene->items[choice]];
-        double second_best[UM_CHOICE_MAX_VALUES];
-        memcpy(second_best, score, sizeof score);
+        um_choice_tastes(w->model, scene, w->spoken[i], score);
         for (int v = 0; v < at->n_values; v++)
-            score[v] += (chosen >> v & 1) && score[v] > 0 ? bonus : 0;
-        int first = draw_taste(rng, score, at->n_values, temperature, -1);
-        if (first < 0)
-            continue;
-        int second = s == 0 ? draw_taste(rng, score, at->n_values, temperature, first) : -1;
-        if (second >= 0 && (second_best[second] <= SECOND_TASTE_MIN ||
-                            um_rng_uniform(rng) >= SECOND_TASTE_SHARE))
-            second = -1;
-        t->attribute[t->n] = a;
-        t->value[t->n][0] = first;
-        t->value[t->n++][1] = second;
+            favoured[v] = score[v] + ((chosen >> v & 1) && score[v] > 0 ? bonus : 0);
+        int first = draw_taste(rng, favoured, at->n_values, temperature, -1);
+        int second = i == 0 && first >= 0
+                         ? draw_taste(rng, favoured, at->n_values, temperature, first)
+                         : -1;
+        t->value[i][0] = first;
+        t->value[i][1] = second >= 0 && score[second] > SECOND_TASTE_MIN ? second : -1;
     }
 }
 
-/* A value of a random history item; -1 when the item has none. */
-static int random_value(const writer *w, const um_scene *scene, int a, um_rng *rng)
+/* One of the values of a mask, uniformly; -1 when it is empty. */
+static int random_value(uint64_t mask, um_rng *rng)
 {
-    if (scene->n_history == 0)
-        return -1;
-    uint64_t i = scene->history[um_rng_below(rng, scene->n_history)];
-    uint64_t mask = w->model->attributes[a].mask[w->model->dataset->item[i]];
     uint32_t nth = mask != 0 ? um_rng_below(rng, (uint32_t)__builtin_popcountll(mask)) : 0;
-    for (int v = 0; v < w->model->attributes[a].n_values; v++) {
+    for (int v = 0; v < UM_CHOICE_MAX_VALUES; v++) {
         if ((mask >> v & 1) && nth-- == 0)
             return v;
     }
     return -1;
 }
 
-static void random_tastes(const writer *w, const um_scene *scene, um_rng *rng, tastes *t)
+static uint64_t random_memory(const writer *w, const um_scene *scene, int i, um_rng *rng)
 {
-    t->n = 0;
-    for (int s = 0; s < w->n_spoken; s++) {
-        int first = random_value(w, scene, w->spoken[s], rng);
-        int second = s == 0 && um_rng_uniform(rng) < 0.5
-                         ? random_value(w, scene, w->spoken[s], rng)
+    if (scene->n_history == 0)
+        return 0;
+    uint64_t at = scene->history[um_rng_below(rng, scene->n_history)];
+    return spoken(w, i)->mask[w->model->dataset->item[at]];
+}
+
+/* Untutored: attributes of random history items, half the time one the chosen item has too. */
+static void random_tastes(const writer *w, const um_scene *scene, uint32_t choice, um_rng *rng,
+                          tastes *t)
+{
+    for (int i = 0; i < w->n_spoken; i++) {
+        const um_attribute *at = spoken(w, i);
+        uint64_t seen = 0;
+        for (uint32_t h = 0; h < scene->n_history; h++)
+            seen |= at->mask[w->model->dataset->item[scene->history[h]]];
+        int first = random_value(random_memory(w, scene, i, rng), rng);
+        if (um_rng_uniform(rng) < RATIONALISED && (seen & at->mask[scene->items[choice]]) != 0)
+            first = random_value(seen & at->mask[scene->items[choice]], rng);
+        int second = i == 0 && um_rng_uniform(rng) < 0.5
+                         ? random_value(random_memory(w, scene, i, rng), rng)
                          : -1;
-        if (first < 0)
+        t->value[i][0] = first;
+        t->value[i][1] = second == first ? -1 : second;
+    }
+}
+
+/* Reading practice: any tastes, half the time one that the list can meet. */
+static void practice_tastes(const writer *w, const um_scene *scene, um_rng *rng, tastes *t)
+{
+    for (int i = 0; i < w->n_spoken; i++) {
+        const um_attribute *at = spoken(w, i);
+        uint64_t all = at->n_values < 64 ? (UINT64_C(1) << at->n_values) - 1 : UINT64_MAX;
+        int first = random_value(all, rng), second = -1;
+        if (i == 0 && um_rng_uniform(rng) < 0.6)
+            second = random_value(all & ~(UINT64_C(1) << first), rng);
+        uint64_t mask = at->mask[scene->items[um_rng_below(rng, scene->k)]];
+        int met = um_rng_uniform(rng) < 0.5 ? random_value(mask, rng) : -1;
+        if (met >= 0 && met != second)
+            first = met;
+        t->value[i][0] = first;
+        t->value[i][1] = second;
+    }
+}
+
+/* The value of the item that meets the tastes, or -1. */
+static int met_value(const writer *w, const tastes *t, int i, uint32_t item)
+{
+    uint64_t mask = spoken(w, i)->mask[item];
+    for (int j = 0; j < 2; j++) {
+        int v = t->value[i][j];
+        if (v >= 0 && (mask >> v & 1))
+            return v;
+    }
+    return -1;
+}
+
+/* 0 weak .. 3 strong: the first attribute counts double. */
+static int strength_of(const writer *w, const tastes *t, uint32_t item)
+{
+    bool first = w->n_spoken > 0 && met_value(w, t, 0, item) >= 0;
+    if (w->n_spoken < 2)
+        return first ? 3 : 0;
+    return 2 * first + (met_value(w, t, 1, item) >= 0);
+}
+
+static void append_capitalised(um_str *s, const char *text)
+{
+    um_str_append_char(s, (char)toupper((unsigned char)text[0]));
+    um_str_append(s, text[0] != '\0' ? text + 1 : "");
+}
+
+/* "Fantasy and War, Dark in mood" or "Drama, from the 1990s". */
+static void say_tastes(const writer *w, const tastes *t, um_str *s)
+{
+    size_t begin = s->len;
+    for (int i = 0; i < w->n_spoken; i++) {
+        const um_attribute *at = spoken(w, i);
+        if (t->value[i][0] < 0)
             continue;
-        t->attribute[t->n] = w->spoken[s];
-        t->value[t->n][0] = first;
-        t->value[t->n++][1] = second == first ? -1 : second;
-    }
-}
-
-/* Joins up to 8 parts as "a", "a and b", "a, b and c". */
-static void join(um_str *s, const char *const *parts, int n)
-{
-    for (int i = 0; i < n; i++) {
-        if (i > 0)
-            um_str_append(s, i == n - 1 ? " and " : ", ");
-        um_str_append(s, parts[i]);
-    }
-}
-
-static bool shares(const writer *w, const tastes *t, int i, uint32_t item)
-{
-    uint64_t mask = w->model->attributes[t->attribute[i]].mask[item];
-    return (mask >> t->value[i][0] & 1) != 0 ||
-           (t->value[i][1] >= 0 && (mask >> t->value[i][1] & 1) != 0);
-}
-
-static int count_shared(const writer *w, const tastes *t, uint32_t item)
-{
-    int n = 0;
-    for (int i = 0; i < t->n; i++)
-        n += shares(w, t, i, item);
-    return n;
-}
-
-/* "fantasy, dark and from the 1990s": what the item shares with the tastes. */
-static void say_shared(const writer *w, const tastes *t, uint32_t item, um_str *s)
-{
-    char decades[MAX_SPOKEN][48];
-    const char *parts[2 * MAX_SPOKEN];
-    int n = 0;
-
-    for (int pass = 0; pass < 2; pass++) { /* adjectives first, then "from the ..." */
-        for (int i = 0; i < t->n; i++) {
-            const um_attribute *at = &w->model->attributes[t->attribute[i]];
-            for (int j = 0; j < 2 && at->decade == (pass == 1); j++) {
-                int v = t->value[i][j];
-                if (v < 0 || (at->mask[item] >> v & 1) == 0)
-                    continue;
-                parts[n] = at->values[v];
-                if (at->decade) {
-                    snprintf(decades[i], sizeof decades[i], "from the %s", at->values[v]);
-                    parts[n] = decades[i];
-                }
-                n++;
-            }
+        um_str_append(s, s->len > begin ? ", " : "");
+        if (at->decade)
+            um_str_append(s, "from the ");
+        append_capitalised(s, at->values[t->value[i][0]]);
+        if (t->value[i][1] >= 0) {
+            um_str_append(s, " and ");
+            append_capitalised(s, at->values[t->value[i][1]]);
         }
+        if (i > 0 && !at->decade)
+            um_str_appendf(s, " in %s", at->column);
     }
-    join(s, parts, n);
+    if (s->len == begin)
+        um_str_append(s, "a bit of everything");
 }
 
-/* The first value of the item's first spoken attribute: what kind it is when it shares nothing. */
-static const char *kind_of(const writer *w, uint32_t item)
-{
-    for (int s = 0; s < w->n_spoken; s++) {
-        const um_attribute *at = &w->model->attributes[w->spoken[s]];
-        for (int v = 0; v < at->n_values && !at->decade; v++) {
-            if (at->mask[item] >> v & 1)
-                return at->values[v];
-        }
-    }
-    return "something else";
-}
-
-static void say_stimulus(const writer *w, const tastes *t, um_rng *rng, um_str *s)
+static void say_stimulus(const writer *w, const tastes *t, bool factors, um_rng *rng, um_str *s)
 {
     static const char *const openings[] = {"I keep coming back to", "Lately I like",
-                                           "My best picks were"};
+                                           "My best evenings were"};
     static const char *const restless[] = {"Emotional State", "Boredom", "Time of Day"};
-    um_str what = UM_STR_INIT;
-    bool plural = false;
 
-    for (int i = 0; i < t->n; i++) {
-        const um_attribute *at = &w->model->attributes[t->attribute[i]];
-        if (at->decade)
-            continue;
-        um_str_append(&what, what.len > 0 ? ", " : " ");
-        um_str_append(&what, at->values[t->value[i][0]]);
-        if (t->value[i][1] >= 0) {
-            um_str_appendf(&what, " and %s", at->values[t->value[i][1]]);
-            plural = true;
-        }
-    }
-    for (int i = 0; i < t->n; i++) {
-        const um_attribute *at = &w->model->attributes[t->attribute[i]];
-        if (at->decade)
-            um_str_appendf(&what, "%s from the %s", what.len > 0 ? "" : " things",
-                           at->values[t->value[i][0]]);
-    }
-    if (what.len == 0)
-        um_str_append(&what, " a bit of everything");
-    um_str_appendf(s, "Stimulus: %s%s.\n", pick(rng, openings, 3), um_str_text(&what));
-    um_str_appendf(s, "Stimulus Factors: %s", plural ? "Curiosity" : "Inspiration");
-    if (um_rng_uniform(rng) < 0.5)
+    um_str_appendf(s, "Stimulus: %s ", pick(rng, openings, 3));
+    say_tastes(w, t, s);
+    um_str_append(s, ".\n");
+    if (!factors)
+        return;
+    bool curious = w->n_spoken > 0 && t->value[0][1] >= 0;
+    um_str_appendf(s, "Stimulus Factors: %s", curious ? "Curiosity" : "Inspiration");
+    if (um_rng_uniform(rng) < 0.4)
         um_str_appendf(s, ", %s", pick(rng, restless, 3));
     um_str_append(s, "\n");
-    um_str_dispose(&what);
 }
 
-/* The choice and one or two of the best others (by weight), in list order. */
-static int pick_considered(const um_scene *scene, uint32_t choice, const double *weight, um_rng *rng,
-                           uint32_t *considered)
-{
-    bool in[UM_SCENE_MAX_ITEMS] = {false};
-    int want = 2 + (um_rng_uniform(rng) < 0.5), n = 0;
-
-    in[choice] = true;
-    for (int i = 1; i < want; i++) {
-        uint32_t best = scene->k;
-        for (uint32_t c = 0; c < scene->k; c++) {
-            if (!in[c] && (best == scene->k || weight[c] > weight[best]))
-                best = c;
-        }
-        if (best < scene->k)
-            in[best] = true;
-    }
-    for (uint32_t c = 0; c < scene->k; c++) {
-        if (in[c])
-            considered[n++] = c;
-    }
-    return n;
-}
-
+/* "[A] fantasy yes, dark no: good; [B] ..." */
 static void say_knowledge(const writer *w, const um_scene *scene, const tastes *t, uint32_t choice,
-                          const double *weight, um_rng *rng, um_str *s)
+                          bool factors, um_str *s)
 {
-    uint32_t considered[3];
-    int n = pick_considered(scene, choice, weight, rng, considered), factors = 1;
-    bool shared[MAX_SPOKEN] = {false};
+    static const char *const words[] = {"weak", "fair", "good", "strong"};
 
     um_str_append(s, "Knowledge: ");
-    for (int i = 0; i < n; i++) {
-        uint32_t item = scene->items[considered[i]];
-        um_str_appendf(s, "%s[%c] %s is ", i > 0 ? "; " : "", 'A' + (int)considered[i],
-                       title_of(w, item));
-        if (count_shared(w, t, item) > 0)
-            say_shared(w, t, item, s);
-        else
-            um_str_appendf(s, "%s, not my taste", kind_of(w, item));
-        for (int j = 0; j < t->n; j++)
-            shared[j] = shared[j] || shares(w, t, j, item);
+    for (uint32_t c = 0; c < scene->k; c++) {
+        uint32_t item = scene->items[c];
+        um_str_appendf(s, "%s[%c]", c > 0 ? "; " : "", 'A' + (int)c);
+        for (int i = 0; i < w->n_spoken; i++) {
+            const um_attribute *at = spoken(w, i);
+            int met = met_value(w, t, i, item);
+            int shown = met >= 0 ? met : at->mask[item] != 0 ? __builtin_ctzll(at->mask[item]) : -1;
+            um_str_appendf(s, "%s %s %s", i > 0 ? "," : "",
+                           shown >= 0 ? at->values[shown] : "unknown", met >= 0 ? "yes" : "no");
+        }
+        if (w->n_spoken == 0)
+            um_str_appendf(s, " %s", title_of(w, item));
+        um_str_appendf(s, ": %s", words[strength_of(w, t, item)]);
     }
-    um_str_append(s, ".\nKnowledge Factors: User Preferences/History");
-    if (t->n > 1 && shared[1]) {
-        um_str_append(s, ", Emotional Appeal");
-        factors++;
-    }
-    if (t->n > 2 && shared[2]) {
-        um_str_append(s, ", Personal Relevance");
-        factors++;
-    }
-    if (factors == 1)
-        um_str_append(s, ", Novelty");
-    um_str_append(s, "\n");
+    um_str_append(s, ".\n");
+    if (!factors)
+        return;
+    uint32_t item = scene->items[choice];
+    const char *second = w->n_spoken > 1 && met_value(w, t, 1, item) >= 0   ? "Emotional Appeal"
+                         : w->n_spoken > 0 && met_value(w, t, 0, item) >= 0 ? "Personal Relevance"
+                                                                            : "Novelty";
+    um_str_appendf(s, "Knowledge Factors: User Preferences/History, %s\n", second);
 }
 
 static void say_evaluation(const writer *w, const um_scene *scene, const tastes *t, uint32_t choice,
-                           um_rng *rng, um_str *s)
+                           bool style, um_rng *rng, um_str *s)
 {
-    static const char *const texts[4][2] = {{"[%c] %s is a change.", "I choose [%c] %s for a change."},
-                                            {"[%c] %s feels right.", "I choose [%c] %s, it feels right."},
-                                            {"[%c] %s is my usual kind.",
-                                             "I choose [%c] %s, my usual kind."},
-                                            {"[%c] %s fits me best.", "I choose [%c] %s, it fits best."}};
+    static const char *const texts[4][2] = {
+        {"is a change.", "for a change."},
+        {"feels right.", "it feels right."},
+        {"is my usual kind.", "my usual kind."},
+        {"fits me best.", "it fits best."},
+    };
     static const char *const styles[] = {"Impulsive", "Intuitive", "Habitual", "Logical"};
     uint32_t item = scene->items[choice];
-    int shared = count_shared(w, t, item);
-    int mood = shared >= 2 ? 3 : t->n > 0 && shares(w, t, 0, item) ? 2 : shared > 0 ? 1 : 0;
-    const char *text = texts[mood][um_rng_below(rng, 2)];
-    const char *letter = strstr(text, "%c"), *title = strstr(text, "%s");
+    int strength = strength_of(w, t, item);
+    bool choosing = um_rng_below(rng, 2) != 0;
 
-    um_str_append(s, "Evaluation: ");
-    um_str_append_n(s, text, (size_t)(letter - text));
-    um_str_append_char(s, (char)('A' + (int)choice));
-    um_str_append_n(s, letter + 2, (size_t)(title - letter - 2));
-    um_str_append(s, title_of(w, item));
-    um_str_append(s, title + 2);
-    um_str_appendf(s, "\nEvaluation Style: %s", styles[mood]);
+    um_str_appendf(s, "Evaluation: %s[%c] %s%s %s", choosing ? "I choose " : "", 'A' + (int)choice,
+                   title_of(w, item), choosing && strength > 0 ? "," : "",
+                   texts[strength][choosing]);
+    if (style)
+        um_str_appendf(s, "\nEvaluation Style: %s", styles[strength]);
+}
+
+static void say_all(const writer *w, const um_scene *scene, const tastes *t, uint32_t choice,
+                    bool full, um_rng *rng, um_str *s)
+{
+    um_str_append(s, "Thought:\n");
+    say_stimulus(w, t, full, rng, s);
+    say_knowledge(w, scene, t, choice, full, s);
+    say_evaluation(w, scene, t, choice, full, rng, s);
 }
 
 static um_status write_process(const writer *w, const um_scene *scene, uint32_t sample,
@@ -332,14 +305,9 @@ static um_status write_process(const writer *w, const um_scene *scene, uint32_t 
         choice = (uint32_t)um_rng_categorical(&rng, weight, scene->k);
         draw_tastes(w, scene, choice, &rng, &t);
     } else {
-        for (uint32_t c = 0; c < scene->k; c++)
-            weight[c] = um_rng_uniform(&rng);
-        random_tastes(w, scene, &rng, &t);
+        random_tastes(w, scene, choice, &rng, &t);
     }
-    um_str_append(s, "Thought:\n");
-    say_stimulus(w, &t, &rng, s);
-    say_knowledge(w, scene, &t, choice, weight, &rng, s);
-    say_evaluation(w, scene, &t, choice, &rng, s);
+    say_all(w, scene, &t, choice, true, &rng, s);
     return um_str_status(s, err);
 }
 
@@ -445,22 +413,54 @@ static void choose_spoken(writer *w)
     }
 }
 
+static void writer_init(writer *w, const um_choice_model *model, const um_scene_set *scenes,
+                        um_choice_voice voice)
+{
+    *w = (writer){.model = model, .scenes = scenes, .voice = voice};
+    w->base.ops = &writer_ops;
+    w->base.name = voice == UM_VOICE_CHOICE_MODEL ? "choice model" : "untutored writer";
+    w->base.fingerprint = um_hash(model->beta, sizeof model->beta, (uint64_t)voice);
+    w->title_column = um_table_column(&model->dataset->items, "title");
+    if (w->title_column < 0)
+        w->title_column = um_table_column(&model->dataset->items, "name");
+    choose_spoken(w);
+}
+
 um_status um_choice_responder_open(um_responder **out, const um_choice_model *model,
                                    const um_scene_set *scenes, um_choice_voice voice, um_error *err)
 {
     writer *w = um_calloc(1, sizeof *w);
     if (w == NULL)
         return um_fail_memory(err, "choice model");
-    w->base.ops = &writer_ops;
-    w->base.name = voice == UM_VOICE_CHOICE_MODEL ? "choice model" : "untutored writer";
-    w->base.fingerprint = um_hash(model->beta, sizeof model->beta, (uint64_t)voice);
-    w->model = model;
-    w->scenes = scenes;
-    w->voice = voice;
-    w->title_column = um_table_column(&model->dataset->items, "title");
-    if (w->title_column < 0)
-        w->title_column = um_table_column(&model->dataset->items, "name");
-    choose_spoken(w);
+    writer_init(w, model, scenes, voice);
     *out = &w->base;
     return UM_OK;
+}
+
+um_status um_choice_practice(const um_choice_model *model, const um_scene *list, uint64_t seed,
+                             uint64_t number, char **text, uint32_t *letter, um_error *err)
+{
+    writer w;
+    tastes t;
+    um_rng rng;
+    um_str s;
+    uint32_t best[UM_SCENE_MAX_ITEMS], n = 0;
+    int top = -1;
+
+    writer_init(&w, model, NULL, UM_VOICE_UNTUTORED);
+    um_rng_init(&rng, seed, UM_RNG_TEACHER, number, 2, 0);
+    practice_tastes(&w, list, &rng, &t);
+    for (uint32_t c = 0; c < list->k; c++) {
+        int strength = strength_of(&w, &t, list->items[c]);
+        n = strength > top ? 0 : n;
+        top = strength > top ? strength : top;
+        if (strength == top)
+            best[n++] = c;
+    }
+    *letter = best[um_rng_below(&rng, n)];
+    um_str_init(&s, MAX_TEXT_BYTES);
+    say_all(&w, list, &t, *letter, false, &rng, &s);
+    um_status status = um_str_take(&s, text, err);
+    um_str_dispose(&s);
+    return status;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "cli/common.h"
 
 static int model_init(cli_args *args)
@@ -20,7 +21,7 @@ static int model_init(cli_args *args)
                              .ffn = (int)c->student.ffn,
                              .max_positions = (int)c->student.max_positions,
                              .rms_eps = 1e-5f,
-                             .rope_theta = 10000,
+                             .rope_theta = c->student.rope_theta,
                              .tied = true,
                              .bos = -1,
                              .eos = -1};
@@ -35,7 +36,8 @@ static int model_init(cli_args *args)
     if (status == UM_OK)
         status = um_model_config_check(&shape, &err);
     if (status == UM_OK)
-        status = um_model_init(&model, &shape, (float)c->student.init_std, c->seed, &err);
+        status = um_model_init(&model, &shape, (float)c->student.init_std,
+                               (float)c->student.embedding_std, c->seed, &err);
     if (status == UM_OK)
         status = um_model_save(model, tok, args->positional[1], &err);
     if (status == UM_OK)
@@ -89,24 +91,69 @@ static int model_info(cli_args *args)
     return EXIT_OK;
 }
 
+/* Prints [n, V] logits of a sequence of ids as JSON: what other programs check agreement with. */
+static int model_logits(cli_args *args)
+{
+    um_model *model = NULL;
+    um_compute *compute = NULL;
+    um_error err;
+    int32_t ids[CLI_MAX_ARGS];
+    size_t n = (size_t)args->n_positional - 2;
+    float *logits = NULL;
+    um_status status = um_model_load(&model, args->positional[1], &err);
+
+    if (status == UM_OK)
+        status = um_compute_open(&compute, args->config.backend, (int)args->config.threads, &err);
+    size_t v = status == UM_OK ? (size_t)um_model_get_config(model)->vocab : 0;
+    for (size_t i = 0; i < n && status == UM_OK; i++) {
+        int64_t id;
+        if (!um_parse_i64(args->positional[2 + i], &id) || id < 0 || (size_t)id >= v) {
+            status = err.status = UM_ERR_INPUT;
+            snprintf(err.text, sizeof err.text, "logits: found '%.40s'; ids are 0 to %zu",
+                     args->positional[2 + i], v - 1);
+        }
+        ids[i] = (int32_t)id;
+    }
+    if (status == UM_OK && (logits = calloc(n * v, sizeof *logits)) == NULL) {
+        status = err.status = UM_ERR_MEMORY;
+        snprintf(err.text, sizeof err.text, "logits: out of memory");
+    }
+    if (status == UM_OK)
+        status = um_model_logits(model, compute, ids, n, logits, &err);
+    for (size_t i = 0; i < n && status == UM_OK; i++) {
+        for (size_t j = 0; j < v; j++)
+            printf("%s%.9g", j > 0 ? "," : i > 0 ? ",[" : "[[", (double)logits[i * v + j]);
+        printf(i + 1 < n ? "]" : "]]\n");
+    }
+    free(logits);
+    um_compute_close(compute);
+    um_model_free(model);
+    return status == UM_OK ? EXIT_OK : cli_fail(&err);
+}
+
 static int run(cli_args *args)
 {
+    if (strcmp(args->positional[0], "logits") == 0)
+        return args->n_positional > 2 ? model_logits(args)
+                                      : cli_usage_error(args->command, "logits needs token ids");
+    if (args->n_positional > 2)
+        return cli_usage_error(args->command, "too many arguments");
     if (strcmp(args->positional[0], "init") == 0)
         return model_init(args);
     if (strcmp(args->positional[0], "info") == 0)
         return model_info(args);
-    return cli_usage_error(args->command, "found '%s'; init or info", args->positional[0]);
+    return cli_usage_error(args->command, "found '%s'; init, info or logits", args->positional[0]);
 }
 
 const cli_command cmd_model = {
     .name = "model",
-    .usage = "init DIR [--tokenizer DIR] [shape options] | info DIR",
+    .usage = "init DIR [--tokenizer DIR] [shape options] | info DIR | logits DIR ID...",
     .summary = "Make a small Llama with random weights; describe a model folder",
     .about = "Folders are in Hugging Face layout: config.json, model.safetensors, generation_config.json,\n"
-             "tokenizer.json. transformers loads what init writes.",
+             "tokenizer.json. transformers loads what init writes. logits prints the logits after each id.",
     .local = {{"--tokenizer", "DIR", "folder of the tokenizer to put beside the weights"}},
     .sections = "student.",
     .min_positional = 2,
-    .max_positional = 2,
+    .max_positional = CLI_MAX_ARGS,
     .run = run,
 };

@@ -1,6 +1,7 @@
 /* selection.c - which scenes are kept, and which two texts of a scene make its pair. */
 #include "mirrorer/distill.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,8 +144,14 @@ um_status um_select(bool *picked, const um_selectable *scenes, size_t n, size_t 
         want = n;
     if (want == 0)
         goto done;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (isnan(scenes[i].score)) { /* has no place in an order */
+            status = um_fail(err, UM_ERR_NUMERIC, "selection: the score of scene %llu is not a number",
+                             (unsigned long long)scenes[i].scene);
+            goto done;
+        }
         order[i] = &scenes[i];
+    }
     qsort(order, n, sizeof *order, by_stratum_then_score);
     for (size_t i = 0; i < n; i++) {
         if (n_strata == 0 || strata[n_strata - 1].key != order[i]->stratum)

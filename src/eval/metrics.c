@@ -140,31 +140,34 @@ static um_status check(const um_prediction *predictions, size_t n, uint32_t resa
         return um_fail(err, UM_ERR_INPUT, "metrics: found %zu scenes and %u resamples; need both", n,
                        resamples);
     for (size_t i = 0; i < n; i++) {
-        double sum = 0;
-        for (uint32_t j = 0; j < predictions[i].k; j++)
-            sum += predictions[i].p[j];
-        if (predictions[i].truth >= predictions[i].k || !(fabs(sum - 1) < 1e-3))
+        const um_prediction *q = &predictions[i];
+        double sum = 0, least = 0;
+        for (uint32_t j = 0; j < q->k; j++) {
+            sum += q->p[j];
+            least = q->p[j] < least ? q->p[j] : least;
+        }
+        if (q->truth >= q->k || least < 0 || !(fabs(sum - 1) < 1e-3))
             return um_fail(err, UM_ERR_INPUT,
                            "metrics: prediction %zu is not a distribution over its %u letters (sum "
-                           "%g, truth %u)",
-                           i, predictions[i].k, sum, predictions[i].truth);
+                           "%g, least %g, truth %u)",
+                           i, q->k, sum, least, q->truth);
     }
     return UM_OK;
 }
 
-static double calibration(const um_prediction *predictions, size_t n)
+/* values: [n, N_METRICS]; their accuracy counts a tie at the top in parts. */
+static double calibration(const um_prediction *predictions, const double *values, size_t n)
 {
-    double count[BINS] = {0}, confidence[BINS] = {0}, hits[BINS] = {0}, error = 0;
+    double confidence[BINS] = {0}, hits[BINS] = {0}, error = 0;
     for (size_t i = 0; i < n; i++) {
         const um_prediction *q = &predictions[i];
-        uint32_t best = 0;
-        for (uint32_t j = 1; j < q->k; j++)
-            best = q->p[j] > q->p[best] ? j : best;
-        int bin = (int)(q->p[best] * BINS);
+        double max = 0;
+        for (uint32_t j = 0; j < q->k; j++)
+            max = q->p[j] > max ? q->p[j] : max;
+        int bin = (int)(max * BINS);
         bin = bin >= BINS ? BINS - 1 : bin;
-        count[bin]++;
-        confidence[bin] += q->p[best];
-        hits[bin] += best == q->truth;
+        confidence[bin] += max;
+        hits[bin] += values[i * N_METRICS + ACCURACY];
     }
     for (int b = 0; b < BINS; b++)
         error += fabs(confidence[b] - hits[b]) / (double)n;
@@ -192,7 +195,7 @@ um_status um_metrics_measure(um_metrics *out, const um_prediction *predictions, 
     if (status == UM_OK)
         *out = (um_metrics){intervals[ACCURACY],        intervals[EXPECTED],
                             intervals[LOG_LOSS],        intervals[BRIER],
-                            intervals[RECIPROCAL_RANK], calibration(predictions, n)};
+                            intervals[RECIPROCAL_RANK], calibration(predictions, values, n)};
     groups_dispose(&g);
     free(values);
     return status;

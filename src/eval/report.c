@@ -16,6 +16,8 @@
 UM_EMBEDDED_DECLARE(report_html);
 UM_EMBEDDED_DECLARE(chart_js);
 
+#define SUMMARY "{{summary}}"
+#define CHART_JS "{{chart_js}}"
 #define MAX_REPORT_BYTES ((size_t)256 << 20)
 
 static void append_script_json(um_str *s, const char *json, size_t len)
@@ -38,14 +40,16 @@ um_status um_report_write(const char *path, const char *summary_json, size_t len
     um_str_init(&s, MAX_REPORT_BYTES);
     for (const char *open = strstr(at, "{{"); open != NULL; open = strstr(at, "{{")) {
         um_str_append_n(&s, at, (size_t)(open - at));
-        if (um_str_starts(open, "{{summary}}"))
+        if (um_str_starts(open, SUMMARY)) {
             append_script_json(&s, summary_json, len);
-        else if (um_str_starts(open, "{{chart_js}}"))
+            at = open + strlen(SUMMARY);
+        } else if (um_str_starts(open, CHART_JS)) {
             um_str_append_n(&s, chart.data, chart.len);
-        else
+            at = open + strlen(CHART_JS);
+        } else {
             um_str_append(&s, "{{");
-        const char *close = strstr(open, "}}");
-        at = close != NULL ? close + 2 : open + 2;
+            at = open + 2;
+        }
     }
     um_str_append(&s, at);
     um_status status = um_str_status(&s, err);

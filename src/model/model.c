@@ -65,7 +65,7 @@ static void fill_ones(float *out, size_t n)
 
 /* Each tensor has its own random stream: stream 0 the embedding, 1 the output matrix, then four a
  * layer. */
-static void init_weights(um_model *model, double std, uint64_t seed)
+static void init_weights(um_model *model, double std, double embedding_std, uint64_t seed)
 {
     const um_model_config *config = &model->config;
     const um_params *params = &model->params;
@@ -75,7 +75,7 @@ static void init_weights(um_model *model, double std, uint64_t seed)
     /* Radford et al. 2019 (GPT-2): the residual stream sums 2 L outputs. */
     double out_std = std / sqrt(2.0 * config->layers);
 
-    fill_normal(model->data + params->embedding, v * c, std, seed, 0);
+    fill_normal(model->data + params->embedding, v * c, embedding_std, seed, 0);
     if (!config->tied)
         fill_normal(model->data + params->lm_head, v * c, std, seed, 1);
     for (size_t l = 0; l < (size_t)config->layers; l++) {
@@ -92,11 +92,14 @@ static void init_weights(um_model *model, double std, uint64_t seed)
 }
 
 um_status um_model_init(um_model **out, const um_model_config *config, float init_std,
-                        uint64_t seed, um_error *err)
+                        float embedding_std, uint64_t seed, um_error *err)
 {
     um_model *model = NULL;
-    if (!(isfinite(init_std) && init_std >= 0.0f))
-        return um_fail(err, UM_ERR_INPUT, "init_std must be 0 or more, found %g", (double)init_std);
+    if (!(isfinite(init_std) && init_std >= 0.0f && isfinite(embedding_std) &&
+          embedding_std >= 0.0f))
+        return um_fail(err, UM_ERR_INPUT,
+                       "init_std and embedding_std must be 0 or more, found %g and %g",
+                       (double)init_std, (double)embedding_std);
     um_status status = um_model_config_check(config, err);
     if (status == UM_OK)
         status = new_model(&model, config, err);
@@ -106,7 +109,7 @@ um_status um_model_init(um_model **out, const um_model_config *config, float ini
         um_model_free(model);
         return status;
     }
-    init_weights(model, (double)init_std, seed);
+    init_weights(model, (double)init_std, (double)embedding_std, seed);
     *out = model;
     return UM_OK;
 }

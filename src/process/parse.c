@@ -101,9 +101,24 @@ static int find_name(slice name, const char *const *list)
 }
 
 /*
- * A comma-separated list of closed names. One name itself holds commas inside parentheses, and
- * writers often leave those parentheses out: "Personal Relevance" alone is that name too.
+ * One name itself holds commas inside parentheses, and writers often leave those parentheses or some
+ * of what is in them out: "Personal Relevance" alone is that name too.
  */
+static int find_factor(slice name, const char *const *list)
+{
+    static const char relevance[] = "Personal Relevance";
+    enum { LEN = sizeof relevance - 1, INDEX = 6 };
+    int found = find_name(name, list);
+
+    if (found >= 0 || list != um_knowledge_factors || name.len < LEN ||
+        strncasecmp(name.text, relevance, LEN) != 0)
+        return found;
+    slice rest = trim(name.text + LEN, name.len - LEN);
+    bool bracketed = rest.len >= 2 && rest.text[0] == '(' && rest.text[rest.len - 1] == ')';
+    return rest.len == 0 || bracketed ? INDEX : -1;
+}
+
+/* A comma-separated list of closed names. */
 static um_process_fault parse_factors(slice line, const char *const *list, int min, int max,
                                       uint32_t *mask, const char *what, char *detail, size_t size)
 {
@@ -111,7 +126,7 @@ static um_process_fault parse_factors(slice line, const char *const *list, int m
     size_t begin = 0, depth = 0;
 
     *mask = 0;
-    for (size_t i = 0; i <= line.len; i++) {
+    for (size_t i = 0; i <= line.len && line.len > 0; i++) {
         if (i < line.len && line.text[i] == '(')
             depth++;
         if (i < line.len && line.text[i] == ')' && depth > 0)
@@ -120,11 +135,7 @@ static um_process_fault parse_factors(slice line, const char *const *list, int m
             continue;
         slice name = trim(line.text + begin, i - begin);
         begin = i + 1;
-        int found = find_name(name, list);
-        static const char relevance[] = "Personal Relevance";
-        if (found < 0 && list == um_knowledge_factors && name.len >= sizeof relevance - 1 &&
-            strncasecmp(name.text, relevance, sizeof relevance - 1) == 0)
-            found = 6;
+        int found = find_factor(name, list);
         if (found < 0)
             return fail(UM_PROCESS_FACTOR, detail, size, what, name);
         count += (*mask >> found & 1) == 0;
@@ -135,14 +146,14 @@ static um_process_fault parse_factors(slice line, const char *const *list, int m
     return UM_PROCESS_GOOD;
 }
 
-/* Moves *at past `label` at the start of a line and gives what stands between. */
-static bool take_until(const char **at, const char *label, slice *between)
+/* Moves *at past `label` at the start of a line of text and gives what stands between. */
+static bool take_until(const char *text, const char **at, const char *label, slice *between)
 {
     const char *from = *at;
     size_t n = strlen(label);
 
     for (const char *p = strstr(from, label); p != NULL; p = strstr(p + 1, label)) {
-        if (p == from || p[-1] == '\n') {
+        if (p == text || p[-1] == '\n') {
             *between = trim(from, (size_t)(p - from));
             *at = p + n;
             return true;
@@ -151,26 +162,45 @@ static bool take_until(const char **at, const char *label, slice *between)
     return false;
 }
 
+static const char *const labels[] = {"Thought:",           "Stimulus:",   "Stimulus Factors:",
+                                     "Knowledge:",         "Knowledge Factors:",
+                                     "Evaluation:",        "Evaluation Style:"};
+enum { N = sizeof labels / sizeof labels[0] };
+
+/* The label that a line of the part begins with, or NULL: a part that holds one is two parts. */
+static const char *label_within(slice part)
+{
+    for (int i = 0; i < N; i++) {
+        size_t n = strlen(labels[i]);
+        for (const char *p = part.text; p + n <= part.text + part.len; p++) {
+            if (p[-1] == '\n' && memcmp(p, labels[i], n) == 0) /* a label stands before the part */
+                return labels[i];
+        }
+    }
+    return NULL;
+}
+
 um_process_fault um_process_parse(um_process *out, const char *text, char *detail,
                                   size_t detail_size)
 {
-    static const char *const labels[] = {
-        "Thought:",   "Stimulus:",         "Stimulus Factors:", "Knowledge:", "Knowledge Factors:",
-        "Evaluation:", "Evaluation Style:"};
-    enum { N = sizeof labels / sizeof labels[0] };
     slice part[N + 1];
     const char *at = text;
 
     memset(out, 0, sizeof *out);
     for (int i = 0; i < N; i++) {
-        if (!take_until(&at, labels[i], &part[i]))
+        if (!take_until(text, &at, labels[i], &part[i]))
             return fail(UM_PROCESS_NO_STAGE, detail, detail_size, labels[i], (slice){"", 0});
     }
     part[N] = trim(at, strlen(at));
     if (part[0].len > 0 || part[1].len > 0)
         return fail(UM_PROCESS_NO_STAGE, detail, detail_size, "text before the first stage",
                     part[0].len > 0 ? part[0] : part[1]);
-
+    for (int i = 2; i < N; i++) {
+        const char *again = label_within(part[i]);
+        if (again != NULL)
+            return fail(UM_PROCESS_NO_STAGE, detail, detail_size, "a label again or out of order",
+                        (slice){again, strlen(again)});
+    }
     static const int stages[] = {2, 4, 6};
     for (int i = 0; i < 3; i++) {
         if (part[stages[i]].len == 0)

@@ -18,6 +18,7 @@ UM_EMBEDDED_DECLARE(ekb_short);
 
 struct um_prompt_form {
     char *system, *user;
+    char *reading; /* NULL when the file has none */
 };
 
 static const char *const fields[] = {"profile", "history", "exposure", NULL};
@@ -50,7 +51,10 @@ static um_status form_from_yaml(um_prompt_form **out, const um_yaml *root, const
     if (root->kind != UM_YAML_MAP || system == NULL || user == NULL)
         return um_fail(err, UM_ERR_INPUT, "%s: a prompt file holds the texts `system` and `user`",
                        where);
+    const char *reading = um_yaml_text(root, "reading");
     um_status status = check_user(user, where, err);
+    if (status == UM_OK && reading != NULL)
+        status = check_user(reading, where, err);
     if (status != UM_OK)
         return status;
     um_prompt_form *form = um_calloc(1, sizeof *form);
@@ -58,7 +62,8 @@ static um_status form_from_yaml(um_prompt_form **out, const um_yaml *root, const
         return um_fail_memory(err, "prompt");
     form->system = um_strdup(system);
     form->user = um_strdup(user);
-    if (form->system == NULL || form->user == NULL) {
+    form->reading = um_strdup(reading);
+    if (form->system == NULL || form->user == NULL || (reading != NULL && form->reading == NULL)) {
         um_prompt_form_free(form);
         return um_fail_memory(err, "prompt");
     }
@@ -101,6 +106,7 @@ void um_prompt_form_free(um_prompt_form *form)
         return;
     free(form->system);
     free(form->user);
+    free(form->reading);
     free(form);
 }
 
@@ -120,12 +126,12 @@ static void append_exposure(um_str *s, const um_scene *scene)
         um_str_appendf(s, "%s[%c] %s", i > 0 ? "\n" : "", 'A' + (int)i, scene->actions[i]);
 }
 
-um_status um_prompt_form_user(const um_prompt_form *form, const um_scene *scene, char **out,
-                              um_error *err)
+/* Fills the fields of a user text. What is filled in is not looked at again. */
+static um_status fill(const char *form, const um_scene *scene, char **out, um_error *err)
 {
     um_str s;
     um_str_init(&s, MAX_USER_BYTES);
-    const char *at = form->user;
+    const char *at = form;
 
     for (const char *open = strchr(at, '{'); open != NULL; open = strchr(at, '{')) {
         um_str_append_n(&s, at, (size_t)(open - at));
@@ -141,4 +147,18 @@ um_status um_prompt_form_user(const um_prompt_form *form, const um_scene *scene,
     um_status status = um_str_take(&s, out, err);
     um_str_dispose(&s);
     return status;
+}
+
+um_status um_prompt_form_user(const um_prompt_form *form, const um_scene *scene, char **out,
+                              um_error *err)
+{
+    return fill(form->user, scene, out, err);
+}
+
+um_status um_prompt_form_reading(const um_prompt_form *form, const um_scene *scene, char **out,
+                                 um_error *err)
+{
+    if (form->reading == NULL)
+        return um_fail(err, UM_ERR_NOT_FOUND, "prompt: this form has no `reading`");
+    return fill(form->reading, scene, out, err);
 }

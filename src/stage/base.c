@@ -2,9 +2,10 @@
  * base.c - the embedded student: a tokenizer trained on the workspace's own text, a small model, and
  * its first training.
  *
- * It learns what the product's language looks like from base scenes: their text, the logged
- * behaviour bare, and the logged behaviour at the end of decision processes that an untutored writer
- * made up. Nothing here prefers good choices over bad ones: that is what distillation must add.
+ * A language model that is downloaded can read; this one is taught to: short lists are gone through
+ * for tastes that are stated. Then it meets base scenes: their text with the logged behaviour bare,
+ * and the logged behaviour at the end of decision processes that an untutored writer made up. So it
+ * speaks the language, but what a history says about its user is for distillation to add.
  */
 #include <math.h>
 #include <stdio.h>
@@ -13,10 +14,14 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/rng.h"
 #include "base/str.h"
 #include "stage/training.h"
 
 #define SAMPLE_SCENES 2000 /* scenes whose text the tokenizer is trained on, at most */
+#define DIRECT_EVERY 8
+#define PRACTICE_MAX_ITEMS 5
+#define PRACTICE_IDS ((uint64_t)1 << 32) /* row ids of practice start here; scenes' are below */
 
 static const char *const special_tokens[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
 
@@ -99,34 +104,90 @@ static um_status init_model(um_session *s, const um_tokenizer *tok, um_model **o
                              .ffn = (int)c->student.ffn,
                              .max_positions = (int)c->student.max_positions,
                              .rms_eps = 1e-5f,
-                             .rope_theta = 10000,
+                             .rope_theta = c->student.rope_theta,
                              .tied = true,
                              .bos = -1,
                              .eos = um_tokenizer_find(tok, "<|im_end|>")};
     um_status status = um_model_config_check(&shape, err);
     if (status == UM_OK)
-        status = um_model_init(out, &shape, (float)c->student.init_std, c->seed, err);
+        status = um_model_init(out, &shape, (float)c->student.init_std,
+                               (float)c->student.embedding_std, c->seed, err);
     return status;
 }
 
+/* One base scene in DIRECT_EVERY gives its own text and the bare behaviour, the others an untutored
+ * decision process. */
 static um_status add_base_rows(um_session *s, const um_tokenizer *tok, const collected *all,
                                const uint64_t *ids, size_t n, um_row_set *set, um_error *err)
 {
     for (size_t i = 0; i < n; i++) {
         const um_scene *scene = &s->scenes->scenes[ids[i]];
+        um_answer answer = {NULL, scene->target};
         um_status status = UM_OK;
         if (scene->split != UM_SPLIT_BASE)
             continue;
-        for (uint32_t j = 0; j < (all->samples > 0 ? all->samples : 1) && status == UM_OK; j++) {
-            um_answer answers[2] = {{NULL, scene->target}, {NULL, scene->target}};
-            if (all->samples > 0)
-                answers[1].process = all->texts[i * all->samples + j];
-            status = um_row_set_add(set, s, tok, scene, answers, all->samples > 0 ? 2 : 1, true, err);
+        if (i % DIRECT_EVERY == 0) {
+            status = um_row_set_add(set, s, tok, scene, &answer, 1, true, err);
+        } else {
+            for (uint32_t j = 0; j < all->samples && status == UM_OK; j++) {
+                answer.process = all->texts[i * all->samples + j];
+                status = um_row_set_add(set, s, tok, scene, &answer, 1, false, err);
+            }
         }
         if (status != UM_OK)
             return status;
     }
     return UM_OK;
+}
+
+/* Some of the items of some scene, in their order: a list with no user before it. */
+static void practice_list(const um_scene *from, uint64_t seed, uint64_t number, um_scene *out,
+                          uint32_t *items, char **actions)
+{
+    um_rng rng;
+    um_rng_init(&rng, seed, UM_RNG_SHUFFLE, number, 1, 0);
+    uint32_t top = from->k < PRACTICE_MAX_ITEMS ? from->k : PRACTICE_MAX_ITEMS;
+    uint32_t want = 2 + um_rng_below(&rng, top - 1), n = 0;
+    for (uint32_t i = 0; i < from->k && n < want; i++) {
+        if (um_rng_below(&rng, from->k - i) < want - n) { /* selection sampling: keeps the order */
+            items[n] = from->items[i];
+            actions[n++] = from->actions[i];
+        }
+    }
+    *out = (um_scene){.k = n, .items = items, .actions = actions, .profile = "", .history_text = ""};
+}
+
+static um_status add_practice_row(um_session *s, const um_tokenizer *tok, const um_scene *from,
+                                  uint64_t number, um_row_set *set, um_error *err)
+{
+    um_scene list;
+    uint32_t items[UM_SCENE_MAX_ITEMS];
+    char *actions[UM_SCENE_MAX_ITEMS], *text = NULL, *prompt = NULL;
+    um_answer answer = {NULL, 0};
+
+    practice_list(from, s->config->seed, number, &list, items, actions);
+    um_status status =
+        um_choice_practice(s->choice, &list, s->config->seed, number, &text, &answer.letter, err);
+    if (status == UM_OK)
+        status = um_prompt_form_reading(s->form, &list, &prompt, err);
+    answer.process = text;
+    um_message message = {"user", prompt};
+    if (status == UM_OK)
+        status = um_row_set_add_messages(set, tok, number, &message, 1, &answer, 1, false, err);
+    free(text);
+    free(prompt);
+    return status;
+}
+
+static um_status add_practice(um_session *s, const um_tokenizer *tok, const uint64_t *ids, size_t n,
+                              um_row_set *set, um_error *err)
+{
+    um_status status = UM_OK;
+    for (int64_t i = 0; i < s->config->base_practice && status == UM_OK; i++) {
+        const um_scene *from = &s->scenes->scenes[ids[(size_t)i % n]];
+        status = add_practice_row(s, tok, from, PRACTICE_IDS + (uint64_t)i, set, err);
+    }
+    return status;
 }
 
 /* Base and train scenes: the text of the tokenizer; base scenes come first. */
@@ -182,6 +243,7 @@ static um_status make_student(um_run *run, um_error *err)
     }
     if ((status = um_session_tokenizer(s, &tok, err)) != UM_OK ||
         (status = init_model(s, tok, &model, err)) != UM_OK ||
+        (status = add_practice(s, tok, ids, n, &set, err)) != UM_OK ||
         (status = add_base_rows(s, tok, &all, ids, n, &set, err)) != UM_OK)
         goto done;
     json_object_set_new(run->detail, "parameters",

@@ -73,11 +73,15 @@ um_status um_stage_ingest(um_session *s, const char *path, um_error *err)
                                  .min_user_interactions = (uint32_t)c->ingest.min_user_interactions,
                                  .on_rejection = on_rejection,
                                  .context = &all};
-    um_status status = um_run_begin(&run, s, "ingest", "ingest.", NULL, path_hash(path), err);
+    um_status status;
 
-    if (status != UM_OK || run.finished_before)
-        goto done;
+    if (!um_path_exists(path))
+        return um_fail(err, UM_ERR_INPUT, "ingest: '%s' does not exist", path);
+    /* One transaction, its start included: a log that cannot be read leaves no trace. */
     if ((status = um_workspace_begin(s->ws, err)) != UM_OK)
+        return status;
+    status = um_run_begin(&run, s, "ingest", "ingest.", NULL, path_hash(path), err);
+    if (status != UM_OK || run.finished_before)
         goto done;
     status = um_dataset_read(&d, &report, path, &options, s->monitor, err);
     if (status == UM_OK && all.status != UM_OK) {
@@ -95,10 +99,8 @@ um_status um_stage_ingest(um_session *s, const char *path, um_error *err)
         status = um_run_save(&run, true, err);
     if (status == UM_OK)
         status = um_workspace_commit(s->ws, err);
-    if (status != UM_OK) {
-        um_workspace_rollback(s->ws);
+    if (status != UM_OK)
         goto done;
-    }
     um_run_progress(&run, run.total, NULL);
     for (size_t i = 0; i < report.n_files; i++) {
         const um_ingest_file *f = &report.files[i];
@@ -107,6 +109,7 @@ um_status um_stage_ingest(um_session *s, const char *path, um_error *err)
                            (unsigned long long)f->rows_rejected);
     }
 done:
+    um_workspace_rollback(s->ws);
     um_dataset_free(d);
     um_run_dispose(&run);
     return status;
@@ -149,8 +152,11 @@ um_status um_stage_scenes(um_session *s, um_error *err)
     um_template *t = NULL;
     um_scene_set *set = NULL;
     const um_dataset *d;
-    um_status status = um_run_begin(&run, s, "scenes", "seed scenes.", "ingest", 0, err);
+    um_status status = um_workspace_begin(s->ws, err);
 
+    if (status != UM_OK)
+        return status;
+    status = um_run_begin(&run, s, "scenes", "seed scenes.", "ingest", 0, err);
     if (status != UM_OK || run.finished_before)
         goto done;
     fill_scene_options(&options, s->config);
@@ -161,8 +167,6 @@ um_status um_stage_scenes(um_session *s, um_error *err)
         status = um_template_check(t, d, err);
     if (status == UM_OK)
         status = um_scenes_build(&set, d, &options, t, (int)s->config->threads, s->monitor, err);
-    if (status == UM_OK)
-        status = um_workspace_begin(s->ws, err);
     if (status != UM_OK)
         goto done;
     run.total = set->n;
@@ -182,11 +186,10 @@ um_status um_stage_scenes(um_session *s, um_error *err)
         status = um_run_save(&run, true, err);
     if (status == UM_OK)
         status = um_workspace_commit(s->ws, err);
-    if (status != UM_OK)
-        um_workspace_rollback(s->ws);
-    else
+    if (status == UM_OK)
         um_run_progress(&run, run.total, NULL);
 done:
+    um_workspace_rollback(s->ws);
     um_template_free(t);
     um_scene_set_free(set);
     um_run_dispose(&run);

@@ -50,18 +50,14 @@ static um_status encode_answer(const um_tokenizer *tok, const um_answer *answer,
     return status;
 }
 
-um_status um_row_set_add(um_row_set *set, um_session *s, const um_tokenizer *tok,
-                         const um_scene *scene, const um_answer *answers, int n, bool train_prompt,
-                         um_error *err)
+um_status um_row_set_add_messages(um_row_set *set, const um_tokenizer *tok, uint64_t id,
+                                  const um_message *messages, size_t n_messages,
+                                  const um_answer *answers, int n, bool train_prompt, um_error *err)
 {
-    um_scene_prompts prompts = {0};
     um_tokens tokens = {0};
-    um_train_row row = {.id = scene->id, .n_completions = n, .train_prompt = train_prompt};
-    um_status status = um_scene_prompts_make(&prompts, s, &scene->id, 1, NULL, err);
-
-    if (status == UM_OK)
-        status = um_chat_encode_prompt(tok, um_chat_detect(tok), prompts.prompts[0].messages, 2, NULL,
-                                       &tokens, err);
+    um_train_row row = {.id = id, .n_completions = n, .train_prompt = train_prompt};
+    um_status status = um_chat_encode_prompt(tok, um_chat_detect(tok), messages, n_messages, NULL,
+                                             &tokens, err);
     if (status != UM_OK)
         goto done;
     row.prompt = keep_tokens(set, &tokens);
@@ -78,6 +74,18 @@ um_status um_row_set_add(um_row_set *set, um_session *s, const um_tokenizer *tok
         status = um_fail_memory(err, "training rows");
 done:
     um_tokens_dispose(&tokens);
+    return status;
+}
+
+um_status um_row_set_add(um_row_set *set, um_session *s, const um_tokenizer *tok,
+                         const um_scene *scene, const um_answer *answers, int n, bool train_prompt,
+                         um_error *err)
+{
+    um_scene_prompts prompts = {0};
+    um_status status = um_scene_prompts_make(&prompts, s, &scene->id, 1, NULL, err);
+    if (status == UM_OK)
+        status = um_row_set_add_messages(set, tok, scene->id, prompts.prompts[0].messages,
+                                         prompts.prompts[0].n_messages, answers, n, train_prompt, err);
     um_scene_prompts_dispose(&prompts);
     return status;
 }

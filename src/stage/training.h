@@ -28,6 +28,12 @@ um_status um_row_set_add(um_row_set *set, um_session *s, const um_tokenizer *tok
                          const um_scene *scene, const um_answer *answers, int n, bool train_prompt,
                          um_error *err) UM_CHECKED;
 
+/* The same for a conversation that is not a scene's. id: named in messages. */
+um_status um_row_set_add_messages(um_row_set *set, const um_tokenizer *tok, uint64_t id,
+                                  const um_message *messages, size_t n_messages,
+                                  const um_answer *answers, int n, bool train_prompt,
+                                  um_error *err) UM_CHECKED;
+
 typedef struct um_training {
     const char *stage;        /* "train.sft" */
     const char *from, *to;    /* names of models: "base", "sft" */

@@ -83,6 +83,10 @@ um_status um_tok_regex_new(um_tok_regex **out, const char *pattern, const char *
     regex->code = pcre2_compile((PCRE2_SPTR)pattern, strlen(pattern),
                                 PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
                                 &code, &at, NULL);
+    if (regex->code == NULL && code == PCRE2_ERROR_HEAP_FAILED) {
+        status = um_fail_memory(err, "split pattern");
+        goto done;
+    }
     if (regex->code == NULL) {
         char reason[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);

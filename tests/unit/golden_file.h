@@ -142,7 +142,7 @@ static inline um_model *golden_model(const golden *g)
     um_error err;
     um_model_config config = golden_config(g);
     um_model *model;
-    assert_ok(um_model_init(&model, &config, 0.02f, 0, &err), err);
+    assert_ok(um_model_init(&model, &config, 0.02f, 0.02f, 0, &err), err);
     um_tensor_ref *tensors;
     size_t n;
     assert_ok(um_params_tensors(&tensors, &n, &model->params, &config, &err), err);

@@ -49,7 +49,7 @@ static inline um_model *small_model(const um_model_config *config, uint64_t seed
 {
     um_model *model;
     um_error err;
-    assert_ok(um_model_init(&model, config, 0.2f, seed, &err), err);
+    assert_ok(um_model_init(&model, config, 0.2f, 0.2f, seed, &err), err);
     return model;
 }
 

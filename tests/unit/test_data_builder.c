@@ -215,8 +215,9 @@ static void duplicates_and_rare_users_are_left_out(void **state)
     static const struct {
         const char *user, *item;
         int64_t time_s;
-    } rows[] = {{"u", "a", 5}, {"v", "a", 1}, {"u", "b", 5}, {"u", "a", 5}, {"u", "a", 6},
-                {"w", "a", 1}, {"w", "a", 1}, {"u", "b", 5}, {"w", "b", 2}};
+    } rows[] = {{"u", "a", 5}, {"v", "a", 1}, {"u", "b", 5}, {"u", "a", 5},
+                {"u", "a", 6}, {"w", "a", 1}, {"w", "a", 1}, {"u", "b", 5},
+                {"w", "b", 2}, {"x", "b", 1}, {"x", "a", 9}};
     um_dataset_builder *b = new_builder();
     left l = {0};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -233,14 +234,16 @@ static void duplicates_and_rare_users_are_left_out(void **state)
         assert_int_equal(l.line[i], lines[i]);
     assert_int_equal(l.reason[2], UM_LEFT_OUT_FEW);
     assert_int_equal(l.reason[3], UM_LEFT_OUT_DUPLICATE);
-    assert_int_equal(d->users.n_rows, 2);
+    assert_int_equal(d->users.n_rows, 3);
     assert_string_equal(d->users.ids[1], "w");
-    assert_int_equal(d->n_interactions, 5);
-    static const uint32_t items[] = {0, 1, 0, 0, 1};
-    for (size_t i = 0; i < 5; i++)
+    assert_string_equal(d->users.ids[2], "x");
+    assert_int_equal(d->n_interactions, 7);
+    static const uint32_t items[] = {0, 1, 0, 0, 1, 1, 0};
+    for (size_t i = 0; i < 7; i++)
         assert_int_equal(d->item[i], items[i]);
     assert_int_equal(d->user_start[1], 3);
     assert_int_equal(d->user_start[2], 5);
+    assert_int_equal(d->user_start[3], 7);
     um_dataset_free(d);
     um_dataset_builder_free(b);
 }

@@ -140,6 +140,10 @@ static const struct {
      "item_id is not at position 1 of 2"},
     {"d_interaction.jsonl",
      "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\","
+     "\"behavior_features\":{\"impression_list\":[\"a\",\"c\"],\"item_pos\":4000000000}}",
+     "item_id is not at position 4000000000 of 2"},
+    {"d_interaction.jsonl",
+     "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\","
      "\"behavior_features\":{\"impression_list\":[\"a\",\"z\"]}}",
      "item 'z' is not described"},
     {"d_interaction.jsonl",

@@ -327,7 +327,7 @@ static void head_in_chunks(void **state)
     for (int i = 0; i < 301; i++)
         tokens[i] = (i * 7919) % config.vocab;
     um_train_row row = {.prompt = tokens, .prompt_len = 301, .train_prompt = true};
-    assert_ok(um_model_init(&model, &config, 0.5f, 3, &err), err);
+    assert_ok(um_model_init(&model, &config, 0.5f, 0.5f, 3, &err), err);
     assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
     size_t n = model->params.n;
     float *gradients[2];

@@ -495,9 +495,9 @@ static void test_init(void **state)
     assert_close(sqrt(down / (double)n_down), 0.1, 0.01); /* 0.2 / sqrt(2 L) */
     for (int i = 0; i < 32; i++)
         assert_true(a->data[at->attn_norm + (size_t)i] == 1.0f);
-    assert_int_equal(um_model_init(&bad, &config, NAN, 1, &err), UM_ERR_INPUT);
+    assert_int_equal(um_model_init(&bad, &config, NAN, 0.1f, 1, &err), UM_ERR_INPUT);
     config.head_dim = 7;
-    assert_int_equal(um_model_init(&bad, &config, 0.1f, 1, &err), UM_ERR_INPUT);
+    assert_int_equal(um_model_init(&bad, &config, 0.1f, 0.1f, 1, &err), UM_ERR_INPUT);
     um_model_free(a);
     um_model_free(b);
     um_model_free(c);

@@ -201,6 +201,15 @@ static void test_edges(void **state)
     for (int i = 0; i < 40; i++)
         assert_int_equal(um_sampler_draw(&s, (i + 0.5) / 40.0), i);
     assert_int_equal(um_sampler_draw(&s, nextafter(1.0, 0.0)), 39);
+    /* The end of the interval where sums are rounded and the last tokens have no weight. */
+    um_rng rng;
+    um_rng_init(&rng, 4, UM_RNG_TEST, 0, 0, 0);
+    for (int round = 0; round < 200; round++) {
+        for (int i = 0; i < 40; i++)
+            logits[i] = i < 30 ? (float)um_rng_normal(&rng) : -INFINITY;
+        assert_true(um_sampler_prepare(&s, logits, 40, &plain));
+        assert_int_equal(um_sampler_draw(&s, nextafter(1.0, 0.0)), 29);
+    }
     /* What is no distribution. */
     for (int i = 0; i < 40; i++)
         logits[i] = NAN;
