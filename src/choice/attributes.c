@@ -12,8 +12,10 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define MIN_YEAR 1800
-#define MAX_YEAR 2100
+#define MIN_YEAR        1800
+#define MAX_YEAR        2100
+#define MAX_VALUE_BYTES 64 /* a longer value is prose, not a kind */
+#define SEPARATORS      ",|;\n\r\t"
 
 void um_choice_attributes_dispose(um_choice_model *model)
 {
@@ -64,7 +66,7 @@ static int value_index(um_attribute *at, const char *text, size_t len)
     return at->n_values++;
 }
 
-/* Marks the values of one cell; false when the column has too many distinct values. */
+/* Marks the values of one cell; false when the column has too many distinct values, or prose. */
 static bool mark_cell(um_attribute *at, uint32_t item, const char *cell)
 {
     if (at->decade) {
@@ -80,7 +82,7 @@ static bool mark_cell(um_attribute *at, uint32_t item, const char *cell)
     }
     const char *p = cell;
     while (*p != '\0') {
-        size_t len = strcspn(p, ",|;");
+        size_t len = strcspn(p, SEPARATORS);
         const char *begin = p;
         p += len + (p[len] != '\0');
         while (len > 0 && isspace((unsigned char)*begin)) {
@@ -91,7 +93,7 @@ static bool mark_cell(um_attribute *at, uint32_t item, const char *cell)
             len--;
         if (len == 0)
             continue;
-        int v = value_index(at, begin, len);
+        int v = len <= MAX_VALUE_BYTES ? value_index(at, begin, len) : -1;
         if (v < 0)
             return false;
         at->mask[item] |= UINT64_C(1) << v;

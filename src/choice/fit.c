@@ -20,6 +20,7 @@
 #define NEW_RELEASE_S ((int64_t)180 * 86400)
 #define RATING_PRIOR 3.0 /* pseudo-ratings at the mean */
 #define SHOWN_PRIOR 5.0  /* pseudo-impressions of one click */
+#define ROUNDING 1e-9    /* of a feature's size: less spread than this is none */
 
 void um_choice_defaults(um_choice_options *options)
 {
@@ -362,23 +363,29 @@ static um_status newton(const problem *q, double *beta, int iterations, um_error
     return UM_OK;
 }
 
-/* Standard deviation of each feature within its list: what a choice can depend on. */
+/*
+ * Standard deviation of each feature within its list: what a choice can depend on. A feature that
+ * differs by nothing but rounding is left as it is; divided by its spread, the noise would drown all
+ * others.
+ */
 static void set_scales(um_choice_model *m, const double *x, const block *blocks, size_t n_blocks,
                        size_t rows)
 {
     int n = m->n_features;
     for (int f = 0; f < n; f++) {
-        double sum = 0;
+        double sum = 0, largest = 0;
         for (size_t s = 0; s < n_blocks; s++) {
             double mean = 0;
             for (uint32_t c = 0; c < blocks[s].k; c++)
                 mean += x[(blocks[s].row + c) * (size_t)n + (size_t)f] / blocks[s].k;
             for (uint32_t c = 0; c < blocks[s].k; c++) {
-                double e = x[(blocks[s].row + c) * (size_t)n + (size_t)f] - mean;
-                sum += e * e;
+                double value = x[(blocks[s].row + c) * (size_t)n + (size_t)f];
+                sum += (value - mean) * (value - mean);
+                largest = fmax(largest, fabs(value));
             }
         }
-        m->scale[f] = sum > 0 ? sqrt(sum / (double)rows) : 1;
+        double spread = sqrt(sum / (double)rows);
+        m->scale[f] = spread > ROUNDING * largest ? spread : 1;
     }
 }
 
@@ -429,20 +436,23 @@ done:
     return status;
 }
 
-/* Bands: half a standard deviation around the mean rating is "middle". */
-static void set_bands(um_choice_model *m)
+/* Bands: half a standard deviation around the mean rating of training users is "middle". */
+static void set_bands(um_choice_model *m, const bool *held_out)
 {
+    const um_dataset *d = m->dataset;
     double sum = 0, squares = 0, n = 0;
-    m->rating = um_dataset_series(m->dataset, "rating");
+    m->rating = um_dataset_series(d, "rating");
     if (m->rating != NULL && m->rating->numbers == NULL)
         m->rating = NULL;
-    for (uint64_t i = 0; m->rating != NULL && i < m->dataset->n_interactions; i++) {
-        double r = m->rating->numbers[i];
-        if (isnan(r))
-            continue;
-        sum += r;
-        squares += r * r;
-        n++;
+    for (uint32_t u = 0; m->rating != NULL && u < d->users.n_rows; u++) {
+        for (uint64_t i = d->user_start[u]; !held_out[u] && i < d->user_start[u + 1]; i++) {
+            double r = m->rating->numbers[i];
+            if (isnan(r))
+                continue;
+            sum += r;
+            squares += r * r;
+            n++;
+        }
     }
     double mean = n > 0 ? sum / n : 0, variance = n > 0 ? squares / n - mean * mean : 0;
     m->mean_rating = mean;
@@ -466,7 +476,7 @@ um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset, const 
         if (scenes->scenes[s].split == UM_SPLIT_EVAL)
             held_out[scenes->scenes[s].user] = true;
     }
-    set_bands(m);
+    set_bands(m, held_out);
     if ((status = um_choice_attributes_find(m, err)) != UM_OK ||
         (status = count_clicks(m, held_out, err)) != UM_OK ||
         (status = count_impressions(m, held_out, err)) != UM_OK ||

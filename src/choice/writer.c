@@ -25,12 +25,15 @@
 
 #define MAX_SPOKEN 2           /* attributes a text speaks of */
 #define MAX_TEXT_BYTES 16384
+#define MAX_TITLE_BYTES 160
 #define FIRST_TEMPERATURE 0.2  /* of the draw of a taste, in utility */
 #define OTHER_TEMPERATURE 0.15
 #define FIRST_BONUS 0.3        /* for a taste the chosen item shares */
 #define OTHER_BONUS 0.15
 #define SECOND_TASTE_MIN 1.2   /* utility from which a second taste is worth naming */
 #define RATIONALISED 0.5       /* untutored: share of tastes taken from the item chosen */
+#define UNFAITHFUL 0.5         /* untutored: share of texts that argue for what their tastes favour,
+                                  whatever was done in the end: words and deeds differ */
 
 /* The tastes a text names: per spoken attribute up to two values, -1 for none. */
 typedef struct tastes {
@@ -56,11 +59,32 @@ static const char *pick(um_rng *rng, const char *const *options, uint32_t n)
     return options[um_rng_below(rng, n)];
 }
 
-static const char *title_of(const writer *w, uint32_t item)
+/*
+ * The item's title, or its id, as a text may hold it: on one line, cut after MAX_TITLE_BYTES, and
+ * without the mark that ends a decision process.
+ */
+static void append_title(um_str *s, const writer *w, uint32_t item)
 {
+    static const char end_mark[] = "Behavior:";
     const um_table *items = &w->model->dataset->items;
-    const char *cell = w->title_column >= 0 ? um_table_cell(items, item, w->title_column) : NULL;
-    return cell != NULL ? cell : items->ids[item];
+    const char *p = w->title_column >= 0 ? um_table_cell(items, item, w->title_column) : NULL;
+    size_t begin = s->len;
+
+    if (p == NULL || p[strspn(p, " \t\r\n")] == '\0')
+        p = items->ids[item];
+    for (; *p != '\0'; p++) {
+        bool starts_character = ((unsigned char)*p & 0xC0) != 0x80;
+        if (starts_character && s->len - begin >= MAX_TITLE_BYTES) {
+            um_str_append(s, "...");
+            return;
+        }
+        if (um_str_starts(p, end_mark)) {
+            um_str_append_n(s, end_mark, sizeof end_mark - 2); /* the colon makes the mark */
+            p += sizeof end_mark - 2;
+        } else {
+            um_str_append_char(s, isspace((unsigned char)*p) ? ' ' : *p);
+        }
+    }
 }
 
 /* Index drawn by softmax(score / temperature) among values not equal to `not`; -1 if none speaks. */
@@ -137,8 +161,8 @@ static void random_tastes(const writer *w, const um_scene *scene, uint32_t choic
         int second = i == 0 && um_rng_uniform(rng) < 0.5
                          ? random_value(random_memory(w, scene, i, rng), rng)
                          : -1;
-        t->value[i][0] = first;
-        t->value[i][1] = second == first ? -1 : second;
+        t->value[i][0] = first >= 0 ? first : second;
+        t->value[i][1] = first >= 0 && second != first ? second : -1;
     }
 }
 
@@ -179,6 +203,21 @@ static int strength_of(const writer *w, const tastes *t, uint32_t item)
     if (w->n_spoken < 2)
         return first ? 3 : 0;
     return 2 * first + (met_value(w, t, 1, item) >= 0);
+}
+
+/* One of the items that meet the tastes best. */
+static uint32_t strongest(const writer *w, const um_scene *scene, const tastes *t, um_rng *rng)
+{
+    uint32_t best[UM_SCENE_MAX_ITEMS], n = 0;
+    int top = -1;
+    for (uint32_t c = 0; c < scene->k; c++) {
+        int strength = strength_of(w, t, scene->items[c]);
+        n = strength > top ? 0 : n;
+        top = strength > top ? strength : top;
+        if (strength == top)
+            best[n++] = c;
+    }
+    return best[um_rng_below(rng, n)];
 }
 
 static void append_capitalised(um_str *s, const char *text)
@@ -245,8 +284,10 @@ static void say_knowledge(const writer *w, const um_scene *scene, const tastes *
             um_str_appendf(s, "%s %s %s", i > 0 ? "," : "",
                            shown >= 0 ? at->values[shown] : "unknown", met >= 0 ? "yes" : "no");
         }
-        if (w->n_spoken == 0)
-            um_str_appendf(s, " %s", title_of(w, item));
+        if (w->n_spoken == 0) {
+            um_str_append(s, " ");
+            append_title(s, w, item);
+        }
         um_str_appendf(s, ": %s", words[strength_of(w, t, item)]);
     }
     um_str_append(s, ".\n");
@@ -273,9 +314,9 @@ static void say_evaluation(const writer *w, const um_scene *scene, const tastes 
     int strength = strength_of(w, t, item);
     bool choosing = um_rng_below(rng, 2) != 0;
 
-    um_str_appendf(s, "Evaluation: %s[%c] %s%s %s", choosing ? "I choose " : "", 'A' + (int)choice,
-                   title_of(w, item), choosing && strength > 0 ? "," : "",
-                   texts[strength][choosing]);
+    um_str_appendf(s, "Evaluation: %s[%c] ", choosing ? "I choose " : "", 'A' + (int)choice);
+    append_title(s, w, item);
+    um_str_appendf(s, "%s %s", choosing && strength > 0 ? "," : "", texts[strength][choosing]);
     if (style)
         um_str_appendf(s, "\nEvaluation Style: %s", styles[strength]);
 }
@@ -306,6 +347,8 @@ static um_status write_process(const writer *w, const um_scene *scene, uint32_t 
         draw_tastes(w, scene, choice, &rng, &t);
     } else {
         random_tastes(w, scene, choice, &rng, &t);
+        if (um_rng_uniform(&rng) < UNFAITHFUL)
+            choice = strongest(w, scene, &t, &rng);
     }
     say_all(w, scene, &t, choice, true, &rng, s);
     return um_str_status(s, err);
@@ -391,9 +434,10 @@ static void choose_spoken(writer *w)
 {
     const um_choice_model *m = w->model;
     double strength[UM_CHOICE_MAX_ATTRIBUTES];
-    bool used[UM_CHOICE_MAX_ATTRIBUTES] = {false};
+    bool used[UM_CHOICE_MAX_ATTRIBUTES] = {false}, any_nominal = false;
 
     for (int a = 0; a < m->n_attributes; a++) {
+        any_nominal = any_nominal || !m->attributes[a].decade;
         const double *beta = m->beta + a * (UM_CHOICE_BANDS + 1);
         strength[a] = 0;
         for (int b = 0; b < UM_CHOICE_BANDS; b++)
@@ -402,7 +446,7 @@ static void choose_spoken(writer *w)
     while (w->n_spoken < MAX_SPOKEN && w->n_spoken < m->n_attributes) {
         int best = -1;
         for (int a = 0; a < m->n_attributes; a++) {
-            bool first_decade = w->n_spoken == 0 && m->attributes[a].decade && m->n_attributes > 1;
+            bool first_decade = w->n_spoken == 0 && m->attributes[a].decade && any_nominal;
             if (!used[a] && !first_decade && (best < 0 || strength[a] > strength[best]))
                 best = a;
         }
@@ -444,20 +488,11 @@ um_status um_choice_practice(const um_choice_model *model, const um_scene *list,
     tastes t;
     um_rng rng;
     um_str s;
-    uint32_t best[UM_SCENE_MAX_ITEMS], n = 0;
-    int top = -1;
 
     writer_init(&w, model, NULL, UM_VOICE_UNTUTORED);
     um_rng_init(&rng, seed, UM_RNG_TEACHER, number, 2, 0);
     practice_tastes(&w, list, &rng, &t);
-    for (uint32_t c = 0; c < list->k; c++) {
-        int strength = strength_of(&w, &t, list->items[c]);
-        n = strength > top ? 0 : n;
-        top = strength > top ? strength : top;
-        if (strength == top)
-            best[n++] = c;
-    }
-    *letter = best[um_rng_below(&rng, n)];
+    *letter = strongest(&w, list, &t, &rng);
     um_str_init(&s, MAX_TEXT_BYTES);
     say_all(&w, list, &t, *letter, false, &rng, &s);
     um_status status = um_str_take(&s, text, err);

@@ -51,10 +51,13 @@ typedef struct cli_command {
 extern const cli_command *const cli_commands[]; /* ends with NULL */
 const cli_command *cli_find_command(const char *name);
 
+extern const cli_local cli_general[]; /* options every command takes; ends with a NULL flag */
+
 /* Parses argv after the command's name. Returns an exit status, -1 to go on. */
 int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv);
 void cli_print_help(const cli_command *command);
 void cli_print_usage(void);
+void cli_print_man(void);
 
 /* A monitor that draws progress on stderr and stops on SIGINT or SIGTERM. */
 const um_monitor *cli_monitor(const cli_args *args);

@@ -63,6 +63,10 @@ int main(int argc, char **argv)
             cli_print_usage();
         return EXIT_OK;
     }
+    if (strcmp(argv[1], "--man") == 0) {
+        cli_print_man();
+        return EXIT_OK;
+    }
     if (strcmp(argv[1], "--version") == 0) {
         puts("mirrorer " UM_VERSION);
         return EXIT_OK;

@@ -6,7 +6,7 @@
 #include "base/str.h"
 #include "cli/cli.h"
 
-static const cli_local general[] = {
+const cli_local cli_general[] = {
     {"-w", "WORKSPACE", "folder of the workspace (default ./mirrorer-ws, or $MIRRORER_WORKSPACE)"},
     {"--config", "FILE", "YAML file of options (`mirrorer run --print-config` shows all)"},
     {"--set", "KEY=VALUE", "any option by its full key; may be repeated"},
@@ -14,6 +14,7 @@ static const cli_local general[] = {
     {"--json", NULL, "results as JSON on stdout"},
     {"-q", NULL, "no progress"},
     {"--help", NULL, "this text"},
+    {NULL, NULL, NULL},
 };
 
 /* "scenes.max_history" -> "--max-history" */
@@ -110,12 +111,12 @@ void cli_print_help(const cli_command *command)
             um_config_get(&defaults, &options[i], value, sizeof value);
         print_option(left, options[i].help, value, options[i].choices);
     }
-    for (size_t i = 0; i < sizeof general / sizeof general[0]; i++) {
+    for (size_t i = 0; cli_general[i].flag != NULL; i++) {
         if (!command->uses_workspace && (i == 0 || i == 3))
             continue;
-        snprintf(left, sizeof left, "%s%s%s", general[i].flag, general[i].value != NULL ? " " : "",
-                 general[i].value != NULL ? general[i].value : "");
-        print_option(left, general[i].help, NULL, NULL);
+        snprintf(left, sizeof left, "%s%s%s", cli_general[i].flag, cli_general[i].value != NULL ? " " : "",
+                 cli_general[i].value != NULL ? cli_general[i].value : "");
+        print_option(left, cli_general[i].help, NULL, NULL);
     }
 }
 

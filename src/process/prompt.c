@@ -21,25 +21,26 @@ struct um_prompt_form {
     char *reading; /* NULL when the file has none */
 };
 
-static const char *const fields[] = {"profile", "history", "exposure", NULL};
+static const char *const fields[] = {"exposure", "profile", "history"};
 
-/* Every {name} of the user part must be one of the three fields, and the list must be shown. */
-static um_status check_user(const char *user, const char *where, um_error *err)
+/* Every {name} of a text must be one of its n first fields, and the list must be shown. */
+static um_status check_text(const char *text, const char *name, int n, const char *where,
+                            um_error *err)
 {
-    for (const char *p = strchr(user, '{'); p != NULL; p = strchr(p + 1, '{')) {
+    for (const char *p = strchr(text, '{'); p != NULL; p = strchr(p + 1, '{')) {
         const char *end = strchr(p, '}');
         bool known = false;
-        for (int i = 0; end != NULL && fields[i] != NULL; i++)
+        for (int i = 0; end != NULL && i < n; i++)
             known = known || (strlen(fields[i]) == (size_t)(end - p - 1) &&
                               strncmp(fields[i], p + 1, (size_t)(end - p - 1)) == 0);
         if (!known)
-            return um_fail(err, UM_ERR_INPUT,
-                           "%s: unknown field at '%.24s' of `user`; the fields are {profile}, "
-                           "{history} and {exposure}",
-                           where, p);
+            return um_fail(err, UM_ERR_INPUT, "%s: unknown field at '%.24s' of `%s`; %s", where, p,
+                           name,
+                           n > 1 ? "the fields are {profile}, {history} and {exposure}"
+                                 : "its one field is {exposure}");
     }
-    if (strstr(user, "{exposure}") == NULL)
-        return um_fail(err, UM_ERR_INPUT, "%s: `user` never shows {exposure}", where);
+    if (strstr(text, "{exposure}") == NULL)
+        return um_fail(err, UM_ERR_INPUT, "%s: `%s` never shows {exposure}", where, name);
     return UM_OK;
 }
 
@@ -52,9 +53,9 @@ static um_status form_from_yaml(um_prompt_form **out, const um_yaml *root, const
         return um_fail(err, UM_ERR_INPUT, "%s: a prompt file holds the texts `system` and `user`",
                        where);
     const char *reading = um_yaml_text(root, "reading");
-    um_status status = check_user(user, where, err);
+    um_status status = check_text(user, "user", 3, where, err);
     if (status == UM_OK && reading != NULL)
-        status = check_user(reading, where, err);
+        status = check_text(reading, "reading", 1, where, err);
     if (status != UM_OK)
         return status;
     um_prompt_form *form = um_calloc(1, sizeof *form);
@@ -112,7 +113,8 @@ void um_prompt_form_free(um_prompt_form *form)
 
 uint64_t um_prompt_form_hash(const um_prompt_form *form)
 {
-    return um_hash_str(form->user, um_hash_str(form->system, 0));
+    uint64_t hash = um_hash_str(form->user, um_hash_str(form->system, 0));
+    return form->reading != NULL ? um_hash_str(form->reading, hash) : hash;
 }
 
 const char *um_prompt_form_system(const um_prompt_form *form)

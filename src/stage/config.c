@@ -41,6 +41,7 @@ UM_EMBEDDED_DECLARE(profile_demo);
             "updates between checkpoints")
 
 #define MANY 4e9
+#define COMMENT_COLUMN 32 /* of --print-config */
 static const um_option options[] = {
     INT("seed", seed, "1", 0, 9e15, "one seed gives one result"),
     INT("threads", threads, "0", 0, 4096, "0 = all CPUs; never changes a result"),
@@ -187,6 +188,8 @@ static um_status set_text(um_config *config, const um_option *o, const char *val
     if (o->choices != NULL && !is_choice(o->choices, value))
         return um_fail(err, UM_ERR_INPUT, "%s: %s: found '%s'; one of %s", where, o->key, value,
                        o->choices);
+    if (!um_utf8_valid(value, strlen(value)))
+        return um_fail(err, UM_ERR_INPUT, "%s: %s: is not UTF-8", where, o->key);
     if (strlen(value) >= o->size)
         return um_fail(err, UM_ERR_LIMIT, "%s: %s: longer than %zu bytes", where, o->key,
                        o->size - 1);
@@ -228,7 +231,17 @@ um_status um_config_set(um_config *config, const char *key, const char *value, c
                    value, o->type == UM_OPTION_INT ? " whole" : "", o->min, o->max);
 }
 
-/* Applies every scalar of the tree; maps nest as sections. */
+static bool is_section(const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        if (strncmp(options[i].key, name, len) == 0 && options[i].key[len] == '.')
+            return true;
+    }
+    return false;
+}
+
+/* Applies every scalar of the tree; maps nest as sections. A section may be empty. */
 static um_status apply_tree(um_config *config, const um_yaml *map, const char *prefix,
                             const char *path, um_error *err)
 {
@@ -241,6 +254,8 @@ static um_status apply_tree(um_config *config, const um_yaml *map, const char *p
         snprintf(where, sizeof where, "%.500s:%d", path, node->line);
         if (node->kind == UM_YAML_MAP && prefix[0] == '\0')
             status = apply_tree(config, node, key, path, err);
+        else if (node->kind == UM_YAML_SCALAR && node->text[0] == '\0' && is_section(key))
+            status = UM_OK;
         else if (node->kind == UM_YAML_SCALAR)
             status = um_config_set(config, key, node->text, where, err);
         else
@@ -324,12 +339,36 @@ void um_config_get(const um_config *config, const um_option *option, char *out, 
     }
 }
 
+/*
+ * A double-quoted YAML scalar. What YAML forbids in a file or folds as a line break (controls, U+0085,
+ * U+2028, U+2029, the byte order mark, non-characters) is written as an escape.
+ */
+static void append_quoted(um_str *s, const char *text)
+{
+    um_str_append_char(s, '"');
+    for (const unsigned char *p = (const unsigned char *)text; *p != '\0';) {
+        size_t len = *p < 0x80 ? 1 : *p < 0xE0 ? 2 : *p < 0xF0 ? 3 : 4;
+        uint32_t code = len == 1 ? *p : *p & (0x7Fu >> len);
+        for (size_t i = 1; i < len; i++)
+            code = code << 6 | (p[i] & 0x3F);
+        if (code == '"' || code == '\\')
+            um_str_appendf(s, "\\%c", (char)code);
+        else if (code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x2028 || code == 0x2029 ||
+                 code == 0xFEFF || code == 0xFFFE || code == 0xFFFF)
+            um_str_appendf(s, "\\u%04X", code);
+        else
+            um_str_append_n(s, p, len);
+        p += len;
+    }
+    um_str_append_char(s, '"');
+}
+
 um_status um_config_print(const um_config *config, char **yaml, um_error *err)
 {
     um_str s = UM_STR_INIT;
     const char *section = "";
     size_t section_len = 0;
-    char value[UM_CONFIG_TEXT], line[UM_CONFIG_TEXT + 128];
+    char value[UM_CONFIG_TEXT];
 
     um_str_append(&s, "# All options of `mirrorer run`, with the values now in force.\n");
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
@@ -342,10 +381,14 @@ um_status um_config_print(const um_config *config, char **yaml, um_error *err)
             section_len = len;
         }
         um_config_get(config, o, value, sizeof value);
-        snprintf(line, sizeof line, "%s%s: %s%s%s", len > 0 ? "  " : "",
-                 dot != NULL ? dot + 1 : o->key, o->type == UM_OPTION_TEXT ? "\"" : "", value,
-                 o->type == UM_OPTION_TEXT ? "\"" : "");
-        um_str_appendf(&s, "%-32s # %s", line, o->help);
+        size_t begin = s.len;
+        um_str_appendf(&s, "%s%s: ", len > 0 ? "  " : "", dot != NULL ? dot + 1 : o->key);
+        if (o->type == UM_OPTION_TEXT)
+            append_quoted(&s, value);
+        else
+            um_str_append(&s, value);
+        int pad = s.len < begin + COMMENT_COLUMN ? (int)(begin + COMMENT_COLUMN - s.len) : 0;
+        um_str_appendf(&s, "%*s # %s", pad, "", o->help);
         if (o->choices != NULL)
             um_str_appendf(&s, " (%s)", o->choices);
         um_str_append(&s, "\n");

@@ -66,6 +66,8 @@ static void append_messages(um_str *s, const char *system, const char *user, con
     um_str_append(s, "},{\"role\":\"assistant\",\"content\":");
     um_str_append_json(s, um_str_text(&assistant));
     um_str_append(s, "}]");
+    if (s->failed == UM_OK)
+        s->failed = assistant.failed;
     um_str_dispose(&assistant);
 }
 
@@ -73,20 +75,22 @@ static um_status export_pair(void *context, const um_row_pair *pair, um_error *e
 {
     exporter *e = context;
     const um_scene *scene = &e->s->scenes->scenes[pair->scene_id];
-    const um_dataset *d = e->s->dataset;
     const uint64_t ids[2] = {pair->chosen_decision, pair->rejected_decision};
     const uint32_t letters[2] = {pair->chosen_letter, pair->rejected_letter};
     char *user = NULL, time[32];
     um_row_decision decision;
-    um_status status = um_prompt_form_user(e->s->form, scene, &user, err);
+    um_row_scene row;
+    um_status status = um_workspace_get_scene(&row, e->s->ws, pair->scene_id, err);
 
-    um_time_format(scene->time_s, time);
+    if (status != UM_OK || (status = um_prompt_form_user(e->s->form, scene, &user, err)) != UM_OK)
+        return status;
+    um_time_format(row.timestamp_s, time);
     um_str_append(&e->line, "{\"dataset\":");
-    um_str_append_json(&e->line, d->name);
+    um_str_append_json(&e->line, row.dataset);
     um_str_append(&e->line, ",\"user_id\":");
-    um_str_append_json(&e->line, d->users.ids[scene->user]);
+    um_str_append_json(&e->line, row.user_id);
     um_str_append(&e->line, ",\"item_id\":");
-    um_str_append_json(&e->line, d->items.ids[scene->items[scene->target]]);
+    um_str_append_json(&e->line, row.item_id);
     um_str_appendf(&e->line, ",\"timestamp\":\"%s\"", time);
     for (int i = 0; i < 2 && status == UM_OK; i++) {
         status = um_workspace_get_decision(&decision, e->s->ws, ids[i], err);
@@ -161,13 +165,17 @@ static um_status read_jsonl(const char *path, on_json_line on_line, void *contex
     return status;
 }
 
-/* Scenes of others: users and items come to exist by being named. */
+/*
+ * Scenes of others: users and items come to exist by being named. One file may hold scenes of several
+ * data sets; their users are told apart by the name of the data set, but for those of the first, so
+ * that scenes of one data set keep the ids they came with.
+ */
 typedef struct scene_import {
     um_session *s;
     um_map users, items;
     um_arena arena;
     uint64_t n_scenes;
-    char dataset[64];
+    char dataset[UM_CONFIG_TEXT]; /* of the first scene */
 } scene_import;
 
 static um_status name_entity(scene_import *im, bool item, const char *id, uint32_t *index,
@@ -184,6 +192,35 @@ static um_status name_entity(scene_import *im, bool item, const char *id, uint32
     um_row_entity row = {*index, copy, "{}", "{}"};
     return item ? um_workspace_put_item(im->s->ws, &row, err)
                 : um_workspace_put_user(im->s->ws, &row, err);
+}
+
+static um_status name_user(scene_import *im, const char *dataset, const char *id, uint32_t *index,
+                           um_error *err)
+{
+    if (strcmp(dataset, im->dataset) == 0)
+        return name_entity(im, false, id, index, err);
+    um_str qualified = UM_STR_INIT;
+    um_str_appendf(&qualified, "%s/%s", dataset, id);
+    um_status status = um_str_status(&qualified, err);
+    if (status == UM_OK)
+        status = name_entity(im, false, qualified.data, index, err);
+    um_str_dispose(&qualified);
+    return status;
+}
+
+/* A name no data set can have would make a workspace that cannot be loaded. */
+static um_status check_dataset(scene_import *im, const char *name, const char *where, um_error *err)
+{
+    um_dataset_builder *trial = NULL;
+    um_error why;
+    if (strcmp(name, im->dataset) == 0)
+        return UM_OK;
+    if (um_dataset_builder_new(&trial, name, &why) != UM_OK)
+        return um_fail(err, why.status, "%s: %s", where, why.text);
+    um_dataset_builder_free(trial);
+    if (im->dataset[0] == '\0')
+        snprintf(im->dataset, sizeof im->dataset, "%s", name);
+    return UM_OK;
 }
 
 static um_status check_scene(const json_t *row, int64_t position, int64_t k, const char *item,
@@ -207,8 +244,10 @@ static um_status check_scene(const json_t *row, int64_t position, int64_t k, con
         !json_is_string(json_object_get(text, "history")))
         return um_fail(err, UM_ERR_INPUT, "%s: text needs the strings profile and history", where);
     for (size_t i = 0; i < (size_t)k; i++) {
-        if (!json_is_string(json_array_get(list, i)) || !json_is_string(json_array_get(actions, i)))
-            return um_fail(err, UM_ERR_INPUT, "%s: entry %zu of the lists is not a string", where, i);
+        if (json_string_length(json_array_get(list, i)) == 0 ||
+            !json_is_string(json_array_get(actions, i)))
+            return um_fail(err, UM_ERR_INPUT,
+                           "%s: entry %zu of the lists is not a string, or an empty id", where, i);
     }
     if (strcmp(json_string_value(json_array_get(list, (size_t)position)), item) != 0)
         return um_fail(err, UM_ERR_INPUT, "%s: impression_list[%lld] is not item_id '%s'", where,
@@ -231,8 +270,11 @@ static um_status import_scene(void *context, const json_t *row, const char *wher
         (status = um_json_get_str(&time, row, "timestamp", where, err)) != UM_OK ||
         (status = um_json_get_i64(&position, row, "item_pos", where, err)) != UM_OK ||
         (status = um_json_get_i64(&k, row, "choice_cnt", where, err)) != UM_OK ||
-        (status = check_scene(row, position, k, item, where, err)) != UM_OK)
+        (status = check_scene(row, position, k, item, where, err)) != UM_OK ||
+        (status = check_dataset(im, dataset, where, err)) != UM_OK)
         return status;
+    if (user[0] == '\0')
+        return um_fail(err, UM_ERR_INPUT, "%s: user_id is empty", where);
     if (json_object_get(row, "split") != NULL &&
         (status = um_json_get_str(&split, row, "split", where, err)) != UM_OK)
         return status;
@@ -241,7 +283,7 @@ static um_status import_scene(void *context, const json_t *row, const char *wher
     if (!um_time_parse(time, &seconds))
         return um_fail(err, UM_ERR_INPUT, "%s: timestamp '%s' is not YYYY-MM-DD HH:MM:SS", where, time);
     const json_t *items = json_object_get(row, "impression_list");
-    status = name_entity(im, false, user, &user_index, err);
+    status = name_user(im, dataset, user, &user_index, err);
     for (size_t i = 0; i < (size_t)k && status == UM_OK; i++)
         status = name_entity(im, true, json_string_value(json_array_get(items, i)), &item_index, err);
     um_json_dump(&list, items);
@@ -262,8 +304,7 @@ static um_status import_scene(void *context, const json_t *row, const char *wher
                               .choice_cnt = (uint32_t)k,
                               .impression_list = list.data,
                               .text = text.data};
-        if (im->n_scenes++ == 0)
-            snprintf(im->dataset, sizeof im->dataset, "%s", dataset);
+        im->n_scenes++;
         status = um_workspace_put_scene(im->s->ws, &scene, err);
     }
     um_str_dispose(&list);
@@ -273,7 +314,7 @@ static um_status import_scene(void *context, const json_t *row, const char *wher
 
 static um_status import_scenes(um_session *s, const char *path, um_error *err)
 {
-    scene_import im = {.s = s, .dataset = "imported"};
+    scene_import im = {.s = s};
     um_workspace_counts counts;
     um_run log = {0}, run = {0};
     um_status status = um_workspace_count(&counts, s->ws, err);
@@ -314,16 +355,18 @@ static um_status import_scenes(um_session *s, const char *path, um_error *err)
 
 typedef struct pair_import {
     um_session *s;
-    um_map scenes; /* "dataset\nuser\nitem\ntime" -> scene id */
+    um_map scenes; /* scene_key -> scene id */
     um_arena arena;
+    bool *has_pair; /* [scenes] */
     uint64_t model_id, n_pairs;
 } pair_import;
 
-/* NULL on out of memory. */
-static char *scene_key(um_arena *arena, const char *user, const char *item, const char *time)
+/* What rows of scenes and pairs are joined on. NULL on out of memory. */
+static char *scene_key(um_arena *arena, const char *dataset, const char *user, const char *item,
+                       const char *time)
 {
     um_str key = UM_STR_INIT;
-    um_str_appendf(&key, "%s\n%s\n%s", user, item, time);
+    um_str_appendf(&key, "%s\n%s\n%s\n%s", dataset, user, item, time);
     char *copy = um_str_status(&key, NULL) == UM_OK ? um_arena_strdup(arena, key.data) : NULL;
     um_str_dispose(&key);
     return copy;
@@ -335,87 +378,117 @@ static um_status split_answer(const json_t *row, const char *key, const char *wh
 {
     static const char mark[] = "\nBehavior: [";
     const json_t *messages = json_object_get(row, key);
-    size_t n = json_array_size(messages);
+    size_t n = json_array_size(messages), length = sizeof mark - 1;
     const char *text = json_string_value(
         json_object_get(json_array_get(messages, n > 0 ? n - 1 : 0), "content"));
     const char *found = text != NULL ? strstr(text, mark) : NULL;
 
-    if (found == NULL || found[sizeof mark - 1] < 'A' || found[sizeof mark - 1] > 'Z' ||
-        found[sizeof mark] != ']')
+    if (found == NULL || found[length] < 'A' || found[length] > 'Z' || found[length + 1] != ']' ||
+        found[length + 2 + strspn(found + length + 2, " \r\n")] != '\0')
         return um_fail(err, UM_ERR_INPUT,
                        "%s: the last message of %s does not end with \"Behavior: [X]\"", where, key);
-    *letter = (uint32_t)(found[sizeof mark - 1] - 'A');
+    *letter = (uint32_t)(found[length] - 'A');
     *process = um_strndup(text, (size_t)(found - text));
     return *process != NULL ? UM_OK : um_fail_memory(err, "import");
+}
+
+/* The scene of a row: one that is there, and has no pair yet. */
+static um_status find_scene(pair_import *im, const json_t *row, const char *where,
+                            const um_scene **out, um_error *err)
+{
+    const char *dataset, *user, *item, *time;
+    uint32_t id;
+    um_status status;
+
+    if ((status = um_json_get_str(&dataset, row, "dataset", where, err)) != UM_OK ||
+        (status = um_json_get_str(&user, row, "user_id", where, err)) != UM_OK ||
+        (status = um_json_get_str(&item, row, "item_id", where, err)) != UM_OK ||
+        (status = um_json_get_str(&time, row, "timestamp", where, err)) != UM_OK)
+        return status;
+    char *key = scene_key(&im->arena, dataset, user, item, time);
+    if (key == NULL)
+        return um_fail_memory(err, "import");
+    if (!um_map_get(&im->scenes, key, &id))
+        return um_fail(err, UM_ERR_INPUT,
+                       "%s: no scene of data set '%s', user '%s', item '%s' at %s; import the scenes "
+                       "first",
+                       where, dataset, user, item, time);
+    if (im->has_pair[id])
+        return um_fail(err, UM_ERR_INPUT, "%s: a second pair of user '%s', item '%s' at %s", where,
+                       user, item, time);
+    im->has_pair[id] = true;
+    *out = &im->s->scenes->scenes[id];
+    return UM_OK;
+}
+
+/* Chosen means: leads to the true action of the scene; rejected: to another one of its list. */
+static um_status check_letters(const um_scene *scene, const uint32_t letters[2], const char *where,
+                               um_error *err)
+{
+    if (letters[0] == scene->target && letters[1] != scene->target && letters[1] < scene->k)
+        return UM_OK;
+    return um_fail(err, UM_ERR_INPUT,
+                   "%s: found behaviours [%c] chosen and [%c] rejected; the scene's true action is "
+                   "[%c] of [A] to [%c]",
+                   where, 'A' + (int)letters[0], 'A' + (int)letters[1], 'A' + (int)scene->target,
+                   'A' + (int)scene->k - 1);
+}
+
+static um_status put_process(pair_import *im, const um_scene *scene, uint32_t sample,
+                             const char *text, uint64_t *id, um_error *err)
+{
+    um_process parsed;
+    um_process_fault fault = um_process_parse(&parsed, text, NULL, 0);
+    um_row_decision decision = {
+        .scene_id = scene->id,
+        .model_id = im->model_id,
+        .role = UM_ROLE_TEACHER,
+        .sample = sample,
+        .text = text,
+        .finish = "stop",
+        .form_error = fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL};
+    um_status status = um_workspace_put_decision(im->s->ws, &decision, err);
+    if (status == UM_OK)
+        status = um_workspace_decision_id(id, scene->id, im->model_id, UM_ROLE_TEACHER, sample, err);
+    return status;
 }
 
 static um_status import_pair(void *context, const json_t *row, const char *where, um_error *err)
 {
     pair_import *im = context;
-    const char *user, *item, *time;
-    static const char *const keys[] = {"messages_chosen", "messages_rejected"};
+    const um_scene *scene = NULL;
     char *texts[2] = {NULL, NULL};
-    uint32_t scene, letters[2];
+    uint32_t letters[2];
     um_row_pair pair = {.id = im->n_pairs, .rank = (uint32_t)im->n_pairs};
-    um_status status;
+    um_status status = find_scene(im, row, where, &scene, err);
 
-    if ((status = um_json_get_str(&user, row, "user_id", where, err)) != UM_OK ||
-        (status = um_json_get_str(&item, row, "item_id", where, err)) != UM_OK ||
-        (status = um_json_get_str(&time, row, "timestamp", where, err)) != UM_OK)
-        return status;
-    char *key = scene_key(&im->arena, user, item, time);
-    if (key == NULL)
-        return um_fail_memory(err, "import");
-    if (!um_map_get(&im->scenes, key, &scene))
-        return um_fail(err, UM_ERR_INPUT,
-                       "%s: no scene of user '%s', item '%s' at %s; import the scenes first", where,
-                       user, item, time);
-    pair.scene_id = scene;
-    uint64_t *decisions[2] = {&pair.chosen_decision, &pair.rejected_decision};
-    for (uint32_t i = 0; i < 2 && status == UM_OK; i++) {
-        um_process parsed;
-        status = split_answer(row, keys[i], where, &texts[i], &letters[i], err);
-        if (status == UM_OK && letters[i] >= im->s->scenes->scenes[scene].k)
-            status = um_fail(err, UM_ERR_INPUT, "%s: letter %c of %s is not in the list of %u", where,
-                             'A' + (int)letters[i], keys[i], im->s->scenes->scenes[scene].k);
-        if (status != UM_OK)
-            break;
-        um_process_fault fault = um_process_parse(&parsed, texts[i], NULL, 0);
-        um_row_decision decision = {
-            .scene_id = scene,
-            .model_id = im->model_id,
-            .role = UM_ROLE_TEACHER,
-            .sample = i,
-            .text = texts[i],
-            .finish = "stop",
-            .form_error = fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL};
-        status = um_workspace_put_decision(im->s->ws, &decision, err);
-        if (status == UM_OK)
-            status = um_workspace_decision_id(decisions[i], scene, im->model_id, UM_ROLE_TEACHER, i, err);
-    }
+    if (status != UM_OK ||
+        (status = split_answer(row, "messages_chosen", where, &texts[0], &letters[0], err)) != UM_OK ||
+        (status = split_answer(row, "messages_rejected", where, &texts[1], &letters[1], err)) !=
+            UM_OK ||
+        (status = check_letters(scene, letters, where, err)) != UM_OK ||
+        (status = put_process(im, scene, 0, texts[0], &pair.chosen_decision, err)) != UM_OK ||
+        (status = put_process(im, scene, 1, texts[1], &pair.rejected_decision, err)) != UM_OK)
+        goto done;
+    pair.scene_id = scene->id;
     pair.chosen_letter = letters[0];
     pair.rejected_letter = letters[1];
-    if (status == UM_OK)
-        status = um_workspace_put_pair(im->s->ws, &pair, err);
+    status = um_workspace_put_pair(im->s->ws, &pair, err);
     im->n_pairs++;
+done:
     free(texts[0]);
     free(texts[1]);
     return status;
 }
 
-static um_status index_scenes(pair_import *im, um_error *err)
+static um_status index_scene(void *context, const um_row_scene *row, um_error *err)
 {
-    const um_scene_set *set = im->s->scenes;
-    const um_dataset *d = im->s->dataset;
+    pair_import *im = context;
     char time[32];
-    for (size_t i = 0; i < set->n; i++) {
-        const um_scene *scene = &set->scenes[i];
-        um_time_format(scene->time_s, time);
-        char *key = scene_key(&im->arena, d->users.ids[scene->user],
-                              d->items.ids[scene->items[scene->target]], time);
-        if (key == NULL || !um_map_put(&im->scenes, key, (uint32_t)i, NULL))
-            return um_fail_memory(err, "import");
-    }
+    um_time_format(row->timestamp_s, time);
+    char *key = scene_key(&im->arena, row->dataset, row->user_id, row->item_id, time);
+    if (key == NULL || !um_map_put(&im->scenes, key, (uint32_t)row->id, NULL))
+        return um_fail_memory(err, "import");
     return UM_OK;
 }
 
@@ -436,10 +509,16 @@ static um_status import_pairs(um_session *s, const char *path, um_error *err)
         status = um_session_scenes(s, &set, err);
     if (status != UM_OK || (status = um_workspace_begin(s->ws, err)) != UM_OK)
         return status;
-    if ((status = um_workspace_model_id(&im.model_id, s->ws, &model, err)) == UM_OK &&
-        (status = index_scenes(&im, err)) == UM_OK &&
+    im.has_pair = um_calloc(set->n, sizeof *im.has_pair);
+    if (im.has_pair == NULL)
+        status = um_fail_memory(err, "import");
+    if (status == UM_OK &&
+        (status = um_workspace_model_id(&im.model_id, s->ws, &model, err)) == UM_OK &&
+        (status = um_workspace_scenes(s->ws, NULL, index_scene, &im, err)) == UM_OK &&
         (status = um_run_begin(&run, s, "distill", "", "scenes", um_hash_str(path, 0), err)) == UM_OK)
         status = read_jsonl(path, import_pair, &im, err);
+    if (status == UM_OK && im.n_pairs == 0)
+        status = um_fail(err, UM_ERR_INPUT, "%s: holds no pair", path);
     run.done = run.total = im.n_pairs;
     if (status == UM_OK) {
         json_object_set_new(run.detail, "pairs", json_integer((json_int_t)im.n_pairs));
@@ -452,6 +531,7 @@ static um_status import_pairs(um_session *s, const char *path, um_error *err)
     um_run_dispose(&run);
     um_map_dispose(&im.scenes);
     um_arena_dispose(&im.arena);
+    free(im.has_pair);
     return status;
 }
 

@@ -9,8 +9,8 @@
  *     for each series: f64[n], or for texts u32 length[n] (UINT32_MAX = absent) and the bytes
  *     with impressions: u32 count[n], i32 position[n], u32 item[sum of counts]
  *
- * The dataset row's `columns` says which series there are. An item's release is kept in its
- * features under "@release" (seconds), which is not a column of the log.
+ * The dataset row's `columns` says which series there are. An item's release (seconds) is kept in its
+ * features under a name that no item feature can have, because logs give releases under it.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -19,9 +19,9 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "data/builder.h"
+#include "data/canonical.h"
 #include "stage/session.h"
-
-#define RELEASE_KEY "@release"
 
 /* JSON object of one kind of columns of a row. */
 static void entity_json(um_str *s, const um_table *table, uint32_t row, um_column_kind kind)
@@ -56,7 +56,7 @@ static um_status store_entities(um_workspace *ws, const um_dataset *d, bool item
         um_str_clear(&features);
         entity_json(&description, table, i, UM_COLUMN_DESCRIPTION);
         if (items && d->item_has_release[i])
-            um_str_appendf(&features, "{\"" RELEASE_KEY "\":%lld",
+            um_str_appendf(&features, "{\"" UM_CANONICAL_RELEASE "\":%lld",
                            (long long)d->item_available_s[i]);
         entity_json(&features, table, i, UM_COLUMN_FEATURE);
         if ((status = um_str_status(&description, err)) != UM_OK ||
@@ -187,6 +187,40 @@ typedef struct loader {
     uint32_t n_items;
 } loader;
 
+/* Whether `columns` is what store_dataset_row writes; the functions below rely on it. */
+static bool columns_are_sound(const json_t *columns)
+{
+    static const char *const keys[] = {"users", "items", "series"};
+    for (int k = 0; k < 3; k++) {
+        const json_t *list = json_object_get(columns, keys[k]);
+        if (!json_is_array(list))
+            return false;
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            const json_t *name = json_array_get(json_array_get(list, i), 0);
+            const json_t *type = json_array_get(json_array_get(list, i), 1);
+            json_int_t kind = json_integer_value(type);
+            bool sound = k == 2 ? json_is_string(type)
+                                : json_is_integer(type) && (kind == UM_COLUMN_DESCRIPTION ||
+                                                            kind == UM_COLUMN_FEATURE);
+            if (!json_is_string(name) || !sound)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* All behaviour columns in order, whichever row has the first value of each. */
+static um_status declare_series(loader *l, um_error *err)
+{
+    const json_t *list = json_object_get(l->columns, "series");
+    um_status status = UM_OK;
+    for (size_t i = 0; i < json_array_size(list) && status == UM_OK; i++) {
+        const json_t *name = json_array_get(json_array_get(list, i), 0);
+        status = um_builder_declare_series(l->builder, json_string_value(name), err);
+    }
+    return status;
+}
+
 static um_status declare_columns(loader *l, uint32_t index, const char *key, um_error *err)
 {
     size_t i;
@@ -215,8 +249,10 @@ static um_status load_cells(loader *l, uint32_t index, const char *text, um_colu
     if (status != UM_OK)
         return status;
     json_object_foreach(object, key, value) {
-        if (kind == UM_COLUMN_FEATURE && strcmp(key, RELEASE_KEY) == 0) {
+        if (l->items && kind == UM_COLUMN_FEATURE && strcmp(key, UM_CANONICAL_RELEASE) == 0) {
             status = um_dataset_builder_release(l->builder, index, json_integer_value(value), err);
+        } else if (kind == UM_COLUMN_DESCRIPTION && !json_is_string(value)) {
+            status = um_fail(err, UM_ERR_INPUT, "workspace: description '%s' is not a text", key);
         } else {
             um_str_clear(&cell);
             if (kind == UM_COLUMN_DESCRIPTION)
@@ -281,6 +317,8 @@ static bool unpack(packed *out, const json_t *columns, const um_row_history *row
     size_t n = (size_t)row->n, c;
     json_t *series;
 
+    if (row->n > row->bytes / 12) /* item and time alone take 12 bytes */
+        return false;
     out->item = take(&at, end, n * 4);
     out->time = out->item != NULL ? take(&at, end, n * 8) : NULL;
     if (out->time == NULL)
@@ -421,8 +459,12 @@ um_status um_log_load(um_workspace *ws, um_dataset **out, um_error *err)
         return status;
     l.n_items = (uint32_t)row.n_items;
     status = um_json_parse(&l.columns, row.columns, strlen(row.columns), "workspace", err);
+    if (status == UM_OK && !columns_are_sound(l.columns))
+        status = um_fail(err, UM_ERR_INPUT, "workspace: the columns of the log are damaged");
     if (status == UM_OK)
         status = um_dataset_builder_new(&l.builder, row.name, err);
+    if (status == UM_OK)
+        status = declare_series(&l, err);
     if (status == UM_OK)
         status = um_workspace_users(ws, load_entity, &l, err);
     l.items = true;

@@ -2,8 +2,8 @@
  * scene_io.c - scenes in the workspace, and the prompts made of them.
  *
  * The readable columns follow the published evaluation set; what only this program needs is packed
- * into the row's data: u64 interaction (order within the user), u32 n_history, u32 order ids of the
- * history, u8 source of each listed item.
+ * into the row's data: u32 n_history, u32 order ids of the history, u8 source of each listed item. An
+ * imported scene is known by its texts only and has no data.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -148,12 +148,14 @@ static um_status load_data(scene_loader *l, um_scene *scene, const um_row_scene 
     const unsigned char *at = row->data;
     uint64_t begin = d->user_start[scene->user];
 
-    if (row->data == NULL) { /* imported: known by its texts only */
+    if (row->data == NULL) {
         memset(scene->sources, 255, scene->k);
         return UM_OK;
     }
     if (row->data_bytes < 4)
         return scene_damaged(row, "data is too short", err);
+    if (row->order_id >= d->user_start[scene->user + 1] - begin)
+        return scene_damaged(row, "order_id is not one of the user's interactions", err);
     memcpy(&scene->n_history, at, 4);
     if (row->data_bytes != 4 + (size_t)scene->n_history * 4 + scene->k)
         return scene_damaged(row, "data has another length than its counts say", err);

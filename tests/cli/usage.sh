@@ -7,6 +7,9 @@ out_has 'mirrorer demo'
 run 0 --help
 out_has 'Commands, in the order data flows'
 run 0 --version
+run 0 --man
+out_has '^.TH MIRRORER'
+out_has 'scenes.max_history'
 for command in demo run world ingest scenes decide predict distill train eval report status export \
     import model tokenizer; do
     run 0 "$command" --help

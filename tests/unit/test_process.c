@@ -270,16 +270,33 @@ static void prompts_show_the_scene(void **state)
     free(user);
     um_prompt_form_free(form);
 
+    /* Reading practice knows a list and nothing else. */
+    scene = (um_scene){.k = 2, .actions = actions};
+    assert_ok(load(&form, "system: s\nuser: '{exposure}'\nreading: '<{exposure}>'\n", &err), err);
+    assert_ok(um_prompt_form_reading(form, &scene, &user, &err), err);
+    assert_string_equal(user, "<[A] {profile} {x}\n[B] 50 % %s %n>");
+    free(user);
+    um_prompt_form_free(form);
+    assert_ok(load(&form, "system: s\nuser: '{exposure}'\n", &err), err);
+    assert_int_equal(um_prompt_form_reading(form, &scene, &user, &err), UM_ERR_NOT_FOUND);
+    um_prompt_form_free(form);
+}
+
+static void built_in_prompts_show_long_lists(void **state)
+{
+    (void)state;
+    um_prompt_form *form = NULL;
+    um_error err;
     char *letters[26], storage[26][4];
     for (int i = 0; i < 26; i++) {
         snprintf(storage[i], sizeof storage[i], "i%d", i);
         letters[i] = storage[i];
     }
-    scene = (um_scene){.profile = "", .history_text = "", .k = 26, .actions = letters};
+    const um_scene scene = {.profile = "", .history_text = "", .k = 26, .actions = letters};
     static const char *const names[] = {"ekb", "ekb-short"};
     for (int i = 0; i < 2; i++) {
         assert_ok(um_prompt_form_builtin(&form, names[i], &err), err);
-        user = user_of(form, &scene);
+        char *user = user_of(form, &scene);
         assert_non_null(strstr(user, "[A] i0\n[B] i1\n"));
         assert_non_null(strstr(user, "\n[Z] i25"));
         assert_null(strchr(user, '{'));
@@ -334,6 +351,8 @@ static void bad_prompts(void **state)
         {"system: [a]\nuser: '{exposure}'\n", "`system`"},
         {"- a\n- b\n", "`system`"},
         {"system: s\nuser: '{exposure}\n", "p.yaml:"},
+        {"system: s\nuser: '{exposure}'\nreading: 'x'\n", "`reading` never shows"},
+        {"system: s\nuser: '{exposure}'\nreading: '{exposure} {profile}'\n", "of `reading`"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         um_prompt_form *form = NULL;
@@ -359,10 +378,12 @@ static void hashes_tell_prompts_apart(void **state)
     static const char *const yaml[] = {"system: a\nuser: 'b {exposure}'\n",
                                        "system: a\nuser: 'c {exposure}'\n",
                                        "system: ab\nuser: ' {exposure}'\n",
-                                       "system: 'a b '\nuser: '{exposure}'\n"};
-    uint64_t hash[4];
+                                       "system: 'a b '\nuser: '{exposure}'\n",
+                                       "system: a\nuser: 'b {exposure}'\nreading: '{exposure}'\n"};
+    enum { N = sizeof yaml / sizeof *yaml };
+    uint64_t hash[N];
     um_error err;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < N; i++) {
         um_prompt_form *form = NULL, *again = NULL;
         assert_ok(load(&form, yaml[i], &err), err);
         assert_ok(load(&again, yaml[i], &err), err);
@@ -386,6 +407,7 @@ int main(void)
         cmocka_unit_test(faults_have_names),
         cmocka_unit_test(texts_are_trimmed_at_the_behaviour),
         cmocka_unit_test(prompts_show_the_scene),
+        cmocka_unit_test(built_in_prompts_show_long_lists),
         cmocka_unit_test(built_in_prompt_names_every_factor),
         cmocka_unit_test(bad_prompts),
         cmocka_unit_test(hashes_tell_prompts_apart),
