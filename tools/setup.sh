@@ -14,6 +14,7 @@ pkg-config:pkg-config:finds the libraries
 @yaml-0.1:libyaml-dev:configuration files
 @libxxhash:libxxhash-dev:content hashes
 @sqlite3:libsqlite3-dev:the workspace
+@zlib:zlib1g-dev:gzip checksums
 @libarchive:libarchive-dev:zip and gz logs
 @libpcre2-8:libpcre2-dev:tokenizer patterns
 @libutf8proc:libutf8proc-dev:Unicode normal forms

@@ -57,8 +57,9 @@ void um_choice_fit_figures(const um_choice_model *model, size_t *scenes, double 
 typedef enum um_choice_voice {
     UM_VOICE_CHOICE_MODEL, /* draws its choice from the fitted distribution, names what drove it */
     UM_VOICE_UNTUTORED     /* rationalises the logged choice with random attributes of the memory,
-                              half the time one the choice shares: language with little preference
-                              in it, for the embedded student's first training */
+                              half the time one the choice shares; half of the texts argue for
+                              another item than was chosen. Language with little preference in it,
+                              for the embedded student's first training */
 } um_choice_voice;
 
 /* A responder whose prompts' keys are scene ids of the set. complete() writes decision processes;

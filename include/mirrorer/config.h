@@ -107,7 +107,7 @@ typedef struct um_option {
 const um_option *um_config_options(size_t *n);
 const um_option *um_config_find(const char *key); /* NULL when unknown */
 
-/* Table defaults, then the embedded profile. */
+/* Table defaults, then the embedded profile: what holds while no student is given. */
 um_status um_config_init(um_config *config, um_error *err) UM_CHECKED;
 /* A built-in profile: "published" (the table as it stands), "embedded" or "demo". */
 um_status um_config_apply_profile(um_config *config, const char *name, um_error *err) UM_CHECKED;

@@ -3,7 +3,7 @@
  *
  *     <workspace>/workspace.db     SQLite: users, scenes, decisions, scores, pairs, stages, ...
  *     <workspace>/workspace.lock   held (flock) while a writer has the workspace open
- *     <workspace>/models/, out/    made by the stages that fill them
+ *     <workspace>/models/          made by the stages that fill it
  *
  * One writer at a time, any number of short-lived readers. A workspace is used by one thread at a
  * time. What um_workspace_commit has confirmed survives kill -9 and, where the disk honours fsync,

@@ -31,7 +31,8 @@ struct um_choice_model {
     double mean_rating;
 
     /* Interactions of training users by item, times ascending: item i's are
-     * [item_start[i], item_start[i + 1]); prefix sums of ratings and shown counts run along. */
+     * [item_start[i], item_start[i + 1]); item_rating_sum[e] is the sum of the item's ratings up to
+     * and with event e. */
     uint64_t *item_start;
     int64_t *item_time;
     double *item_rating_sum;

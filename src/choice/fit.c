@@ -80,7 +80,7 @@ static um_status count_clicks(um_choice_model *m, const bool *held_out, um_error
 
     m->item_start = um_calloc((size_t)n_items + 1, sizeof *m->item_start);
     m->item_time = um_calloc(d->n_interactions, sizeof *m->item_time);
-    m->item_rating_sum = um_calloc(d->n_interactions + 1, sizeof *m->item_rating_sum);
+    m->item_rating_sum = um_calloc(d->n_interactions, sizeof *m->item_rating_sum);
     if (events == NULL || fill == NULL || m->item_start == NULL || m->item_time == NULL ||
         m->item_rating_sum == NULL) {
         status = um_fail_memory(err, "item records");
@@ -106,9 +106,12 @@ static um_status count_clicks(um_choice_model *m, const bool *held_out, um_error
     for (uint32_t i = 0; i < n_items; i++)
         qsort(events + m->item_start[i], m->item_start[i + 1] - m->item_start[i], sizeof *events,
               by_time);
-    for (uint64_t e = 0; e < m->item_start[n_items]; e++) {
-        m->item_time[e] = events[e].time;
-        m->item_rating_sum[e + 1] = m->item_rating_sum[e] + events[e].rating;
+    for (uint32_t i = 0; i < n_items; i++) {
+        double sum = 0;
+        for (uint64_t e = m->item_start[i]; e < m->item_start[i + 1]; e++) {
+            m->item_time[e] = events[e].time;
+            m->item_rating_sum[e] = sum += events[e].rating;
+        }
     }
 done:
     free(events);
@@ -209,7 +212,7 @@ static void scene_features(const um_choice_model *m, const um_scene *scene, doub
         }
         double *f = row + m->n_attributes * per_attribute;
         uint64_t start = m->item_start[item], clicks = clicks_before(m, item, scene->time_s);
-        double sum = m->item_rating_sum[start + clicks] - m->item_rating_sum[start];
+        double sum = clicks > 0 ? m->item_rating_sum[start + clicks - 1] : 0;
         *f++ = log1p((double)clicks);
         *f++ = (sum + RATING_PRIOR * m->mean_rating) / ((double)clicks + RATING_PRIOR);
         if (m->shown_start != NULL) {

@@ -25,7 +25,7 @@
 
 #define MAX_SPOKEN 2           /* attributes a text speaks of */
 #define MAX_TEXT_BYTES 16384
-#define MAX_TITLE_BYTES 160
+#define MAX_NAME_BYTES 160
 #define FIRST_TEMPERATURE 0.2  /* of the draw of a taste, in utility */
 #define OTHER_TEMPERATURE 0.15
 #define FIRST_BONUS 0.3        /* for a taste the chosen item shares */
@@ -60,31 +60,36 @@ static const char *pick(um_rng *rng, const char *const *options, uint32_t n)
 }
 
 /*
- * The item's title, or its id, as a text may hold it: on one line, cut after MAX_TITLE_BYTES, and
- * without the mark that ends a decision process.
+ * A text of the log as a decision process may hold it: on one line, cut after MAX_NAME_BYTES, and
+ * with a small b where it would make, with what follows, the "Behavior:" that ends a process.
  */
-static void append_title(um_str *s, const writer *w, uint32_t item)
+static void append_name(um_str *s, const char *text, bool capitalise)
 {
-    static const char end_mark[] = "Behavior:";
-    const um_table *items = &w->model->dataset->items;
-    const char *p = w->title_column >= 0 ? um_table_cell(items, item, w->title_column) : NULL;
+    static const char mark[] = "Behavior";
     size_t begin = s->len;
 
-    if (p == NULL || p[strspn(p, " \t\r\n")] == '\0')
-        p = items->ids[item];
-    for (; *p != '\0'; p++) {
-        bool starts_character = ((unsigned char)*p & 0xC0) != 0x80;
-        if (starts_character && s->len - begin >= MAX_TITLE_BYTES) {
+    for (const char *p = text; *p != '\0'; p++) {
+        char c = isspace((unsigned char)*p) ? ' ' : *p;
+        bool starts_character = ((unsigned char)c & 0xC0) != 0x80;
+        if (starts_character && s->len - begin >= MAX_NAME_BYTES) {
             um_str_append(s, "...");
             return;
         }
-        if (um_str_starts(p, end_mark)) {
-            um_str_append_n(s, end_mark, sizeof end_mark - 2); /* the colon makes the mark */
-            p += sizeof end_mark - 2;
-        } else {
-            um_str_append_char(s, isspace((unsigned char)*p) ? ' ' : *p);
-        }
+        if (capitalise && p == text)
+            c = (char)toupper((unsigned char)c);
+        if (strncasecmp(p, mark, sizeof mark - 1) == 0 &&
+            (p[sizeof mark - 1] == ':' || p[sizeof mark - 1] == '\0'))
+            c = 'b';
+        um_str_append_char(s, c);
     }
+}
+
+static void append_title(um_str *s, const writer *w, uint32_t item)
+{
+    const um_table *items = &w->model->dataset->items;
+    const char *cell = w->title_column >= 0 ? um_table_cell(items, item, w->title_column) : NULL;
+    bool blank = cell == NULL || cell[strspn(cell, " \t\r\n")] == '\0';
+    append_name(s, blank ? items->ids[item] : cell, false);
 }
 
 /* Index drawn by softmax(score / temperature) among values not equal to `not`; -1 if none speaks. */
@@ -220,12 +225,6 @@ static uint32_t strongest(const writer *w, const um_scene *scene, const tastes *
     return best[um_rng_below(rng, n)];
 }
 
-static void append_capitalised(um_str *s, const char *text)
-{
-    um_str_append_char(s, (char)toupper((unsigned char)text[0]));
-    um_str_append(s, text[0] != '\0' ? text + 1 : "");
-}
-
 /* "Fantasy and War, Dark in mood" or "Drama, from the 1990s". */
 static void say_tastes(const writer *w, const tastes *t, um_str *s)
 {
@@ -237,10 +236,10 @@ static void say_tastes(const writer *w, const tastes *t, um_str *s)
         um_str_append(s, s->len > begin ? ", " : "");
         if (at->decade)
             um_str_append(s, "from the ");
-        append_capitalised(s, at->values[t->value[i][0]]);
+        append_name(s, at->values[t->value[i][0]], true);
         if (t->value[i][1] >= 0) {
             um_str_append(s, " and ");
-            append_capitalised(s, at->values[t->value[i][1]]);
+            append_name(s, at->values[t->value[i][1]], true);
         }
         if (i > 0 && !at->decade)
             um_str_appendf(s, " in %s", at->column);
@@ -281,8 +280,9 @@ static void say_knowledge(const writer *w, const um_scene *scene, const tastes *
             const um_attribute *at = spoken(w, i);
             int met = met_value(w, t, i, item);
             int shown = met >= 0 ? met : at->mask[item] != 0 ? __builtin_ctzll(at->mask[item]) : -1;
-            um_str_appendf(s, "%s %s %s", i > 0 ? "," : "",
-                           shown >= 0 ? at->values[shown] : "unknown", met >= 0 ? "yes" : "no");
+            um_str_append(s, i > 0 ? ", " : " ");
+            append_name(s, shown >= 0 ? at->values[shown] : "unknown", false);
+            um_str_append(s, met >= 0 ? " yes" : " no");
         }
         if (w->n_spoken == 0) {
             um_str_append(s, " ");

@@ -277,15 +277,19 @@ int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv)
     *args = (cli_args){.command = command,
                        .workspace = environment != NULL ? environment : "mirrorer-ws"};
     int rc = pass(args, argc, argv, false);
-    if (rc != -1)
-        return rc;
-    if (um_config_init(&args->config, &err) != UM_OK)
-        return cli_fail(&err);
-    if (command->profile != NULL &&
-        um_config_apply_profile(&args->config, command->profile, &err) != UM_OK)
-        return cli_fail(&err);
-    if (command->uses_workspace &&
-        um_session_recall_config(args->workspace, &args->config, &err) != UM_OK)
-        return cli_fail(&err);
-    return pass(args, argc, argv, true);
+    /* Twice: whether a student is given decides which profile everything else is laid over. */
+    for (int round = 0; round < 2 && rc == -1; round++) {
+        bool given = round > 0 && args->config.student.path[0] != '\0';
+        um_status status = um_config_init(&args->config, &err);
+        if (status == UM_OK && given)
+            status = um_config_apply_profile(&args->config, "published", &err);
+        if (status == UM_OK && command->profile != NULL)
+            status = um_config_apply_profile(&args->config, command->profile, &err);
+        if (status == UM_OK && command->uses_workspace)
+            status = um_session_recall_config(args->workspace, &args->config, &err);
+        if (status != UM_OK)
+            return cli_fail(&err);
+        rc = pass(args, argc, argv, true);
+    }
+    return rc;
 }

@@ -65,13 +65,13 @@ void um_world_defaults(um_world_options *options)
         .interactions = 14000,
         .list_len = 5,
         .accident_share = 0.1,
-        .taste_genre = 5.0,
+        .taste_genre = 7.0,
         .taste_era = 1.0,
-        .taste_mood = 2.5,
+        .taste_mood = 3.0,
         .taste_quality = 0.5,
         .taste_new = 0.5,
         .popular_share = 0.2,
-        .matching_share = 0.4,
+        .matching_share = 0.2,
     };
 }
 

@@ -178,10 +178,7 @@ static um_status open_teacher(um_actor *actor, um_session *s, um_error *err)
     char hash[17];
 
     if (strcmp(s->config->decide.teacher, "choice") != 0)
-        return um_fail(err, UM_ERR_UNSUPPORTED,
-                       "decide.teacher '%s': this version's teacher is the choice model; set "
-                       "decide.teacher to choice",
-                       s->config->decide.teacher);
+        return um_actor_open_folder(actor, s, "teacher", s->config->decide.teacher, err);
     *actor = (um_actor){0};
     status = um_session_choice(s, &choice, err);
     if (status == UM_OK)
@@ -366,7 +363,10 @@ um_status um_stage_predict(um_session *s, um_error *err)
     um_run run = {0};
     um_actor actor = {0};
     predictor q = {.s = s, .run = &run};
-    um_status status = um_run_begin(&run, s, "predict", "prompt.", "decide.student", 0, err);
+    uint64_t teacher = 0;
+    um_status status = um_stage_fingerprint(s, "predict", "decide.teacher", &teacher, err);
+    if (status == UM_OK)
+        status = um_run_begin(&run, s, "predict", "prompt.", "decide.student", teacher, err);
 
     q.portion.run = &run;
     if (status != UM_OK || run.finished_before)

@@ -240,8 +240,7 @@ um_status um_stage_run(um_session *s, const char *name, um_error *err)
     return um_fail(err, UM_ERR_NOT_FOUND, "stage '%s' is unknown", name);
 }
 
-/* What a workspace was made with, so that later commands need not be told again. */
-static um_status remember_config(um_session *s, um_error *err)
+um_status um_session_remember(um_session *s, um_error *err)
 {
     json_t *object = json_object();
     um_str text = UM_STR_INIT;
@@ -295,9 +294,7 @@ done:
 
 um_status um_session_run(um_session *s, const char *path, const char *out_dir, um_error *err)
 {
-    um_status status = remember_config(s, err);
-    if (status == UM_OK && path != NULL)
-        status = um_stage_ingest(s, path, err);
+    um_status status = path != NULL ? um_stage_ingest(s, path, err) : UM_OK;
     for (const um_stage_info *i = um_stages() + 1; i->name != NULL && status == UM_OK; i++)
         status = um_stage_run(s, i->name, err);
     if (status == UM_OK)

@@ -13,6 +13,8 @@
 #include "base/str.h"
 #include "stage/version.h"
 
+#define MAX_TEMPLATE_BYTES ((size_t)1 << 20)
+
 static const um_stage_info stages[] = {
     {"ingest", "ingest", "Read the log", "rows"},
     {"scenes", "scenes", "Build scenes", "scenes"},
@@ -176,33 +178,54 @@ um_status um_session_tokenizer(um_session *s, const um_tokenizer **out, um_error
     return status;
 }
 
+static um_status open_engine(um_actor *out, um_session *s, const char *name, const char *dir,
+                             const um_tokenizer *tok, um_error *err)
+{
+    um_compute *compute;
+    char hash[17];
+    um_engine_options options = {.max_rows = (int)s->config->decide.max_rows};
+    um_status status = um_session_compute(s, &compute, err);
+
+    if (status == UM_OK)
+        status = um_model_load(&out->model, dir, err);
+    if (status == UM_OK)
+        status = um_engine_open(&out->responder, out->model, tok, compute, name, &options, err);
+    if (status != UM_OK)
+        return status;
+    um_hash_hex(out->responder->fingerprint, hash);
+    um_row_model row = {.name = name, .path = dir, .hash = hash, .kind = "local"};
+    return um_workspace_model_id(&out->id, s->ws, &row, err);
+}
+
+um_status um_actor_open_folder(um_actor *out, um_session *s, const char *name, const char *dir,
+                               um_error *err)
+{
+    *out = (um_actor){0};
+    um_status status = um_tokenizer_load(&out->tokenizer, dir, err);
+    if (status == UM_OK)
+        status = open_engine(out, s, name, dir, out->tokenizer, err);
+    if (status != UM_OK)
+        um_actor_close(out);
+    return status;
+}
+
 um_status um_actor_open(um_actor *out, um_session *s, const char *name, um_error *err)
 {
     const um_tokenizer *tok;
-    um_compute *compute;
-    char *dir = NULL, hash[17];
-    um_engine_options options = {.max_rows = (int)s->config->decide.max_rows};
+    char *dir = NULL;
     um_status status;
 
     *out = (um_actor){0};
     if ((status = um_session_model_dir(s, name, &dir, err)) != UM_OK)
         return status;
-    if (!um_path_exists(dir)) {
+    if (!um_path_exists(dir))
         status = um_fail(err, UM_ERR_STATE, "model folder '%s' does not exist; run the stage that "
                                             "makes it first (`mirrorer status` names it)",
                          dir);
-        goto done;
-    }
-    if ((status = um_session_tokenizer(s, &tok, err)) != UM_OK ||
-        (status = um_session_compute(s, &compute, err)) != UM_OK ||
-        (status = um_model_load(&out->model, dir, err)) != UM_OK ||
-        (status = um_engine_open(&out->responder, out->model, tok, compute, name, &options, err)) !=
-            UM_OK)
-        goto done;
-    um_hash_hex(out->responder->fingerprint, hash);
-    um_row_model row = {.name = name, .path = dir, .hash = hash, .kind = "local"};
-    status = um_workspace_model_id(&out->id, s->ws, &row, err);
-done:
+    if (status == UM_OK)
+        status = um_session_tokenizer(s, &tok, err);
+    if (status == UM_OK)
+        status = open_engine(out, s, name, dir, tok, err);
     free(dir);
     if (status != UM_OK)
         um_actor_close(out);
@@ -213,6 +236,7 @@ void um_actor_close(um_actor *a)
 {
     um_responder_free(a->responder);
     um_model_free(a->model);
+    um_tokenizer_free(a->tokenizer);
     *a = (um_actor){0};
 }
 
@@ -294,6 +318,39 @@ static um_status input_fingerprint(um_session *s, const um_stage_info *info, con
     return status;
 }
 
+um_status um_stage_fingerprint(um_session *s, const char *stage, const char *after, uint64_t *hash,
+                               um_error *err)
+{
+    char text[64];
+    um_status status = input_fingerprint(s, um_stage_find(stage), after, text, sizeof text, err);
+    if (status == UM_OK)
+        *hash = um_hash_str(text, 0);
+    return status;
+}
+
+/* Files that options name count by what is in them. */
+static um_status content_hash(um_session *s, const char *sections, uint64_t *hash, um_error *err)
+{
+    const char *file = s->config->scenes.template_file;
+    const um_prompt_form *form;
+    char *text = NULL;
+    size_t len = 0;
+    um_status status = UM_OK;
+
+    if (in_sections("prompt.form", sections)) {
+        status = um_session_form(s, &form, err);
+        if (status == UM_OK)
+            *hash ^= um_prompt_form_hash(form);
+    }
+    if (status == UM_OK && in_sections("scenes.template", sections) && file[0] != '\0') {
+        status = um_file_read(&text, &len, file, MAX_TEMPLATE_BYTES, err);
+        if (status == UM_OK)
+            *hash = um_hash(text, len, *hash);
+    }
+    free(text);
+    return status;
+}
+
 um_status um_run_begin(um_run *run, um_session *s, const char *stage, const char *sections,
                        const char *after, uint64_t extra, um_error *err)
 {
@@ -306,6 +363,8 @@ um_status um_run_begin(um_run *run, um_session *s, const char *stage, const char
     *run = (um_run){.session = s, .info = um_stage_find(stage), .detail = json_object()};
     run->begun_ms = um_clock_ms();
     if ((status = input_fingerprint(s, run->info, after, input, sizeof input, err)) != UM_OK)
+        return status;
+    if ((status = content_hash(s, sections, &extra, err)) != UM_OK)
         return status;
     now = stage_parameters(s, sections, input, extra);
     um_json_dump(&text, now);
@@ -332,6 +391,8 @@ um_status um_run_begin(um_run *run, um_session *s, const char *stage, const char
     if (status != UM_ERR_NOT_FOUND)
         goto done;
     run->fresh = true;
+    if ((status = um_session_remember(s, err)) != UM_OK)
+        goto done;
     status = um_workspace_put_stage(s->ws,
                                     &(um_row_stage){.name = stage,
                                                     .parameters = text.data,

@@ -48,6 +48,9 @@ um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *
 um_status um_scenes_load(um_workspace *ws, const um_dataset *d, um_scene_set **out,
                          um_error *err) UM_CHECKED;
 
+/* Stores the configuration in the workspace, so that later commands need not be told again. */
+um_status um_session_remember(um_session *s, um_error *err) UM_CHECKED;
+
 /* One run of one stage ------------------------------------------------------------------------- */
 
 typedef struct um_run {
@@ -74,6 +77,9 @@ void um_run_progress(um_run *run, uint64_t done, const char *detail);
 /* Records progress and time in the workspace; call it inside the transaction of a portion. */
 um_status um_run_save(um_run *run, bool finished, um_error *err) UM_CHECKED;
 void um_run_dispose(um_run *run);
+/* Hash of the fingerprint of `after`, which must be done before `stage`: for stages that need two. */
+um_status um_stage_fingerprint(um_session *s, const char *stage, const char *after, uint64_t *hash,
+                               um_error *err) UM_CHECKED;
 
 const um_stage_info *um_stage_find(const char *name); /* NULL when unknown */
 
@@ -101,10 +107,14 @@ void um_scene_prompts_dispose(um_scene_prompts *p);
 /* Opens a model folder as a responder and gives its id in the workspace. name: "student", ...  */
 typedef struct um_actor {
     um_responder *responder;
-    um_model *model; /* local models: ours */
+    um_model *model;     /* local models: ours */
+    um_tokenizer *tokenizer; /* ours when the folder is not one of the pipeline's */
     uint64_t id;
 } um_actor;
 um_status um_actor_open(um_actor *out, um_session *s, const char *name, um_error *err) UM_CHECKED;
+/* Any model folder, with its own tokenizer, under a name. */
+um_status um_actor_open_folder(um_actor *out, um_session *s, const char *name, const char *dir,
+                               um_error *err) UM_CHECKED;
 void um_actor_close(um_actor *a);
 
 #endif

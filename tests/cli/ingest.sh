@@ -5,7 +5,7 @@
 mkdir empty
 run 3 ingest "$work/empty" -w ws0
 err_has 'ratings.dat'
-run 1 ingest "$work/absent" -w ws0 || true
+run 3 ingest "$work/absent" -w ws0
 err_has 'absent'
 
 # The same world through two adapters.

@@ -110,12 +110,22 @@ static void defaults_are_valid(void **state)
 /* The i-th of some values an option may take; false past the last. */
 static bool nth_value(const um_option *o, int i, char *out, size_t size)
 {
-    static const char *const texts[] = {"", "plain", "with 'single' and \"double\" quotes",
-                                        "back\\slash \\n \\u0041", "# no comment: [1, {2}]", "true",
-                                        "12", "~", " blanks ", "tab\tline\nreturn\r\x01\x1f\x7f",
-                                        "caf\xc3\xa9 \xe6\xbc\xa2 \xf0\x9f\x8e\xac", "%s %n {x} * & !",
-                                        "\xc2\x80\xc2\x85\xc2\x9f\xe2\x80\xa8\xe2\x80\xa9\xef\xbb\xbf",
-                                        "\xef\xbf\xbe\xef\xbf\xbf\xef\xbf\xbd\xf4\x8f\xbf\xbf", "- a: b"};
+    static const char *const texts[] = {
+        "",
+        "plain",
+        "with 'single' and \"double\" quotes",
+        "back\\slash \\n \\u0041",
+        "# no comment: [1, {2}]",
+        "true",
+        "12",
+        "~",
+        " blanks ",
+        "tab\tline\nreturn\r\x01\x1f\x7f",
+        "caf\xc3\xa9 \xe6\xbc\xa2 \xf0\x9f\x8e\xac",
+        "%s %n {x} * & !",
+        "\xc2\x80 \xc2\x85 \xc2\x9f \xe2\x80\xa8 \xe2\x80\xa9 \xef\xbb\xbf",
+        "\xef\xbf\xbe\xef\xbf\xbf\xef\xbf\xbd\xf4\x8f\xbf\xbf",
+        "- a: b"};
     static const double shares[] = {0, 1, 0.5, 0.123456789012345, 1e-7};
     if (o->type == UM_OPTION_BOOL) {
         snprintf(out, size, "%s", i == 0 ? "true" : "false");
@@ -219,7 +229,8 @@ static void numbers_out_of_range(void **state)
     size_t n;
     const um_option *o = um_config_options(&n);
     char value[400];
-    static const char *const nonsense[] = {"", "many", "1x", " 1", "nan", "inf", "0x10", "1,5", "--1"};
+    static const char *const nonsense[] = {"",    "many", "1x",  " 1", "nan",
+                                           "inf", "0x10", "1,5", "--1"};
     for (size_t i = 0; i < n; i++) {
         if (o[i].type == UM_OPTION_TEXT || o[i].type == UM_OPTION_BOOL)
             continue;
@@ -304,7 +315,8 @@ static void bad_files_are_named_by_line(void **state)
     static const struct {
         const char *yaml, *place, *holds;
     } cases[] = {
-        {"seed: 1\nscenes:\n  train: many\n", "c.yaml:3: ", "scenes.train: found 'many'; a whole number"},
+        {"seed: 1\nscenes:\n  train: many\n",
+         "c.yaml:3: ", "scenes.train: found 'many'; a whole number"},
         {"scenes:\n  train: 3\n  random: 1\n", "c.yaml:3: ", "scenes.random: found '1'"},
         {"scenes:\n  train: [1, 2]\n", "c.yaml:2: ", "scenes.train: need one value"},
         {"scenes:\n  train:\n    deep: 1\n", "c.yaml:3: ", "scenes.train: need one value"},

@@ -229,15 +229,15 @@ static void pairs_against_brute_force(void **state)
 static void strategies_score_what_they_say(void **state)
 {
     (void)state;
-    const um_uncertainty t = {.total = 1, .model = 0.5, .data = 0.5, .log_loss = 2, .hit_rate = 0.75};
+    const um_uncertainty t = {
+        .total = 1, .model = 0.5, .data = 0.5, .log_loss = 2, .hit_rate = 0.75};
     const um_uncertainty s = {
         .total = 2, .model = 0.75, .data = 1.25, .log_loss = 3, .hit_rate = 0.25};
     static const struct {
         const char *name;
         double score;
-    } expected[] = {{"gap", 0.25},           {"total-gap", 1},
-                    {"data-gap", 0.75},      {"high-accuracy", 0.25},
-                    {"low-accuracy", -0.25}, {"accuracy-difference", 0.5},
+    } expected[] = {{"gap", 0.25},           {"total-gap", 1},        {"data-gap", 0.75},
+                    {"high-accuracy", 0.25}, {"low-accuracy", -0.25}, {"accuracy-difference", 0.5},
                     {"log-loss", 3}};
     um_strategy strategy;
     int n = 0;
@@ -276,7 +276,9 @@ static void shares_by_largest_remainder(void **state)
     bool picked[10];
     for (uint64_t i = 0; i < 10; i++)
         scenes[i] = (um_selectable){.scene = i,
-                                    .stratum = i < 5 ? 70 : i < 8 ? 30 : 50,
+                                    .stratum = i < 5   ? 70
+                                               : i < 8 ? 30
+                                                       : 50,
                                     .score = (double)(i * 7 % 10)};
     /* Scores 0 7 4 1 8 | 5 2 9 | 6 3. */
     assert_ok(um_select(picked, scenes, 10, 4, &err), err);
@@ -320,8 +322,8 @@ static void check_selection(const um_selectable *s, const bool *picked, size_t n
                 continue;
             size++;
             taken += picked[j];
-            above += s[j].score > s[i].score ||
-                     (s[j].score >= s[i].score && s[j].scene < s[i].scene);
+            above +=
+                s[j].score > s[i].score || (s[j].score >= s[i].score && s[j].scene < s[i].scene);
         }
         assert_int_equal(picked[i], above < taken); /* the best of the stratum, no others */
         size_t floor_share = goal * size / n, rest = goal * size % n;

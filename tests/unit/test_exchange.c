@@ -85,7 +85,8 @@ static void store_scenes(const place *p, const um_dataset *d, const um_scene_set
     assert_ok(um_workspace_commit(ws, &err), err);
 }
 
-/* The log ------------------------------------------------------------------------------------------ */
+/* The log
+ * ------------------------------------------------------------------------------------------ */
 
 static void assert_same_text(const char *a, const char *b)
 {
@@ -164,7 +165,8 @@ static void set_item(um_dataset_builder *b, uint32_t item, const char *column, u
 }
 
 /* Every odd thing a log may hold: absent and empty cells, one name for two columns, columns whose
- * first row has no value, names that other parts of the program use, users and items without rows. */
+ * first row has no value, names that other parts of the program use, users and items without rows.
+ */
 static um_dataset *odd_log(void)
 {
     const um_column_kind text = UM_COLUMN_DESCRIPTION, json = UM_COLUMN_FEATURE;
@@ -189,7 +191,8 @@ static um_dataset *odd_log(void)
     assert_ok(um_dataset_builder_release(b, i1, -86400, &err), err);
     assert_ok(um_dataset_builder_release(b, i2, 2000000000, &err), err);
 
-    interact(b, u2, i0, 500); /* stored first of its user, with no behaviour at all */
+    interact(b, u2, i0, 500); /* the first column of behaviour, which the first users lack */
+    assert_ok(um_dataset_builder_text(b, "notes", "[\"n\"]", &err), err);
     interact(b, u0, i1, 100);
     assert_ok(um_dataset_builder_number(b, "rating", 0.1, &err), err);
     interact(b, u0, i2, 100); /* the same time: file order counts */
@@ -206,7 +209,8 @@ static um_dataset *odd_log(void)
     return finish(b);
 }
 
-/* as_files: JSON cells are in the compact form, so that canonical files bring the same bytes back. */
+/* as_files: JSON cells are in the compact form, so that canonical files bring the same bytes back.
+ */
 static void check_log(um_dataset *d, bool as_files)
 {
     place p;
@@ -236,8 +240,13 @@ static void logs_come_back_equal(void **state)
     check_log(odd_log(), true);
     static const log_shape shapes[] = {
         {.users = 30, .items = 60, .max_interactions = 25, .days = 200, .one_item_each_time = true},
-        {.users = 20, .items = 50, .max_interactions = 20, .days = 30, .impressions = 12,
-         .release_share = 0.5, .one_item_each_time = true}};
+        {.users = 20,
+         .items = 50,
+         .max_interactions = 20,
+         .days = 30,
+         .impressions = 12,
+         .release_share = 0.5,
+         .one_item_each_time = true}};
     for (int i = 0; i < 2; i++)
         check_log(random_log(9, &shapes[i]), shapes[i].impressions == 0);
 }
@@ -280,9 +289,9 @@ static void damaged_logs_are_refused(void **state)
     static const struct {
         const char *columns, *description;
         uint64_t n;
-        size_t bytes;      /* of zeros, but for: */
-        size_t at;         /* offset of a u32 ... */
-        uint32_t value;    /* ... with this value */
+        size_t bytes;   /* of zeros, but for: */
+        size_t at;      /* offset of a u32 ... */
+        uint32_t value; /* ... with this value */
         um_status expected;
     } cases[] = {
         {plain, "{}", 2, 24, 0, 0, UM_OK},
@@ -290,6 +299,7 @@ static void damaged_logs_are_refused(void **state)
         {plain, "{}", 2, 25, 0, 0, UM_ERR_INPUT},
         {plain, "{}", UINT64_C(1) << 62, 24, 0, 0, UM_ERR_INPUT}, /* n * 4 wraps to 0 */
         {plain, "{}", (UINT64_C(1) << 62) + 1, 12, 0, 0, UM_ERR_INPUT},
+        {plain, "{}", UINT64_C(1) << 62, 0, 0, 0, UM_ERR_INPUT},
         {plain, "{}", 1, 12, 0, 1, UM_ERR_INPUT}, /* item 1 of 1 */
         {shown, "{}", 1, 20, 0, 0, UM_OK},
         {shown, "{}", 1, 24, 12, 1, UM_OK},
@@ -320,7 +330,8 @@ static void damaged_logs_are_refused(void **state)
         um_workspace *ws = um_session_workspace(p.s);
         memcpy(data + cases[i].at, &cases[i].value, 4);
         const um_row_dataset row = {"d", 1, 1, 1, cases[i].columns, ""};
-        const um_row_entity user = {0, "u", cases[i].description, "{}"}, item = {0, "i", "{}", "{}"};
+        const um_row_entity user = {0, "u", cases[i].description, "{}"},
+                            item = {0, "i", "{}", "{}"};
         const um_row_history history = {0, cases[i].n, data, cases[i].bytes};
         assert_ok(um_workspace_set_dataset(ws, &row, &err), err);
         assert_ok(um_workspace_put_user(ws, &user, &err), err);
@@ -335,13 +346,18 @@ static void damaged_logs_are_refused(void **state)
     }
 }
 
-/* Scenes ------------------------------------------------------------------------------------------- */
+/* Scenes
+ * ------------------------------------------------------------------------------------------- */
 
 static um_scene_set *some_scenes(um_dataset **d, uint32_t impressions)
 {
     um_scene_options o;
-    const log_shape shape = {.users = 24, .items = 40, .max_interactions = 20, .days = 60,
-                             .impressions = impressions, .one_item_each_time = true};
+    const log_shape shape = {.users = 24,
+                             .items = 40,
+                             .max_interactions = 20,
+                             .days = 60,
+                             .impressions = impressions,
+                             .one_item_each_time = true};
     *d = random_log(4, &shape);
     um_scene_defaults(&o);
     o.base_scenes = 5;
@@ -414,9 +430,15 @@ static void damaged_scenes_are_refused(void **state)
     memcpy(late + 4, &far, 4);
     static const char text[] = "{\"profile\":\"\",\"history\":\"\",\"action_list\":[\"a\",\"b\"]}";
     static const char list[] = "[\"i0\",\"i1\"]";
-    const um_row_scene good = {.split = "train", .dataset = d->name, .user = set->scenes[0].user,
-                               .user_id = "u", .item_id = "i0", .choice_cnt = 2,
-                               .impression_list = list, .text = text, .data = zeros,
+    const um_row_scene good = {.split = "train",
+                               .dataset = d->name,
+                               .user = set->scenes[0].user,
+                               .user_id = "u",
+                               .item_id = "i0",
+                               .choice_cnt = 2,
+                               .impression_list = list,
+                               .text = text,
+                               .data = zeros,
                                .data_bytes = 6};
     um_row_scene cases[12];
     size_t n = 0;
@@ -457,7 +479,8 @@ static void damaged_scenes_are_refused(void **state)
     um_dataset_free(d);
 }
 
-/* Out and in again --------------------------------------------------------------------------------- */
+/* Out and in again
+ * --------------------------------------------------------------------------------- */
 
 static const char process_text[] =
     "Thought:\nStimulus: \"caf\xc3\xa9\" \\ \x02\nStimulus Factors: Boredom\nKnowledge: k\n"
@@ -476,12 +499,19 @@ static void store_pairs(const place *p, const um_scene_set *set)
         const um_scene *scene = &set->scenes[i];
         if (scene->split != UM_SPLIT_TRAIN || i % 2 == 0)
             continue;
-        um_row_pair pair = {.id = n, .scene_id = i, .chosen_letter = scene->target,
-                            .rejected_letter = (scene->target + 1) % scene->k, .rank = (uint32_t)n};
+        um_row_pair pair = {.id = n,
+                            .scene_id = i,
+                            .chosen_letter = scene->target,
+                            .rejected_letter = (scene->target + 1) % scene->k,
+                            .rank = (uint32_t)n};
         uint64_t *ids[] = {&pair.chosen_decision, &pair.rejected_decision};
         for (uint32_t s = 0; s < 2; s++) {
-            um_row_decision decision = {.scene_id = i, .model_id = model_id, .role = UM_ROLE_TEACHER,
-                                        .sample = s, .finish = "stop", .tokens = 3,
+            um_row_decision decision = {.scene_id = i,
+                                        .model_id = model_id,
+                                        .role = UM_ROLE_TEACHER,
+                                        .sample = s,
+                                        .finish = "stop",
+                                        .tokens = 3,
                                         .text = s == 0 ? process_text : "I guess.\n  so"};
             assert_ok(um_workspace_put_decision(ws, &decision, &err), err);
             assert_ok(um_workspace_decision_id(ids[s], i, model_id, UM_ROLE_TEACHER, s, &err), err);
@@ -542,7 +572,8 @@ static void exports_survive_import(void **state)
         assert_string_equal(row.status, "done");
     }
 
-    assert_int_equal(import_text(&p, "scenes", scenes, &err), UM_ERR_STATE); /* not empty any more */
+    assert_int_equal(import_text(&p, "scenes", scenes, &err),
+                     UM_ERR_STATE); /* not empty any more */
     assert_int_equal(import_text(&p, "pairs", pairs, &err), UM_ERR_STATE);
     assert_int_equal(import_text(&p, "models", pairs, &err), UM_ERR_INPUT);
     assert_int_equal(um_session_export(p.s, "models", path_in(&p, "x"), &err), UM_ERR_INPUT);
@@ -552,8 +583,8 @@ static void exports_survive_import(void **state)
     free(pairs);
 }
 
-/* One file of several data sets, as the published evaluation set is: users who share an id there are
- * different people. */
+/* One file of several data sets, as the published evaluation set is: users who share an id there
+ * are different people. */
 static void data_sets_are_told_apart(void **state)
 {
     (void)state;
@@ -595,7 +626,8 @@ static void data_sets_are_told_apart(void **state)
     close_place(&p);
 }
 
-/* Malformed rows ----------------------------------------------------------------------------------- */
+/* Malformed rows
+ * ----------------------------------------------------------------------------------- */
 
 /* Row r of a JSONL text as an object. */
 static json_t *row_of(const char *text, int r)
@@ -732,6 +764,7 @@ static const bad_row bad_pairs[] = {
     {"messages_rejected.2.content", "\"t\\nBehavior: [A] or so\"", "messages_rejected"},
     {"messages_rejected.2.content", "5", "messages_rejected"},
     {"messages_rejected.2.content", "\"t\\nBehavior: [Z]\"", "[Z] rejected"},
+    {"messages_chosen.2.content", "\"t\\nBehavior: [Z]\"", "[Z] chosen"},
 };
 
 static void malformed_rows_are_refused(void **state)
@@ -745,7 +778,8 @@ static void malformed_rows_are_refused(void **state)
     refuse_rows(&p, "scenes", scenes, bad_scenes, sizeof bad_scenes / sizeof *bad_scenes);
     assert_int_equal(import_text(&p, "scenes", "", &err), UM_ERR_INPUT);
     assert_int_equal(import_text(&p, "scenes", "\n\n", &err), UM_ERR_INPUT);
-    assert_int_equal(um_session_import(p.s, "scenes", path_in(&p, "absent"), &err), UM_ERR_NOT_FOUND);
+    assert_int_equal(um_session_import(p.s, "scenes", path_in(&p, "absent"), &err),
+                     UM_ERR_NOT_FOUND);
     assert_ok(import_text(&p, "scenes", scenes, &err), err);
 
     refuse_rows(&p, "pairs", pairs, bad_pairs, sizeof bad_pairs / sizeof *bad_pairs);
@@ -753,7 +787,8 @@ static void malformed_rows_are_refused(void **state)
     /* Chosen and rejected in each other's place, both the same, and one pair twice. */
     char *first = um_strndup(pairs, strcspn(pairs, "\n"));
     assert_refused(&p, "pairs", first, first, "second pair");
-    json_t *row = row_of(pairs, 1), *chosen = json_deep_copy(json_object_get(row, "messages_chosen"));
+    json_t *row = row_of(pairs, 1),
+           *chosen = json_deep_copy(json_object_get(row, "messages_chosen"));
     json_t *rejected = json_deep_copy(json_object_get(row, "messages_rejected"));
     um_str text = UM_STR_INIT;
     json_object_set_new(row, "messages_rejected", json_deep_copy(chosen));
@@ -777,14 +812,10 @@ static void malformed_rows_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logs_come_back_equal),
-        cmocka_unit_test(files_are_recorded),
-        cmocka_unit_test(damaged_logs_are_refused),
-        cmocka_unit_test(scenes_come_back_equal),
-        cmocka_unit_test(damaged_scenes_are_refused),
-        cmocka_unit_test(exports_survive_import),
-        cmocka_unit_test(data_sets_are_told_apart),
-        cmocka_unit_test(malformed_rows_are_refused),
+        cmocka_unit_test(logs_come_back_equal),       cmocka_unit_test(files_are_recorded),
+        cmocka_unit_test(damaged_logs_are_refused),   cmocka_unit_test(scenes_come_back_equal),
+        cmocka_unit_test(damaged_scenes_are_refused), cmocka_unit_test(exports_survive_import),
+        cmocka_unit_test(data_sets_are_told_apart),   cmocka_unit_test(malformed_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

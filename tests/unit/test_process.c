@@ -74,7 +74,8 @@ static void good_texts(void **state)
     static const char loose[] =
         "\n\nThought: \nStimulus:\n  Rain,\nstill. \n\nStimulus Factors:\tweather ,CURIOSITY\n"
         "Knowledge:Caf\xc3\xa9 \xe2\x80\x93 [B]\nKnowledge Factors: risk, Risk,brand reputation\n"
-        "Evaluation: Knowledge: A History fits; the Stimulus: none.\nEvaluation Style:\n habitual \n";
+        "Evaluation: Knowledge: A History fits; the Stimulus: none.\nEvaluation Style:\n habitual "
+        "\n";
     assert_int_equal(um_process_parse(&p, loose, NULL, 0), UM_PROCESS_GOOD);
     assert_slice(p.stimulus, p.stimulus_len, "Rain,\nstill.");
     assert_slice(p.knowledge, p.knowledge_len, "Caf\xc3\xa9 \xe2\x80\x93 [B]");
@@ -82,6 +83,32 @@ static void good_texts(void **state)
     assert_int_equal(p.stimulus_factors, 1u << 10 | 1u << 5);
     assert_int_equal(p.knowledge_factors, 1u << 9 | 1u << 5);
     assert_string_equal(um_evaluation_styles[p.style], "Habitual");
+}
+
+/* The closed lists as published (arXiv 2508.18142), with their indices in the masks. */
+static void lists_are_the_published_ones(void **state)
+{
+    (void)state;
+    static const char stimulus[] =
+        "Boredom|Hunger|Thirst|Fatigue/Restlessness|Emotional State|Curiosity|Need for Achievement|"
+        "Inspiration|Time of Day|Day of Week|Weather|Location|Social Factors|Special Occasion|"
+        "Notification|Advertising|Financial Situation|Availability|";
+    static const char knowledge[] =
+        "Price|Quality|Features|Convenience|Novelty|Brand Reputation|"
+        "Personal Relevance (Functional, Thematic, Identity-Based)|Emotional Appeal|Time "
+        "Commitment|"
+        "Risk|Visual Presentation|Recommendation Source|Review Content/Sentiment|"
+        "Rating Score/Distribution|Social Proof|Past Experience|User Preferences/History|";
+    static const char *const expected[] = {stimulus, knowledge,
+                                           "Logical|Intuitive|Impulsive|Habitual|"};
+    const char *const *lists[] = {um_stimulus_factors, um_knowledge_factors, um_evaluation_styles};
+    for (int l = 0; l < 3; l++) {
+        um_str joined = UM_STR_INIT;
+        for (int i = 0; lists[l][i] != NULL; i++)
+            um_str_appendf(&joined, "%s|", lists[l][i]);
+        assert_string_equal(joined.data, expected[l]);
+        um_str_dispose(&joined);
+    }
 }
 
 static void every_name_is_known(void **state)
@@ -100,7 +127,8 @@ static void every_name_is_known(void **state)
         int other = n == 0 ? 1 : 0;
         for (int first = 0; first < 2; first++) {
             snprintf(line, sizeof line, "Knowledge Factors: %s, %s",
-                     um_knowledge_factors[first ? n : other], um_knowledge_factors[first ? other : n]);
+                     um_knowledge_factors[first ? n : other],
+                     um_knowledge_factors[first ? other : n]);
             assert_int_equal(um_process_parse(&p, with(K_FACTORS, line), NULL, 0), UM_PROCESS_GOOD);
             assert_int_equal(p.knowledge_factors, 1u << n | 1u << other);
         }
@@ -136,9 +164,9 @@ static void relevance_has_other_names(void **state)
 static void bad_stages(void **state)
 {
     (void)state;
-    static const char *const labels[] = {"Thought:",           "Stimulus:",   "Stimulus Factors:",
-                                         "Knowledge:",         "Knowledge Factors:",
-                                         "Evaluation:",        "Evaluation Style:"};
+    static const char *const labels[] = {
+        "Thought:",           "Stimulus:",   "Stimulus Factors:", "Knowledge:",
+        "Knowledge Factors:", "Evaluation:", "Evaluation Style:"};
     for (int i = THOUGHT; i <= STYLE; i++)
         assert_fault(with(i, NULL), UM_PROCESS_NO_STAGE, labels[i]);
     assert_fault("", UM_PROCESS_NO_STAGE, "Thought:");
@@ -178,7 +206,8 @@ static void bad_factors(void **state)
     assert_fault(with(K_FACTORS, "Knowledge Factors: Price, price"), UM_PROCESS_FACTOR_COUNT, NULL);
     assert_fault(with(K_FACTORS, "Knowledge Factors: Price, Risk, Novelty, Quality, Features"),
                  UM_PROCESS_FACTOR_COUNT, NULL);
-    assert_fault(with(K_FACTORS, "Knowledge Factors: Price, Boredom"), UM_PROCESS_FACTOR, "Boredom");
+    assert_fault(with(K_FACTORS, "Knowledge Factors: Price, Boredom"), UM_PROCESS_FACTOR,
+                 "Boredom");
     assert_fault(with(STYLE, "Evaluation Style: Rational"), UM_PROCESS_FACTOR, "Rational");
     assert_fault(with(STYLE, "Evaluation Style: Logical."), UM_PROCESS_FACTOR, "Logical.");
     assert_fault(with(STYLE, "Evaluation Style:"), UM_PROCESS_FACTOR, "Evaluation Style");
@@ -226,7 +255,8 @@ static void texts_are_trimmed_at_the_behaviour(void **state)
     }
 }
 
-/* Prompts ---------------------------------------------------------------------------------------- */
+/* Prompts ----------------------------------------------------------------------------------------
+ */
 
 static um_status load(um_prompt_form **form, const char *yaml, um_error *err)
 {
@@ -260,8 +290,9 @@ static void prompts_show_the_scene(void **state)
                       .actions = actions};
     um_prompt_form *form = NULL;
     um_error err;
-    assert_ok(load(&form, "system: Be.\nuser: \"<{profile}|{exposure}|{history}|{profile}>\"\n", &err),
-              err);
+    assert_ok(
+        load(&form, "system: Be.\nuser: \"<{profile}|{exposure}|{history}|{profile}>\"\n", &err),
+        err);
     assert_string_equal(um_prompt_form_system(form), "Be.");
     char *user = user_of(form, &scene);
     assert_string_equal(user, "<I like {history}, {exposure} and {}.|[A] {profile} {x}\n"
@@ -378,6 +409,7 @@ static void hashes_tell_prompts_apart(void **state)
     static const char *const yaml[] = {"system: a\nuser: 'b {exposure}'\n",
                                        "system: a\nuser: 'c {exposure}'\n",
                                        "system: ab\nuser: ' {exposure}'\n",
+                                       "system: abc\nuser: ' {exposure}'\n",
                                        "system: 'a b '\nuser: '{exposure}'\n",
                                        "system: a\nuser: 'b {exposure}'\nreading: '{exposure}'\n"};
     enum { N = sizeof yaml / sizeof *yaml };
@@ -400,6 +432,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_texts),
+        cmocka_unit_test(lists_are_the_published_ones),
         cmocka_unit_test(every_name_is_known),
         cmocka_unit_test(relevance_has_other_names),
         cmocka_unit_test(bad_stages),
