@@ -18,9 +18,9 @@
 #include "base/str.h"
 
 #define NEW_RELEASE_S ((int64_t)180 * 86400)
-#define RATING_PRIOR 3.0 /* pseudo-ratings at the mean */
-#define SHOWN_PRIOR 5.0  /* pseudo-impressions of one click */
-#define ROUNDING 1e-9    /* of a feature's size: less spread than this is none */
+#define RATING_PRIOR  3.0  /* pseudo-ratings at the mean */
+#define SHOWN_PRIOR   5.0  /* pseudo-impressions of one click */
+#define ROUNDING      1e-9 /* of a feature's size: less spread than this is none */
 
 void um_choice_defaults(um_choice_options *options)
 {
@@ -50,7 +50,7 @@ int um_choice_band(const um_choice_model *model, uint64_t interaction)
     return r < model->low_below ? 0 : r > model->high_above ? 2 : 1;
 }
 
-/* The crowd's record ------------------------------------------------------------------------------ */
+/* The crowd's record -------------------------------------------------------------------------- */
 
 typedef struct event {
     int64_t time;
@@ -94,8 +94,7 @@ static um_status count_clicks(um_choice_model *m, const bool *held_out, um_error
                     continue;
                 }
                 double r = m->rating != NULL ? m->rating->numbers[i] : NAN;
-                events[fill[d->item[i]]++] =
-                    (event){d->time_s[i], isnan(r) ? m->mean_rating : r};
+                events[fill[d->item[i]]++] = (event){d->time_s[i], isnan(r) ? m->mean_rating : r};
             }
         }
         for (uint32_t i = 0; pass == 0 && i < n_items; i++)
@@ -176,7 +175,7 @@ static uint64_t clicks_before(const um_choice_model *m, uint32_t item, int64_t t
     return count_before(m->item_time + s, m->item_start[item + 1] - s, t);
 }
 
-/* Features ---------------------------------------------------------------------------------------- */
+/* Features ------------------------------------------------------------------------------------ */
 
 /* Rows of x are [n_features], unscaled. */
 static void scene_features(const um_choice_model *m, const um_scene *scene, double *x)
@@ -267,7 +266,7 @@ void um_choice_tastes(const um_choice_model *m, const um_scene *scene, int a, do
     }
 }
 
-/* The logit --------------------------------------------------------------------------------------- */
+/* The logit ----------------------------------------------------------------------------------- */
 
 /* One scene's block of the design matrix. */
 typedef struct block {
@@ -368,8 +367,8 @@ static um_status newton(const problem *q, double *beta, int iterations, um_error
 
 /*
  * Standard deviation of each feature within its list: what a choice can depend on. A feature that
- * differs by nothing but rounding is left as it is; divided by its spread, the noise would drown all
- * others.
+ * differs by nothing but rounding is left as it is; divided by its spread, the noise would drown
+ * all others.
  */
 static void set_scales(um_choice_model *m, const double *x, const block *blocks, size_t n_blocks,
                        size_t rows)
@@ -418,8 +417,9 @@ static um_status fit_scenes(um_choice_model *m, const um_scene_set *set,
         uniform += log2((double)scene->k);
     }
     if (n_blocks == 0) {
-        status = um_fail(err, UM_ERR_STATE, "choice model: no training scenes to fit; run `mirrorer "
-                                            "scenes` with train or base scenes");
+        status = um_fail(err, UM_ERR_STATE,
+                         "choice model: no training scenes to fit; run `mirrorer "
+                         "scenes` with train or base scenes");
         goto done;
     }
     set_scales(m, x, blocks, n_blocks, rows);
@@ -463,8 +463,8 @@ static void set_bands(um_choice_model *m, const bool *held_out)
     m->high_above = mean + 0.5 * sqrt(fmax(variance, 0));
 }
 
-um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset, const um_scene_set *scenes,
-                        const um_choice_options *options, um_error *err)
+um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset,
+                        const um_scene_set *scenes, const um_choice_options *options, um_error *err)
 {
     um_status status;
     um_choice_model *m = um_calloc(1, sizeof *m);
@@ -522,7 +522,8 @@ um_status um_choice_popularity(const um_choice_model *m, const um_scene *scene, 
     return UM_OK;
 }
 
-bool um_choice_coefficient(const um_choice_model *m, size_t i, const char **name, double *coefficient)
+bool um_choice_coefficient(const um_choice_model *m, size_t i, const char **name,
+                           double *coefficient)
 {
     if (i >= (size_t)m->n_features)
         return false;

@@ -9,9 +9,9 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-const char *const um_strategy_names[] = {"gap",          "total-gap",           "data-gap",
-                                         "high-accuracy", "low-accuracy",        "accuracy-difference",
-                                         "log-loss",      "random",              NULL};
+const char *const um_strategy_names[] = {"gap",           "total-gap",    "data-gap",
+                                         "high-accuracy", "low-accuracy", "accuracy-difference",
+                                         "log-loss",      "random",       NULL};
 
 const char *um_strategy_name(um_strategy strategy)
 {
@@ -146,8 +146,9 @@ um_status um_select(bool *picked, const um_selectable *scenes, size_t n, size_t 
         goto done;
     for (size_t i = 0; i < n; i++) {
         if (isnan(scenes[i].score)) { /* has no place in an order */
-            status = um_fail(err, UM_ERR_NUMERIC, "selection: the score of scene %llu is not a number",
-                             (unsigned long long)scenes[i].scene);
+            status =
+                um_fail(err, UM_ERR_NUMERIC, "selection: the score of scene %llu is not a number",
+                        (unsigned long long)scenes[i].scene);
             goto done;
         }
         order[i] = &scenes[i];

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 
-#define CLAMP 1e-10
+#define CLAMP       1e-10
 #define MAX_LETTERS 26
 
 /* out = p clamped from below and renormalised; false when p is not a distribution at all. */

@@ -10,7 +10,7 @@
 #include "base/rng.h"
 
 #define CLAMP 1e-10
-#define BINS 10
+#define BINS  10
 
 enum { ACCURACY, EXPECTED, LOG_LOSS, BRIER, RECIPROCAL_RANK, N_METRICS };
 
@@ -80,7 +80,8 @@ static um_status group_by_user(groups *g, const um_prediction *predictions, cons
             g->n++;
         g->counts[g->n - 1] += 1;
         for (int m = 0; m < N_METRICS; m++)
-            g->sums[(g->n - 1) * N_METRICS + (size_t)m] += values[order[i].index * N_METRICS + (size_t)m];
+            g->sums[(g->n - 1) * N_METRICS + (size_t)m] +=
+                values[order[i].index * N_METRICS + (size_t)m];
     }
     free(order);
     return UM_OK;
@@ -134,11 +135,12 @@ static um_status bootstrap(um_interval out[N_METRICS], const groups *g, uint32_t
     return UM_OK;
 }
 
-static um_status check(const um_prediction *predictions, size_t n, uint32_t resamples, um_error *err)
+static um_status check(const um_prediction *predictions, size_t n, uint32_t resamples,
+                       um_error *err)
 {
     if (n == 0 || resamples == 0)
-        return um_fail(err, UM_ERR_INPUT, "metrics: found %zu scenes and %u resamples; need both", n,
-                       resamples);
+        return um_fail(err, UM_ERR_INPUT, "metrics: found %zu scenes and %u resamples; need both",
+                       n, resamples);
     for (size_t i = 0; i < n; i++) {
         const um_prediction *q = &predictions[i];
         double sum = 0, least = 0;

@@ -16,8 +16,8 @@
 UM_EMBEDDED_DECLARE(report_html);
 UM_EMBEDDED_DECLARE(chart_js);
 
-#define SUMMARY "{{summary}}"
-#define CHART_JS "{{chart_js}}"
+#define SUMMARY          "{{summary}}"
+#define CHART_JS         "{{chart_js}}"
 #define MAX_REPORT_BYTES ((size_t)256 << 20)
 
 static void append_script_json(um_str *s, const char *json, size_t len)

@@ -101,8 +101,8 @@ static int find_name(slice name, const char *const *list)
 }
 
 /*
- * One name itself holds commas inside parentheses, and writers often leave those parentheses or some
- * of what is in them out: "Personal Relevance" alone is that name too.
+ * One name itself holds commas inside parentheses, and writers often leave those parentheses or
+ * some of what is in them out: "Personal Relevance" alone is that name too.
  */
 static int find_factor(slice name, const char *const *list)
 {
@@ -162,9 +162,9 @@ static bool take_until(const char *text, const char **at, const char *label, sli
     return false;
 }
 
-static const char *const labels[] = {"Thought:",           "Stimulus:",   "Stimulus Factors:",
-                                     "Knowledge:",         "Knowledge Factors:",
-                                     "Evaluation:",        "Evaluation Style:"};
+static const char *const labels[] = {
+    "Thought:",           "Stimulus:",   "Stimulus Factors:", "Knowledge:",
+    "Knowledge Factors:", "Evaluation:", "Evaluation Style:"};
 enum { N = sizeof labels / sizeof labels[0] };
 
 /* The label that a line of the part begins with, or NULL: a part that holds one is two parts. */
@@ -217,7 +217,8 @@ um_process_fault um_process_parse(um_process *out, const char *text, char *detai
         return fault;
 
     const char *newline = memchr(part[N].text, '\n', part[N].len);
-    slice style = trim(part[N].text, newline != NULL ? (size_t)(newline - part[N].text) : part[N].len);
+    slice style =
+        trim(part[N].text, newline != NULL ? (size_t)(newline - part[N].text) : part[N].len);
     if (newline != NULL)
         return fail(UM_PROCESS_TRAILING, detail, detail_size, "text after the style",
                     trim(newline, part[N].len - (size_t)(newline - part[N].text)));

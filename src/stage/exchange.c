@@ -1,9 +1,9 @@
 /*
  * exchange.c - log, scenes and pairs as JSONL, both ways (docs/FORMATS.md).
  *
- * Scenes follow the published evaluation set, with one more key, `split`. Pairs follow the published
- * training set. A pair is imported into a workspace that has its scene: the two are joined on data
- * set, user, item and timestamp.
+ * Scenes follow the published evaluation set, with one more key, `split`. Pairs follow the
+ * published training set. A pair is imported into a workspace that has its scene: the two are
+ * joined on data set, user, item and timestamp.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +16,9 @@
 #include "stage/session.h"
 
 #define MAX_IMPORT_BYTES ((size_t)4 << 30)
-#define IMPORTED_MODEL "imported"
+#define IMPORTED_MODEL   "imported"
 
-/* Export ------------------------------------------------------------------------------------------- */
+/* Export -------------------------------------------------------------------------------------- */
 
 typedef struct exporter {
     um_session *s;
@@ -50,7 +50,8 @@ static um_status export_scene(void *context, const um_row_scene *row, um_error *
     um_str_appendf(&e->line,
                    ",\"timestamp\":\"%s\",\"item_pos\":%u,\"choice_cnt\":%u,\"impression_list\":%s,"
                    "\"text\":%s,\"split\":\"%s\"}",
-                   time, row->item_pos, row->choice_cnt, row->impression_list, row->text, row->split);
+                   time, row->item_pos, row->choice_cnt, row->impression_list, row->text,
+                   row->split);
     return write_line(e, err);
 }
 
@@ -97,7 +98,8 @@ static um_status export_pair(void *context, const um_row_pair *pair, um_error *e
         if (status != UM_OK)
             break;
         um_str_appendf(&e->line, ",\"messages_%s\":", i == 0 ? "chosen" : "rejected");
-        append_messages(&e->line, um_prompt_form_system(e->s->form), user, decision.text, letters[i]);
+        append_messages(&e->line, um_prompt_form_system(e->s->form), user, decision.text,
+                        letters[i]);
     }
     um_str_appendf(&e->line, ",\"behavior_chosen\":\"%c\",\"behavior_rejected\":\"%c\"}",
                    'A' + (int)letters[0], 'A' + (int)letters[1]);
@@ -135,9 +137,10 @@ um_status um_session_export(um_session *s, const char *what, const char *path, u
     return status;
 }
 
-/* Import ------------------------------------------------------------------------------------------- */
+/* Import -------------------------------------------------------------------------------------- */
 
-typedef um_status (*on_json_line)(void *context, const json_t *row, const char *where, um_error *err);
+typedef um_status (*on_json_line)(void *context, const json_t *row, const char *where,
+                                  um_error *err);
 
 static um_status read_jsonl(const char *path, on_json_line on_line, void *context, um_error *err)
 {
@@ -166,9 +169,9 @@ static um_status read_jsonl(const char *path, on_json_line on_line, void *contex
 }
 
 /*
- * Scenes of others: users and items come to exist by being named. One file may hold scenes of several
- * data sets; their users are told apart by the name of the data set, but for those of the first, so
- * that scenes of one data set keep the ids they came with.
+ * Scenes of others: users and items come to exist by being named. One file may hold scenes of
+ * several data sets; their users are told apart by the name of the data set, but for those of the
+ * first, so that scenes of one data set keep the ids they came with.
  */
 typedef struct scene_import {
     um_session *s;
@@ -236,10 +239,11 @@ static um_status check_scene(const json_t *row, int64_t position, int64_t k, con
                        "position among them",
                        where, (long long)k, (long long)position, UM_SCENE_MAX_ITEMS);
     if (json_array_size(list) != (size_t)k || json_array_size(actions) != (size_t)k)
-        return um_fail(err, UM_ERR_INPUT,
-                       "%s: impression_list has %zu and text.action_list %zu entries; choice_cnt is "
-                       "%lld",
-                       where, json_array_size(list), json_array_size(actions), (long long)k);
+        return um_fail(
+            err, UM_ERR_INPUT,
+            "%s: impression_list has %zu and text.action_list %zu entries; choice_cnt is "
+            "%lld",
+            where, json_array_size(list), json_array_size(actions), (long long)k);
     if (!json_is_string(json_object_get(text, "profile")) ||
         !json_is_string(json_object_get(text, "history")))
         return um_fail(err, UM_ERR_INPUT, "%s: text needs the strings profile and history", where);
@@ -281,11 +285,13 @@ static um_status import_scene(void *context, const json_t *row, const char *wher
     if (strcmp(split, "base") != 0 && strcmp(split, "train") != 0 && strcmp(split, "eval") != 0)
         return um_fail(err, UM_ERR_INPUT, "%s: split '%s'; base, train or eval", where, split);
     if (!um_time_parse(time, &seconds))
-        return um_fail(err, UM_ERR_INPUT, "%s: timestamp '%s' is not YYYY-MM-DD HH:MM:SS", where, time);
+        return um_fail(err, UM_ERR_INPUT, "%s: timestamp '%s' is not YYYY-MM-DD HH:MM:SS", where,
+                       time);
     const json_t *items = json_object_get(row, "impression_list");
     status = name_user(im, dataset, user, &user_index, err);
     for (size_t i = 0; i < (size_t)k && status == UM_OK; i++)
-        status = name_entity(im, true, json_string_value(json_array_get(items, i)), &item_index, err);
+        status =
+            name_entity(im, true, json_string_value(json_array_get(items, i)), &item_index, err);
     um_json_dump(&list, items);
     um_json_dump(&text, json_object_get(row, "text"));
     if (status == UM_OK)
@@ -320,9 +326,10 @@ static um_status import_scenes(um_session *s, const char *path, um_error *err)
     um_status status = um_workspace_count(&counts, s->ws, err);
 
     if (status == UM_OK && (counts.users > 0 || counts.scenes_eval + counts.scenes_train > 0))
-        status = um_fail(err, UM_ERR_STATE,
-                         "import: workspace '%s' already holds a log or scenes; use another -w WORKSPACE",
-                         um_workspace_path(s->ws));
+        status = um_fail(
+            err, UM_ERR_STATE,
+            "import: workspace '%s' already holds a log or scenes; use another -w WORKSPACE",
+            um_workspace_path(s->ws));
     if (status != UM_OK || (status = um_workspace_begin(s->ws, err)) != UM_OK)
         return status;
     status = um_run_begin(&log, s, "ingest", "ingest.", NULL, um_hash_str(path, 0), err);
@@ -330,8 +337,12 @@ static um_status import_scenes(um_session *s, const char *path, um_error *err)
         status = read_jsonl(path, import_scene, &im, err);
     if (status == UM_OK && im.n_scenes == 0)
         status = um_fail(err, UM_ERR_INPUT, "%s: holds no scene", path);
-    um_row_dataset row = {im.dataset, im.users.len, im.items.len, 0,
-                          "{\"users\":[],\"items\":[],\"series\":[],\"impressions\":false}", path};
+    um_row_dataset row = {im.dataset,
+                          im.users.len,
+                          im.items.len,
+                          0,
+                          "{\"users\":[],\"items\":[],\"series\":[],\"impressions\":false}",
+                          path};
     if (status == UM_OK)
         status = um_workspace_set_dataset(s->ws, &row, err);
     if (status == UM_OK)
@@ -379,14 +390,15 @@ static um_status split_answer(const json_t *row, const char *key, const char *wh
     static const char mark[] = "\nBehavior: [";
     const json_t *messages = json_object_get(row, key);
     size_t n = json_array_size(messages), length = sizeof mark - 1;
-    const char *text = json_string_value(
-        json_object_get(json_array_get(messages, n > 0 ? n - 1 : 0), "content"));
+    const char *text =
+        json_string_value(json_object_get(json_array_get(messages, n > 0 ? n - 1 : 0), "content"));
     const char *found = text != NULL ? strstr(text, mark) : NULL;
 
     if (found == NULL || found[length] < 'A' || found[length] > 'Z' || found[length + 1] != ']' ||
         found[length + 2 + strspn(found + length + 2, " \r\n")] != '\0')
         return um_fail(err, UM_ERR_INPUT,
-                       "%s: the last message of %s does not end with \"Behavior: [X]\"", where, key);
+                       "%s: the last message of %s does not end with \"Behavior: [X]\"", where,
+                       key);
     *letter = (uint32_t)(found[length] - 'A');
     *process = um_strndup(text, (size_t)(found - text));
     return *process != NULL ? UM_OK : um_fail_memory(err, "import");
@@ -409,10 +421,11 @@ static um_status find_scene(pair_import *im, const json_t *row, const char *wher
     if (key == NULL)
         return um_fail_memory(err, "import");
     if (!um_map_get(&im->scenes, key, &id))
-        return um_fail(err, UM_ERR_INPUT,
-                       "%s: no scene of data set '%s', user '%s', item '%s' at %s; import the scenes "
-                       "first",
-                       where, dataset, user, item, time);
+        return um_fail(
+            err, UM_ERR_INPUT,
+            "%s: no scene of data set '%s', user '%s', item '%s' at %s; import the scenes "
+            "first",
+            where, dataset, user, item, time);
     if (im->has_pair[id])
         return um_fail(err, UM_ERR_INPUT, "%s: a second pair of user '%s', item '%s' at %s", where,
                        user, item, time);
@@ -439,17 +452,18 @@ static um_status put_process(pair_import *im, const um_scene *scene, uint32_t sa
 {
     um_process parsed;
     um_process_fault fault = um_process_parse(&parsed, text, NULL, 0);
-    um_row_decision decision = {
-        .scene_id = scene->id,
-        .model_id = im->model_id,
-        .role = UM_ROLE_TEACHER,
-        .sample = sample,
-        .text = text,
-        .finish = "stop",
-        .form_error = fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL};
+    um_row_decision decision = {.scene_id = scene->id,
+                                .model_id = im->model_id,
+                                .role = UM_ROLE_TEACHER,
+                                .sample = sample,
+                                .text = text,
+                                .finish = "stop",
+                                .form_error =
+                                    fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL};
     um_status status = um_workspace_put_decision(im->s->ws, &decision, err);
     if (status == UM_OK)
-        status = um_workspace_decision_id(id, scene->id, im->model_id, UM_ROLE_TEACHER, sample, err);
+        status =
+            um_workspace_decision_id(id, scene->id, im->model_id, UM_ROLE_TEACHER, sample, err);
     return status;
 }
 
@@ -463,7 +477,8 @@ static um_status import_pair(void *context, const json_t *row, const char *where
     um_status status = find_scene(im, row, where, &scene, err);
 
     if (status != UM_OK ||
-        (status = split_answer(row, "messages_chosen", where, &texts[0], &letters[0], err)) != UM_OK ||
+        (status = split_answer(row, "messages_chosen", where, &texts[0], &letters[0], err)) !=
+            UM_OK ||
         (status = split_answer(row, "messages_rejected", where, &texts[1], &letters[1], err)) !=
             UM_OK ||
         (status = check_letters(scene, letters, where, err)) != UM_OK ||
@@ -502,8 +517,9 @@ static um_status import_pairs(um_session *s, const char *path, um_error *err)
     um_status status = um_workspace_count(&counts, s->ws, err);
 
     if (status == UM_OK && counts.pairs > 0)
-        status = um_fail(err, UM_ERR_STATE, "import: workspace '%s' already holds pairs; "
-                                            "`mirrorer distill --redo` or another -w WORKSPACE",
+        status = um_fail(err, UM_ERR_STATE,
+                         "import: workspace '%s' already holds pairs; "
+                         "`mirrorer distill --redo` or another -w WORKSPACE",
                          um_workspace_path(s->ws));
     if (status == UM_OK)
         status = um_session_scenes(s, &set, err);
@@ -515,7 +531,8 @@ static um_status import_pairs(um_session *s, const char *path, um_error *err)
     if (status == UM_OK &&
         (status = um_workspace_model_id(&im.model_id, s->ws, &model, err)) == UM_OK &&
         (status = um_workspace_scenes(s->ws, NULL, index_scene, &im, err)) == UM_OK &&
-        (status = um_run_begin(&run, s, "distill", "", "scenes", um_hash_str(path, 0), err)) == UM_OK)
+        (status = um_run_begin(&run, s, "distill", "", "scenes", um_hash_str(path, 0), err)) ==
+            UM_OK)
         status = read_jsonl(path, import_pair, &im, err);
     if (status == UM_OK && im.n_pairs == 0)
         status = um_fail(err, UM_ERR_INPUT, "%s: holds no pair", path);

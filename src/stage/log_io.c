@@ -9,8 +9,8 @@
  *     for each series: f64[n], or for texts u32 length[n] (UINT32_MAX = absent) and the bytes
  *     with impressions: u32 count[n], i32 position[n], u32 item[sum of counts]
  *
- * The dataset row's `columns` says which series there are. An item's release (seconds) is kept in its
- * features under a name that no item feature can have, because logs give releases under it.
+ * The dataset row's `columns` says which series there are. An item's release (seconds) is kept in
+ * its features under a name that no item feature can have, because logs give releases under it.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -63,7 +63,8 @@ static um_status store_entities(um_workspace *ws, const um_dataset *d, bool item
             (status = um_str_status(&features, err)) != UM_OK)
             break;
         um_row_entity row = {i, table->ids[i], description.data, features.data};
-        status = items ? um_workspace_put_item(ws, &row, err) : um_workspace_put_user(ws, &row, err);
+        status =
+            items ? um_workspace_put_item(ws, &row, err) : um_workspace_put_user(ws, &row, err);
     }
     um_str_dispose(&description);
     um_str_dispose(&features);
@@ -82,7 +83,8 @@ static void pack_history(um_str *s, const um_dataset *d, uint64_t begin, uint64_
             continue;
         }
         for (uint64_t i = begin; i < end; i++) {
-            uint32_t len = series->texts[i] != NULL ? (uint32_t)strlen(series->texts[i]) : UINT32_MAX;
+            uint32_t len =
+                series->texts[i] != NULL ? (uint32_t)strlen(series->texts[i]) : UINT32_MAX;
             um_str_append_n(s, &len, sizeof len);
         }
         for (uint64_t i = begin; i < end; i++) {
@@ -152,8 +154,8 @@ static um_status store_dataset_row(um_workspace *ws, const um_dataset *d, const 
     }
     um_str_appendf(&s, "],\"impressions\":%s}", d->impression_start != NULL ? "true" : "false");
     um_status status = um_str_status(&s, err);
-    um_row_dataset row = {d->name,  d->users.n_rows, d->items.n_rows, d->n_interactions,
-                          s.data, source};
+    um_row_dataset row = {d->name,           d->users.n_rows, d->items.n_rows,
+                          d->n_interactions, s.data,          source};
     if (status == UM_OK)
         status = um_workspace_set_dataset(ws, &row, err);
     um_str_dispose(&s);
@@ -178,7 +180,7 @@ um_status um_log_store(um_workspace *ws, const um_dataset *d, const char *source
     return status;
 }
 
-/* Loading ------------------------------------------------------------------------------------------ */
+/* Loading ------------------------------------------------------------------------------------- */
 
 typedef struct loader {
     um_dataset_builder *builder;
@@ -200,8 +202,8 @@ static bool columns_are_sound(const json_t *columns)
             const json_t *type = json_array_get(json_array_get(list, i), 1);
             json_int_t kind = json_integer_value(type);
             bool sound = k == 2 ? json_is_string(type)
-                                : json_is_integer(type) && (kind == UM_COLUMN_DESCRIPTION ||
-                                                            kind == UM_COLUMN_FEATURE);
+                                : json_is_integer(type) &&
+                                      (kind == UM_COLUMN_DESCRIPTION || kind == UM_COLUMN_FEATURE);
             if (!json_is_string(name) || !sound)
                 return false;
         }
@@ -227,7 +229,8 @@ static um_status declare_columns(loader *l, uint32_t index, const char *key, um_
     json_t *column;
     um_status status = UM_OK;
     /* Touching every column of the first row, in order, keeps the order of columns. */
-    json_array_foreach(json_object_get(l->columns, key), i, column) {
+    json_array_foreach(json_object_get(l->columns, key), i, column)
+    {
         const char *name = json_string_value(json_array_get(column, 0));
         um_column_kind kind = (um_column_kind)json_integer_value(json_array_get(column, 1));
         status = l->items ? um_dataset_builder_set_item(l->builder, index, name, kind, NULL, err)
@@ -248,7 +251,8 @@ static um_status load_cells(loader *l, uint32_t index, const char *text, um_colu
 
     if (status != UM_OK)
         return status;
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         if (l->items && kind == UM_COLUMN_FEATURE && strcmp(key, UM_CANONICAL_RELEASE) == 0) {
             status = um_dataset_builder_release(l->builder, index, json_integer_value(value), err);
         } else if (kind == UM_COLUMN_DESCRIPTION && !json_is_string(value)) {
@@ -323,7 +327,8 @@ static bool unpack(packed *out, const json_t *columns, const um_row_history *row
     out->time = out->item != NULL ? take(&at, end, n * 8) : NULL;
     if (out->time == NULL)
         return false;
-    json_array_foreach(json_object_get(columns, "series"), c, series) {
+    json_array_foreach(json_object_get(columns, "series"), c, series)
+    {
         bool number = strcmp(json_string_value(json_array_get(series, 1)), "number") == 0;
         size_t bytes = 0;
         out->series[c] = take(&at, end, n * (number ? 8 : 4));
@@ -360,7 +365,8 @@ static um_status load_series(loader *l, packed *p, size_t i, um_str *text, um_er
     json_t *series;
     size_t c;
 
-    json_array_foreach(json_object_get(l->columns, "series"), c, series) {
+    json_array_foreach(json_object_get(l->columns, "series"), c, series)
+    {
         const char *name = json_string_value(json_array_get(series, 0));
         if (p->series_text[c] == NULL) {
             double value;
@@ -430,11 +436,12 @@ static um_status load_history(void *context, const um_row_history *row, um_error
         memcpy(&item, p.item + i * 4, 4);
         memcpy(&time, p.time + i * 8, 8);
         if (item >= l->n_items)
-            status = um_fail(err, UM_ERR_INPUT, "workspace: history of user %llu names item %u of %u",
-                             (unsigned long long)row->user_id, item, l->n_items);
+            status =
+                um_fail(err, UM_ERR_INPUT, "workspace: history of user %llu names item %u of %u",
+                        (unsigned long long)row->user_id, item, l->n_items);
         if (status == UM_OK)
-            status = um_dataset_builder_interaction(l->builder, (uint32_t)row->user_id, item, time,
-                                                    err);
+            status =
+                um_dataset_builder_interaction(l->builder, (uint32_t)row->user_id, item, time, err);
         if (status == UM_OK)
             status = load_series(l, &p, i, &text, err);
         if (status == UM_OK && p.counts != NULL)
@@ -453,7 +460,8 @@ um_status um_log_load(um_workspace *ws, um_dataset **out, um_error *err)
     um_status status = um_workspace_get_dataset(&row, ws, err);
 
     if (status == UM_ERR_NOT_FOUND)
-        return um_fail(err, UM_ERR_STATE, "workspace '%s' has no log yet; run `mirrorer ingest` first",
+        return um_fail(err, UM_ERR_STATE,
+                       "workspace '%s' has no log yet; run `mirrorer ingest` first",
                        um_workspace_path(ws));
     if (status != UM_OK)
         return status;

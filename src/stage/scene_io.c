@@ -2,8 +2,8 @@
  * scene_io.c - scenes in the workspace, and the prompts made of them.
  *
  * The readable columns follow the published evaluation set; what only this program needs is packed
- * into the row's data: u32 n_history, u32 order ids of the history, u8 source of each listed item. An
- * imported scene is known by its texts only and has no data.
+ * into the row's data: u32 n_history, u32 order ids of the history, u8 source of each listed item.
+ * An imported scene is known by its texts only and has no data.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +29,8 @@ static void scene_text_json(um_str *s, const um_scene *scene)
     um_str_append(s, "]}");
 }
 
-um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *scene, um_error *err)
+um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *scene,
+                         um_error *err)
 {
     um_str text = UM_STR_INIT, list = UM_STR_INIT, data = UM_STR_INIT;
     um_status status;
@@ -74,7 +75,7 @@ um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *
     return status;
 }
 
-/* Loading ------------------------------------------------------------------------------------------ */
+/* Loading ------------------------------------------------------------------------------------- */
 
 typedef struct scene_loader {
     const um_dataset *dataset;
@@ -85,10 +86,12 @@ typedef struct scene_loader {
 
 static um_status scene_damaged(const um_row_scene *row, const char *what, um_error *err)
 {
-    return um_fail(err, UM_ERR_INPUT, "workspace: scene %llu: %s", (unsigned long long)row->id, what);
+    return um_fail(err, UM_ERR_INPUT, "workspace: scene %llu: %s", (unsigned long long)row->id,
+                   what);
 }
 
-static um_status load_texts(scene_loader *l, um_scene *scene, const um_row_scene *row, um_error *err)
+static um_status load_texts(scene_loader *l, um_scene *scene, const um_row_scene *row,
+                            um_error *err)
 {
     um_arena *arena = &l->set->memory->arenas[0];
     json_t *text = NULL, *actions;
@@ -123,7 +126,8 @@ done:
     return status;
 }
 
-static um_status load_items(scene_loader *l, um_scene *scene, const um_row_scene *row, um_error *err)
+static um_status load_items(scene_loader *l, um_scene *scene, const um_row_scene *row,
+                            um_error *err)
 {
     json_t *list = NULL;
     um_status status =
@@ -252,8 +256,9 @@ um_status um_scenes_load(um_workspace *ws, const um_dataset *d, um_scene_set **o
     }
     status = um_workspace_scenes(ws, NULL, load_scene, &l, err);
     if (status == UM_OK && l.set->n == 0)
-        status = um_fail(err, UM_ERR_STATE, "workspace '%s' has no scenes; run `mirrorer scenes` first",
-                         um_workspace_path(ws));
+        status =
+            um_fail(err, UM_ERR_STATE, "workspace '%s' has no scenes; run `mirrorer scenes` first",
+                    um_workspace_path(ws));
     if (status == UM_OK) {
         *out = l.set;
         l.set = NULL;
@@ -264,7 +269,7 @@ done:
     return status;
 }
 
-/* Prompts ------------------------------------------------------------------------------------------ */
+/* Prompts ------------------------------------------------------------------------------------- */
 
 struct um_prompt_memory {
     um_message *messages; /* two a prompt */

@@ -291,13 +291,14 @@ static um_status compare_parameters(const um_stage_info *info, const json_t *now
         const char *what = strcmp(key, "input") == 0   ? "an earlier stage was made anew"
                            : strcmp(key, "files") == 0 ? "its input files changed"
                                                        : key;
-        bool plain = what != key;
+        char change[2 * UM_CONFIG_TEXT + 64] = "";
+        if (what == key)
+            snprintf(change, sizeof change, " changed from '%s' to '%s'",
+                     old != NULL ? old : "(unset)", json_string_value(value));
         return um_fail(err, UM_ERR_STATE,
-                       "stage %s: %s%s%s%s%s%s since it was first run; `mirrorer %s --redo` forgets "
-                       "its results and all later ones, another -w WORKSPACE keeps them",
-                       info->name, plain ? "" : "option ", what, plain ? "" : " changed from '",
-                       plain ? "" : (old != NULL ? old : "(unset)"), plain ? "" : "' to '",
-                       plain ? "" : json_string_value(value), info->verb);
+                       "stage %s: %s%s%s since it was first run; `mirrorer %s --redo` forgets its "
+                       "results and all later ones, another -w WORKSPACE keeps them",
+                       info->name, what == key ? "option " : "", what, change, info->verb);
     }
     return UM_OK;
 }

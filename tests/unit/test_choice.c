@@ -6,8 +6,7 @@ enum { FEATURES = 12 }; /* genre: three bands and neighbours; year: the same; fo
 static const choice_shape rich = {
     .seed = 1, .attributes = true, .ratings = true, .impressions = true, .releases = true};
 
-/* Features, by counting
- * ----------------------------------------------------------------------------- */
+/* Features, by counting ----------------------------------------------------------------------- */
 
 typedef struct counted {
     const um_dataset *d;
@@ -172,8 +171,7 @@ static void features_have_names(void **state)
     um_dataset_free(d);
 }
 
-/* The fit
- * -------------------------------------------------------------------------------------------- */
+/* The fit ------------------------------------------------------------------------------------- */
 
 /* Scenes with their standardised features. */
 typedef struct design {
@@ -320,8 +318,7 @@ static void fit_finds_the_maximum(void **state)
     um_dataset_free(d);
 }
 
-/* What it may know
- * ------------------------------------------------------------------------------------ */
+/* What it may know ---------------------------------------------------------------------------- */
 
 static void outcomes_and_later_events_are_unknown(void **state)
 {

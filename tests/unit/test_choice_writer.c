@@ -387,8 +387,7 @@ static void years_alone_are_spoken_of(void **state)
     um_dataset_free(d);
 }
 
-/* The responder's contract
- * -------------------------------------------------------------------------- */
+/* The responder's contract -------------------------------------------------------------------- */
 
 typedef struct scored {
     size_t n;

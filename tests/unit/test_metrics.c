@@ -266,8 +266,7 @@ static void chi_square_tails(void **state)
     assert_close(p, 1, 0);
 }
 
-/* The report
- * --------------------------------------------------------------------------------------- */
+/* The report ---------------------------------------------------------------------------------- */
 
 static char *page_of(const char *summary, size_t len)
 {

@@ -255,8 +255,7 @@ static void texts_are_trimmed_at_the_behaviour(void **state)
     }
 }
 
-/* Prompts ----------------------------------------------------------------------------------------
- */
+/* Prompts ------------------------------------------------------------------------------------- */
 
 static um_status load(um_prompt_form **form, const char *yaml, um_error *err)
 {
