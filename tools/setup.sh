@@ -59,7 +59,7 @@ if [ "$(id -u)" != 0 ]; then
         echo "Run as root: apt-get install -y$missing" >&2
         exit 1
     fi
-    sudo=sudo
+    sudo='sudo env DEBIAN_FRONTEND=noninteractive'
 fi
 echo "Installing them with apt-get ..." >&2
 export DEBIAN_FRONTEND=noninteractive

@@ -32,7 +32,8 @@ void um_choice_defaults(um_choice_options *options);
  * Fits on the base and train scenes of the set. The data set and scenes are borrowed and must
  * outlive the model. Features of a listed item: for every attribute (a description column with few
  * distinct values, years by decade) and rating band (low, middle, high), the square root of the
- * number of history items of that band that share the value; neighbouring decades; log popularity,
+ * number of history items of that band that share the value, and the same over the last three;
+ * neighbouring decades; log popularity,
  * shrunk mean rating and click share among training users before the scene; new release.
  */
 um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset,

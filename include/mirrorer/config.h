@@ -109,7 +109,7 @@ const um_option *um_config_find(const char *key); /* NULL when unknown */
 
 /* Table defaults, then the embedded profile: what holds while no student is given. */
 um_status um_config_init(um_config *config, um_error *err) UM_CHECKED;
-/* A built-in profile: "published" (the table as it stands), "embedded" or "demo". */
+/* A built-in profile: "published" (the table as it stands) or "embedded". */
 um_status um_config_apply_profile(um_config *config, const char *name, um_error *err) UM_CHECKED;
 /* Sets one key from text; type, range and choices are checked, unknown keys get the nearest name. */
 um_status um_config_set(um_config *config, const char *key, const char *value,

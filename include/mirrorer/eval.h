@@ -47,7 +47,10 @@ um_status um_metrics_difference(um_interval *out, const um_prediction *a, const 
                                 size_t n, uint32_t resamples, uint64_t seed,
                                 um_error *err) UM_CHECKED;
 
-/* Pearson's chi-square of counts against equal expectation; p is the upper tail at n - 1 degrees. */
+/* Pearson's chi-square of counts against what is expected of each (> 0); p is the upper tail at n - 1
+ * degrees. The uniform form expects the same of all. */
+void um_chi_square(const uint64_t *counts, const double *expected, size_t n, double *statistic,
+                   double *p);
 void um_chi_square_uniform(const uint64_t *counts, size_t n, double *statistic, double *p);
 
 /* The report: one self-contained HTML page drawn from a summary (docs/FORMATS.md, "summary.json"). */

@@ -81,6 +81,12 @@ typedef struct um_responder_ops {
                                um_on_letters on_letters, void *context, const um_monitor *monitor,
                                um_error *err);
     void (*free)(um_responder *self);
+    /* May be NULL: this responder takes prompts of any length. The tokens of a prompt with its
+     * opening and, unless NULL, the text that follows it (as in um_letter_query), and the most that
+     * one sequence may have. complete() needs tokens + max_tokens <= limit, score_letters() needs
+     * tokens <= limit; both refuse a whole call for one prompt that is longer. */
+    um_status (*measure)(um_responder *self, const um_prompt *prompt, const char *text,
+                         uint32_t *tokens, uint32_t *limit, um_error *err);
 } um_responder_ops;
 
 /* Implementations embed this as their first member. */

@@ -78,7 +78,8 @@ typedef struct um_scene_set {
     um_scene *scenes; /* in id order */
     size_t n;
     size_t n_split[3];
-    uint64_t dropped_few_candidates; /* targets left out: too few items passed the filters */
+    uint64_t dropped_few_candidates; /* targets left out: too few items passed the filters, or a
+                                        logged list without the target or with an item twice */
     uint64_t dropped_long_list;      /* impressions with more items than letters */
     struct um_scene_memory *memory;
 } um_scene_set;

@@ -161,11 +161,16 @@ um_status um_outfile_open(um_outfile *out, const char *path, um_error *err)
     return status;
 }
 
-/* A rename is durable only once the folder that holds the name is. */
+/* A name that was made, moved or taken away stays so only once the folder that holds it is
+ * synced. */
 static um_status sync_parent(const char *path, um_error *err)
 {
-    const char *base = um_path_base(path);
-    char *dir = base == path ? um_strdup(".") : um_strndup(path, (size_t)(base - path));
+    size_t len = strlen(path);
+    while (len > 0 && path[len - 1] == '/')
+        len--;
+    while (len > 0 && path[len - 1] != '/')
+        len--;
+    char *dir = len == 0 ? um_strdup(path[0] == '/' ? "/" : ".") : um_strndup(path, len);
     if (dir == NULL)
         return um_fail_memory(err, path);
     um_status status = UM_OK;
@@ -267,7 +272,9 @@ um_status um_path_make_dirs(const char *path, um_error *err)
             continue;
         char cut = copy[i];
         copy[i] = '\0';
-        if (mkdir(copy, 0777) != 0 && !(errno == EEXIST && um_path_is_dir(copy))) {
+        if (mkdir(copy, 0777) == 0) {
+            status = sync_parent(copy, err);
+        } else if (errno != EEXIST || !um_path_is_dir(copy)) {
             if (errno == EEXIST)
                 errno = ENOTDIR;
             status = um_fail_errno(err, "make folder", copy);
@@ -348,6 +355,30 @@ uint64_t um_peak_rss_kb(void)
             kb = (unsigned long long)usage.ru_maxrss;
     }
     return kb;
+}
+
+uint64_t um_memory_physical(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : UINT64_MAX;
+}
+
+uint64_t um_memory_available(void)
+{
+    uint64_t physical = um_memory_physical(), bytes = physical;
+    FILE *f = fopen("/proc/meminfo", "re");
+    if (f == NULL)
+        return physical;
+    char line[256];
+    unsigned long long kb;
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1) {
+            bytes = kb < physical / 1024 ? kb * 1024 : physical;
+            break;
+        }
+    }
+    fclose(f);
+    return bytes;
 }
 
 /* Days since 1970-01-01 of a date of the proleptic Gregorian calendar, counted in 400-year eras
@@ -434,5 +465,6 @@ um_status um_path_rename(const char *from, const char *to, um_error *err)
 {
     if (rename(from, to) != 0)
         return um_fail_errno(err, "rename", from);
-    return UM_OK;
+    um_status status = sync_parent(to, err);
+    return status == UM_OK ? sync_parent(from, err) : status;
 }

@@ -40,6 +40,7 @@ bool um_path_exists(const char *path);
 bool um_path_is_dir(const char *path);
 um_status um_path_join(char **out, const char *dir, const char *name, um_error *err) UM_CHECKED;
 const char *um_path_base(const char *path);                        /* borrowed, after the last '/' */
+/* Both are durable once they return UM_OK: the folders that hold the names are synced. */
 um_status um_path_make_dirs(const char *path, um_error *err) UM_CHECKED; /* like mkdir -p */
 um_status um_path_rename(const char *from, const char *to, um_error *err) UM_CHECKED;
 /* Removes a folder and all in it (symbolic links are removed, not followed); absent is fine. */
@@ -49,6 +50,10 @@ um_status um_path_list(char ***names, size_t *n, const char *dir, um_error *err)
 
 uint64_t um_clock_ms(void);  /* monotonic */
 uint64_t um_peak_rss_kb(void);
+/* Memory of this machine, and what can be had of it without swapping out (the whole where the
+ * kernel does not tell), in bytes. */
+uint64_t um_memory_physical(void);
+uint64_t um_memory_available(void);
 
 /* Seconds since 1970 UTC <-> "YYYY-MM-DD HH:MM:SS". Parse is strict; false when malformed. */
 bool um_time_parse(const char *text, int64_t *seconds);

@@ -12,7 +12,8 @@
 #define UM_CHOICE_MAX_ATTRIBUTES 6
 #define UM_CHOICE_MAX_VALUES 64 /* distinct values an attribute may have */
 #define UM_CHOICE_BANDS 3       /* ratings: low, middle, high */
-#define UM_CHOICE_MAX_FEATURES (UM_CHOICE_MAX_ATTRIBUTES * (UM_CHOICE_BANDS + 1) + 4)
+#define UM_CHOICE_PER_ATTRIBUTE (UM_CHOICE_BANDS + 2) /* bands, neighbours, recent */
+#define UM_CHOICE_MAX_FEATURES (UM_CHOICE_MAX_ATTRIBUTES * UM_CHOICE_PER_ATTRIBUTE + 4)
 
 typedef struct um_attribute {
     char *column;

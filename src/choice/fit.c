@@ -18,6 +18,7 @@
 #include "base/str.h"
 
 #define NEW_RELEASE_S ((int64_t)180 * 86400)
+#define RECENT_ITEMS 3   /* of the history: its last ones */
 #define RATING_PRIOR  3.0  /* pseudo-ratings at the mean */
 #define SHOWN_PRIOR   5.0  /* pseudo-impressions of one click */
 #define ROUNDING      1e-9 /* of a feature's size: less spread than this is none */
@@ -181,7 +182,7 @@ static uint64_t clicks_before(const um_choice_model *m, uint32_t item, int64_t t
 static void scene_features(const um_choice_model *m, const um_scene *scene, double *x)
 {
     const um_dataset *d = m->dataset;
-    int per_attribute = UM_CHOICE_BANDS + 1;
+    int per_attribute = UM_CHOICE_PER_ATTRIBUTE;
 
     memset(x, 0, (size_t)scene->k * (size_t)m->n_features * sizeof *x);
     for (uint32_t c = 0; c < scene->k; c++) {
@@ -195,7 +196,7 @@ static void scene_features(const um_choice_model *m, const um_scene *scene, doub
             for (int v = 0; v < m->attributes[a].n_values; v++) {
                 if ((mine >> v & 1) == 0)
                     continue;
-                double count[UM_CHOICE_BANDS] = {0}, near = 0;
+                double count[UM_CHOICE_BANDS] = {0}, near = 0, recent = 0;
                 uint64_t beside = (UINT64_C(1) << v) << 1 | (UINT64_C(1) << v) >> 1;
                 for (uint32_t h = 0; h < scene->n_history; h++) {
                     uint64_t i = scene->history[h];
@@ -203,10 +204,12 @@ static void scene_features(const um_choice_model *m, const um_scene *scene, doub
                     int band = um_choice_band(m, i);
                     count[band] += (double)(theirs >> v & 1);
                     near += ordered && band > 0 && (theirs & beside) != 0;
+                    recent += h + RECENT_ITEMS >= scene->n_history ? (double)(theirs >> v & 1) : 0;
                 }
                 for (int b = 0; b < UM_CHOICE_BANDS; b++)
                     f[b] += weight * sqrt(count[b]);
                 f[UM_CHOICE_BANDS] += weight * sqrt(near);
+                f[UM_CHOICE_BANDS + 1] += weight * sqrt(recent);
             }
         }
         double *f = row + m->n_attributes * per_attribute;
@@ -227,11 +230,12 @@ static void scene_features(const um_choice_model *m, const um_scene *scene, doub
 
 static um_status name_features(um_choice_model *m, um_error *err)
 {
-    static const char *const bands[] = {"rated low", "rated middle", "rated high", "neighbours"};
+    static const char *const bands[] = {"rated low", "rated middle", "rated high", "neighbours",
+                                        "recent"};
     char name[160];
 
     for (int a = 0; a < m->n_attributes; a++) {
-        for (int b = 0; b <= UM_CHOICE_BANDS; b++) {
+        for (int b = 0; b < UM_CHOICE_PER_ATTRIBUTE; b++) {
             snprintf(name, sizeof name, "%s shared, %s", m->attributes[a].column, bands[b]);
             m->feature_names[m->n_features++] = um_strdup(name);
         }
@@ -250,8 +254,8 @@ static um_status name_features(um_choice_model *m, um_error *err)
 
 void um_choice_tastes(const um_choice_model *m, const um_scene *scene, int a, double *taste)
 {
-    const double *beta = m->beta + a * (UM_CHOICE_BANDS + 1);
-    const double *scale = m->scale + a * (UM_CHOICE_BANDS + 1);
+    const double *beta = m->beta + a * UM_CHOICE_PER_ATTRIBUTE;
+    const double *scale = m->scale + a * UM_CHOICE_PER_ATTRIBUTE;
 
     for (int v = 0; v < m->attributes[a].n_values; v++) {
         double count[UM_CHOICE_BANDS] = {0};

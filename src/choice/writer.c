@@ -427,7 +427,7 @@ static void writer_free(um_responder *self)
     free(self);
 }
 
-static const um_responder_ops writer_ops = {writer_complete, writer_score, writer_free};
+static const um_responder_ops writer_ops = {writer_complete, writer_score, writer_free, NULL};
 
 /* Speaks of the attributes whose coefficients move choices most; the strongest nominal one first. */
 static void choose_spoken(writer *w)
@@ -438,7 +438,7 @@ static void choose_spoken(writer *w)
 
     for (int a = 0; a < m->n_attributes; a++) {
         any_nominal = any_nominal || !m->attributes[a].decade;
-        const double *beta = m->beta + a * (UM_CHOICE_BANDS + 1);
+        const double *beta = m->beta + a * UM_CHOICE_PER_ATTRIBUTE;
         strength[a] = 0;
         for (int b = 0; b < UM_CHOICE_BANDS; b++)
             strength[a] += fabs(beta[b]);

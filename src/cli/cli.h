@@ -44,7 +44,6 @@ typedef struct cli_command {
     cli_local local[CLI_MAX_LOCAL];
     int min_positional, max_positional;
     bool uses_workspace;
-    const char *profile; /* applied over the defaults; NULL = none */
     int (*run)(cli_args *args);
 } cli_command;
 

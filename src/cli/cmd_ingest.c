@@ -1,4 +1,5 @@
 /* cmd_ingest.c - mirrorer ingest */
+#include "base/file.h"
 #include "cli/common.h"
 
 static int run(cli_args *args)
@@ -6,6 +7,9 @@ static int run(cli_args *args)
     um_session *session = NULL;
     um_error err;
     int rc = EXIT_FAILED;
+
+    if (!um_path_exists(args->positional[0]))
+        return cli_missing(args->positional[0]);
     um_status status = cli_open(&session, args, true, "ingest", &err);
 
     if (status == UM_OK)

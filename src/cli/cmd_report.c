@@ -7,11 +7,12 @@ static int run(cli_args *args)
     um_session *session = NULL;
     um_error err;
     int rc;
-    um_status status = cli_open(&session, args, false, NULL, &err);
+    um_status status = um_session_open(&session, args->workspace, false, true, &args->config,
+                                       cli_monitor(args), &err);
 
     if (status == UM_OK)
         status = um_stage_report(session, out, &err);
-    rc = status == UM_OK ? cli_finish_run(args, session, out) : cli_fail(&err);
+    rc = status == UM_OK ? cli_finish_run(args, out) : cli_fail(&err);
     um_session_close(session);
     return rc;
 }

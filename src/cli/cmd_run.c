@@ -1,6 +1,7 @@
 /* cmd_run.c - mirrorer run */
 #include <stdlib.h>
 
+#include "base/file.h"
 #include "cli/common.h"
 
 static int print_config(cli_args *args)
@@ -24,10 +25,13 @@ static int run(cli_args *args)
 
     if (args->local[1] != NULL)
         return print_config(args);
-    um_status status = cli_open(&session, args, log != NULL, "ingest", &err);
+    if (log != NULL && !um_path_exists(log))
+        return cli_missing(log);
+    /* What was ingested stays unless it is read again. */
+    um_status status = cli_open(&session, args, log != NULL, log != NULL ? "ingest" : "scenes", &err);
     if (status == UM_OK)
         status = um_session_run(session, log, out, &err);
-    rc = status == UM_OK ? cli_finish_run(args, session, out) : cli_fail(&err);
+    rc = status == UM_OK ? cli_finish_run(args, out) : cli_fail(&err);
     um_session_close(session);
     return rc;
 }

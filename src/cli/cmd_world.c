@@ -48,7 +48,7 @@ static int run(cli_args *args)
         return cli_fail(&err);
     cli_progress_end();
     if (args->json)
-        printf("{\"dir\":\"%s\",\"users\":%lld,\"items\":%lld,\"interactions\":%lld}\n", dir,
+        printf("{\"users\":%lld,\"items\":%lld,\"interactions\":%lld}\n",
                (long long)args->config.world.users, (long long)args->config.world.items,
                (long long)args->config.world.interactions);
     else

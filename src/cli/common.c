@@ -3,12 +3,17 @@
 
 #include <stdlib.h>
 
+#include "base/file.h"
+
+#define MAX_SUMMARY_BYTES ((size_t)256 << 20)
+
 int cli_fail(const um_error *err)
 {
     cli_progress_end();
     if (err->status == UM_ERR_INTERRUPTED) {
-        fprintf(stderr, "mirrorer: stopped; what was shown as done is saved. Run the same command "
-                        "again to go on.\n");
+        fprintf(stderr, "mirrorer: %s. What was shown as saved is saved; run the same command again to "
+                        "go on.\n",
+                err->text);
         return EXIT_INTERRUPTED;
     }
     fprintf(stderr, "mirrorer: %s\n", err->text);
@@ -23,6 +28,12 @@ int cli_fail(const um_error *err)
     default:
         return EXIT_FAILED;
     }
+}
+
+int cli_missing(const char *path)
+{
+    fprintf(stderr, "mirrorer: '%s' does not exist\n", path);
+    return EXIT_INPUT;
 }
 
 um_status cli_open(um_session **out, cli_args *args, bool create, const char *redo_stage,
@@ -81,12 +92,16 @@ int cli_finish_ingest(cli_args *args, um_session *session, um_error *err)
     return status == UM_OK ? EXIT_OK : cli_fail(err);
 }
 
-int cli_finish_run(cli_args *args, um_session *session, const char *out_dir)
+int cli_finish_run(cli_args *args, const char *out_dir)
 {
     um_error err;
-    char *json = NULL;
-    um_status status = um_session_summary(session, &json, &err);
+    char *path = NULL, *json = NULL;
+    size_t len = 0;
+    um_status status = um_path_join(&path, out_dir, "summary.json", &err);
 
+    if (status == UM_OK)
+        status = um_file_read(&json, &len, path, MAX_SUMMARY_BYTES, &err);
+    free(path);
     cli_progress_end();
     if (status != UM_OK)
         return cli_fail(&err);

@@ -84,9 +84,7 @@ void cli_print_help(const cli_command *command)
     um_config defaults;
     size_t n;
     const um_option *options = um_config_options(&n);
-    bool known = um_config_init(&defaults, NULL) == UM_OK &&
-                 (command->profile == NULL ||
-                  um_config_apply_profile(&defaults, command->profile, NULL) == UM_OK);
+    bool known = um_config_init(&defaults, NULL) == UM_OK;
 
     printf("usage: mirrorer %s %s\n\n%s.\n", command->name, command->usage, command->summary);
     if (command->about != NULL)
@@ -283,8 +281,6 @@ int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv)
         um_status status = um_config_init(&args->config, &err);
         if (status == UM_OK && given)
             status = um_config_apply_profile(&args->config, "published", &err);
-        if (status == UM_OK && command->profile != NULL)
-            status = um_config_apply_profile(&args->config, command->profile, &err);
         if (status == UM_OK && command->uses_workspace)
             status = um_session_recall_config(args->workspace, &args->config, &err);
         if (status != UM_OK)

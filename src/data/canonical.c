@@ -24,7 +24,9 @@ typedef struct canonical {
     um_reading *reading;
     um_dataset_builder *builder;
     uint64_t line;
-    UM_VEC(uint32_t) shown; /* impression list of the row in hand */
+    UM_VEC(uint32_t) shown;   /* impression list of the row in hand */
+    uint64_t n_lists;         /* impression lists looked at so far */
+    UM_VEC(uint64_t) in_list; /* [item] n_lists when a list last had it */
     um_str text;
 } canonical;
 
@@ -187,6 +189,18 @@ static um_status take_item(canonical *c, const json_t *object, um_error *err)
     return status;
 }
 
+/* Notes that the list in hand has the item; *again when it had it already. */
+static bool mark_shown(canonical *c, uint32_t item, bool *again)
+{
+    while (c->in_list.len <= item) {
+        if (!um_vec_push(&c->in_list, 0))
+            return false;
+    }
+    *again = c->in_list.data[item] == c->n_lists;
+    c->in_list.data[item] = c->n_lists;
+    return true;
+}
+
 /* The list shown, in c->shown, and the position of the chosen item in it. */
 static const char *check_impressions(canonical *c, const json_t *behaviour, uint32_t chosen,
                                      json_int_t *position)
@@ -204,15 +218,22 @@ static const char *check_impressions(canonical *c, const json_t *behaviour, uint
         return reason(c, "%s has %zu items, limit %d", UM_CANONICAL_SHOWN, n, MAX_IMPRESSIONS);
     if (!um_vec_reserve(&c->shown, n))
         return "out of memory for " UM_CANONICAL_SHOWN;
+    c->n_lists++;
     for (size_t i = 0; i < n; i++) {
         const json_t *id = json_array_get(list, i);
         uint32_t item = 0;
+        bool again = false;
         if (!json_is_string(id))
             return reason(c, "%s: item %zu is not a string", UM_CANONICAL_SHOWN, i);
         if (!um_builder_find_item(c->builder, json_string_value(id), &item))
             return reason(c, "%s: item '%.60s' is not described", UM_CANONICAL_SHOWN,
                           json_string_value(id));
-        if (item == chosen && *position < 0)
+        if (!mark_shown(c, item, &again))
+            return "out of memory for " UM_CANONICAL_SHOWN;
+        if (again)
+            return reason(c, "%s: item '%.60s' is listed twice", UM_CANONICAL_SHOWN,
+                          json_string_value(id));
+        if (item == chosen)
             *position = (json_int_t)i;
         c->shown.data[c->shown.len++] = item;
     }
@@ -413,6 +434,7 @@ static um_status read_canonical(um_reading *r, um_error *err)
     for (int i = 0; i < 3 && status == UM_OK; i++)
         status = read_file(&c, entries[i], takes[i], err);
     um_vec_dispose(&c.shown);
+    um_vec_dispose(&c.in_list);
     um_str_dispose(&c.text);
     return status;
 }

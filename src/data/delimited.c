@@ -3,6 +3,7 @@
  *
  * A quoted field may hold line ends. When its closing quote is missing, only the line that opened
  * it is rejected and reading goes on with the next: one stray quote does not swallow the file.
+ * What a search for the closing quote has passed over in vain is not searched again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,10 @@ typedef struct table {
     size_t *picked_len;
     size_t *place;    /* [spec->n_fields] column of each wanted field */
     size_t n_columns; /* that every row must have */
+    /* A search for a closing quote that failed: it was within quotes at every line end up to this
+     * byte of the file, and why it failed. */
+    uint64_t vain_to;
+    const char *vain_reason;
 } table;
 
 /* State after text; what is scanned is the same record carried on after a line end. */
@@ -47,14 +52,27 @@ static quote_state scan_quotes(const char *text, size_t len, char separator, quo
     return state;
 }
 
-/* Extends the record until its quotes are closed. Where they never are, or not rightly, it is cut
- * back to its first line and *reason says why. */
+/*
+ * Extends the record until its quotes are closed. Where they never are, or not rightly, it is cut
+ * back to its first line and *reason says why.
+ *
+ * Two searches that are both within quotes at one line end go on alike from there. So a line that
+ * ends within quotes, and not after the last line end where a failed search was, fails as that one
+ * did; without this, a file of such lines would be scanned once for each. (Where the search failed
+ * at the limit of bytes, the later line is refused the few more that its own limit would give it.)
+ */
 static um_status close_quotes(table *t, um_line *line, const char **reason, um_error *err)
 {
     size_t first_len = line->len, scanned = line->len;
     quote_state state = scan_quotes(line->text, line->len, t->spec->separator[0], FIELD_START);
+    uint64_t within_to = 0;
+    if (state == IN_QUOTES && um_lines_offset(&t->lines) <= t->vain_to) {
+        *reason = t->vain_reason;
+        return UM_OK;
+    }
     while (state == IN_QUOTES) {
         bool grown = false;
+        within_to = um_lines_offset(&t->lines);
         um_status status = um_lines_extend(&t->lines, line, MAX_RECORD_BYTES, &grown, err);
         if (status != UM_OK)
             return status;
@@ -68,8 +86,13 @@ static um_status close_quotes(table *t, um_line *line, const char **reason, um_e
     }
     if (state == BROKEN)
         *reason = "text after a closing quote";
-    if (*reason != NULL)
+    if (*reason != NULL) {
         um_lines_retract(&t->lines, first_len);
+        if (within_to > t->vain_to) {
+            t->vain_to = within_to;
+            t->vain_reason = *reason;
+        }
+    }
     return UM_OK;
 }
 

@@ -33,6 +33,13 @@ const um_adapter_info *um_adapters(void)
     return infos;
 }
 
+static um_status check_stop(const um_reading *r, um_error *err)
+{
+    if (um_monitor_stopped(r->monitor))
+        return um_fail(err, UM_ERR_INTERRUPTED, "%s: reading was stopped", r->file_name);
+    return UM_OK;
+}
+
 um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
 {
     char reason[400];
@@ -49,7 +56,7 @@ um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const c
     if (r->options->on_rejection != NULL)
         r->options->on_rejection(r->options->context, &rejection);
     if (r->options->max_bad < 0 || r->bad <= (uint64_t)r->options->max_bad)
-        return UM_OK;
+        return check_stop(r, err); /* a row can take long to be found bad */
     r->is_past_max_bad = true;
     return um_fail(err, UM_ERR_LIMIT,
                    "%s:%llu: %s; %llu bad rows, limit %lld: mend the file or "
@@ -79,9 +86,7 @@ um_status um_reading_count(um_reading *r, um_error *err)
     if (r->report->rows_read % PROGRESS_ROWS != 0)
         return UM_OK;
     show_progress(r);
-    if (um_monitor_stopped(r->monitor))
-        return um_fail(err, UM_ERR_INTERRUPTED, "%s: reading was stopped", r->file_name);
-    return UM_OK;
+    return check_stop(r, err);
 }
 
 um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_interactions,

@@ -188,6 +188,11 @@ um_status um_lines_extend(um_lines *l, um_line *line, size_t max_bytes, bool *gr
     return UM_OK;
 }
 
+uint64_t um_lines_offset(const um_lines *l)
+{
+    return l->bytes - (l->end - l->next);
+}
+
 void um_lines_retract(um_lines *l, size_t first_len)
 {
     l->next = l->begin + first_len;

@@ -42,6 +42,8 @@ um_status um_lines_next(um_lines *lines, um_line *line, um_error *err) UM_CHECKE
  * *grown = false when it is not, or the file ends; *line is then as before. */
 um_status um_lines_extend(um_lines *lines, um_line *line, size_t max_bytes, bool *grown,
                           um_error *err) UM_CHECKED;
+/* Where in the file the record, with its line end, is over. */
+uint64_t um_lines_offset(const um_lines *lines);
 /* Undoes extensions: the record becomes its first line, first_len bytes long, again. */
 void um_lines_retract(um_lines *lines, size_t first_len);
 

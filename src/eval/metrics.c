@@ -260,6 +260,18 @@ static double gamma_q(double a, double x)
     return front * h;
 }
 
+void um_chi_square(const uint64_t *counts, const double *expected, size_t n, double *statistic,
+                   double *p)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double e = (double)counts[i] - expected[i];
+        sum += e * e / expected[i];
+    }
+    *statistic = sum;
+    *p = n > 1 ? gamma_q((double)(n - 1) / 2, sum / 2) : 1;
+}
+
 void um_chi_square_uniform(const uint64_t *counts, size_t n, double *statistic, double *p)
 {
     double total = 0, sum = 0;

@@ -15,12 +15,12 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "nn/backend.h"
 
 #define MAX_VOCAB     (1 << 22)
 #define MAX_HIDDEN    (1 << 16)
 #define MAX_LAYERS    1024
 #define MAX_HEADS     1024
-#define MAX_HEAD_DIM  1024
 #define MAX_FFN       (1 << 20)
 #define MAX_POSITIONS (1 << 24)
 
@@ -74,7 +74,7 @@ static um_status check(const um_model_config *c, const char *where, um_error *er
         {"num_hidden_layers", c->layers, 1, MAX_LAYERS},
         {"num_attention_heads", c->heads, 1, MAX_HEADS},
         {"num_key_value_heads", c->kv_heads, 1, c->heads},
-        {"head_dim", c->head_dim, 2, MAX_HEAD_DIM},
+        {"head_dim", c->head_dim, 2, UM_HEAD_DIM_MAX},
         {"intermediate_size", c->ffn, 1, MAX_FFN},
         {"max_position_embeddings", c->max_positions, 1, MAX_POSITIONS},
         {"bos_token_id", c->bos, -1, c->vocab - 1},

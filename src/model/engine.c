@@ -76,6 +76,32 @@ um_status um_engine_kv_reserve(um_engine *engine, int rows, um_error *err)
     return um_kv_init(&engine->kv, engine->compute->backend, &engine->model->config, rows, err);
 }
 
+static um_status measure(um_responder *self, const um_prompt *prompt, const char *text,
+                         uint32_t *tokens, uint32_t *limit, um_error *err)
+{
+    um_engine *engine = (um_engine *)self;
+    int kv_limit = um_engine_kv_limit(engine);
+    um_str turn = UM_STR_INIT;
+    um_tokens ids = {0};
+    um_str_append(&turn, prompt->opening != NULL ? prompt->opening : "");
+    um_str_append(&turn, text != NULL ? text : "");
+    um_status status = um_str_status(&turn, err);
+    if (status == UM_OK)
+        status = um_chat_encode_prompt(engine->tok, engine->format, prompt->messages,
+                                       prompt->n_messages, um_str_text(&turn), &ids, err);
+    if (status == UM_OK && ids.len > UINT32_MAX)
+        status = um_fail(err, UM_ERR_LIMIT, "%zu tokens, limit %" PRIu32, ids.len, UINT32_MAX);
+    if (status == UM_OK) {
+        *tokens = (uint32_t)ids.len;
+        *limit = (uint32_t)(kv_limit < engine->max_context ? kv_limit : engine->max_context);
+    } else {
+        status = um_error_prefix(err, status, "prompt %" PRIu64, prompt->key);
+    }
+    um_tokens_dispose(&ids);
+    um_str_dispose(&turn);
+    return status;
+}
+
 static void free_engine(um_responder *self)
 {
     um_engine *engine = (um_engine *)self;
@@ -101,6 +127,7 @@ static const um_responder_ops engine_ops = {
     .complete = um_engine_complete,
     .score_letters = um_engine_score_letters,
     .free = free_engine,
+    .measure = measure,
 };
 
 static um_status alloc_arrays(um_engine *engine, um_error *err)
@@ -145,11 +172,13 @@ static um_status check_options(const um_model_config *config, const um_tokenizer
     return UM_OK;
 }
 
-/* What decides the answers. */
+/* What decides the answers. The kernels of two backends differ in the last bits, which can turn a
+ * draw. */
 static uint64_t fingerprint(const um_engine *engine)
 {
     const uint64_t parts[] = {um_model_hash(engine->model), um_tokenizer_hash(engine->tok),
-                              (uint64_t)engine->format};
+                              (uint64_t)engine->format,
+                              um_hash_str(um_compute_name(engine->compute), 0)};
     return um_hash(parts, sizeof parts, 0);
 }
 

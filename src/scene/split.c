@@ -48,6 +48,18 @@ static uint64_t count_before(const um_dataset *d, uint32_t user, uint64_t intera
 
 typedef enum fit { FITS, FEW_CANDIDATES, LONG_LIST } fit;
 
+/* A list that shows an item twice gives two letters to one choice: it is no scene. */
+static bool has_repeats(const uint32_t *items, uint64_t n)
+{
+    for (uint64_t i = 1; i < n; i++) {
+        for (uint64_t j = 0; j < i; j++) {
+            if (items[i] == items[j])
+                return true;
+        }
+    }
+    return false;
+}
+
 static fit check_logged(const um_dataset *d, uint64_t interaction)
 {
     uint64_t begin = d->impression_start[interaction];
@@ -56,7 +68,8 @@ static fit check_logged(const um_dataset *d, uint64_t interaction)
         return LONG_LIST;
     int32_t position = d->impression_position[interaction];
     if (n < 2 || position < 0 || (uint64_t)position >= n ||
-        d->impression_item[begin + (uint64_t)position] != d->item[interaction])
+        d->impression_item[begin + (uint64_t)position] != d->item[interaction] ||
+        has_repeats(d->impression_item + begin, n))
         return FEW_CANDIDATES;
     return FITS;
 }

@@ -202,6 +202,23 @@ static uint64_t *training_scenes(const um_scene_set *set, size_t *n)
     return ids;
 }
 
+/* Before any work: practice needs its own prompt. */
+static um_status check_reading(um_session *s, const um_scene *scene, um_error *err)
+{
+    const um_prompt_form *form;
+    char *text = NULL;
+    um_status status = um_session_form(s, &form, err);
+    if (status == UM_OK && s->config->base_practice > 0) {
+        status = um_prompt_form_reading(form, scene, &text, err);
+        if (status == UM_ERR_NOT_FOUND)
+            status = um_fail(err, UM_ERR_STATE, "train base: prompt.form '%s' has no text `reading`, "
+                                                "which base.practice needs; set base.practice to 0",
+                             s->config->prompt.form);
+    }
+    free(text);
+    return status;
+}
+
 static um_status make_student(um_run *run, um_error *err)
 {
     um_session *s = run->session;
@@ -233,7 +250,8 @@ static um_status make_student(um_run *run, um_error *err)
                                             "give a student with student.path");
         goto done;
     }
-    if ((status = um_scene_prompts_make(&prompts, s, ids, n, NULL, err)) != UM_OK ||
+    if ((status = check_reading(s, &scenes->scenes[ids[0]], err)) != UM_OK ||
+        (status = um_scene_prompts_make(&prompts, s, ids, n, NULL, err)) != UM_OK ||
         (status = write_untutored(s, &prompts, &all, err)) != UM_OK)
         goto done;
     if (run->fresh || !um_path_exists(tokenizer)) {
@@ -266,7 +284,10 @@ done:
 um_status um_stage_base(um_session *s, um_error *err)
 {
     um_run run = {0};
-    um_status status = um_run_begin(&run, s, "base", "seed student. base. prompt.", "scenes", 0, err);
+    const char *given = s->config->student.path;
+    um_status status =
+        um_run_begin(&run, s, "base", "seed student. base. prompt. decide.ridge", "scenes",
+                     given[0] != '\0' ? um_path_hash(given) : 0, err);
 
     if (status == UM_OK && !run.finished_before) {
         if (s->config->student.path[0] != '\0') { /* given: nothing to make */

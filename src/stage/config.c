@@ -12,7 +12,6 @@
 #include "base/yaml.h"
 
 UM_EMBEDDED_DECLARE(profile_embedded);
-UM_EMBEDDED_DECLARE(profile_demo);
 
 #define AT(field) offsetof(um_config, field), sizeof(((um_config *)0)->field)
 #define INT(key, field, fallback, lo, hi, help) \
@@ -287,8 +286,7 @@ um_status um_config_read(um_config *config, const char *yaml_path, um_error *err
 
 um_status um_config_apply_profile(um_config *config, const char *name, um_error *err)
 {
-    const um_embedded_file profiles[] = {UM_EMBEDDED("embedded", profile_embedded),
-                                         UM_EMBEDDED("demo", profile_demo)};
+    const um_embedded_file profiles[] = {UM_EMBEDDED("embedded", profile_embedded)};
     um_status status = UM_OK;
 
     if (strcmp(name, "published") == 0) {
@@ -306,7 +304,7 @@ um_status um_config_apply_profile(um_config *config, const char *name, um_error 
         um_yaml_free(root);
         return status;
     }
-    return um_fail(err, UM_ERR_NOT_FOUND, "profile '%s' is unknown; published, embedded or demo", name);
+    return um_fail(err, UM_ERR_NOT_FOUND, "profile '%s' is unknown; published or embedded", name);
 }
 
 um_status um_config_init(um_config *config, um_error *err)

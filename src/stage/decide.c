@@ -49,10 +49,13 @@ static um_status portion_close(portion *p, bool now, um_error *err)
 /* Keeps what arrived before a failure or a stop: the portion is whole scenes. */
 static um_status portion_end(portion *p, um_status status, um_error *err)
 {
-    um_error ignored;
     if (status == UM_OK || status == UM_ERR_INTERRUPTED || status == UM_ERR_REMOTE) {
-        um_status closed = portion_close(p, true, status == UM_OK ? err : &ignored);
-        status = status == UM_OK ? closed : status;
+        um_error first = err != NULL ? *err : (um_error){0};
+        um_status closed = portion_close(p, true, err);
+        if (closed != UM_OK)
+            status = closed; /* what was about to be called saved is not */
+        else if (err != NULL)
+            *err = first;
     }
     if (p->open)
         um_workspace_rollback(p->run->session->ws);
@@ -78,8 +81,7 @@ typedef struct decider {
     UM_VEC(uint64_t) ids; /* scenes to do */
     const um_scene_prompts *prompts;
     pending *pending; /* [ids.len] */
-    uint64_t malformed, tokens;
-    uint64_t faults[UM_PROCESS_TRAILING + 1];
+    uint64_t malformed, tokens; /* of all that is stored */
 } decider;
 
 static um_status add_missing(void *context, uint64_t scene_id, const bool *have, uint32_t n_have,
@@ -111,9 +113,6 @@ static um_status store_scene(decider *d, size_t index, um_error *err)
                                .tokens = p->tokens[i],
                                .form_error = fault != UM_PROCESS_GOOD ? um_process_fault_name(fault)
                                                                       : NULL};
-        d->faults[fault]++;
-        d->malformed += fault != UM_PROCESS_GOOD;
-        d->tokens += p->tokens[i];
         status = um_workspace_put_decision(d->s->ws, &row, err);
     }
     for (uint32_t i = 0; i < d->samples; i++)
@@ -191,10 +190,46 @@ static um_status open_teacher(um_actor *actor, um_session *s, um_error *err)
     return um_workspace_model_id(&actor->id, s->ws, &row, err);
 }
 
+/* Leaves out the scenes the model cannot hold with a whole answer. They are counted, and tried again
+ * when the stage is: with a longer context they may fit. */
+static um_status leave_out_long(decider *d, um_responder *responder, um_scene_prompts *prompts,
+                                uint64_t *too_long, um_error *err)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < d->ids.len; i++) {
+        bool fits;
+        um_status status =
+            um_actor_fits(responder, &prompts->prompts[i], NULL,
+                          (uint32_t)d->s->config->decide.max_tokens + UM_BEHAVIOR_TOKENS, &fits, err);
+        if (status != UM_OK)
+            return status;
+        if (!fits) {
+            um_monitor_message(d->s->monitor, "  scene %llu is longer than the model's context",
+                               (unsigned long long)d->ids.data[i]);
+            continue;
+        }
+        prompts->prompts[kept] = prompts->prompts[i];
+        d->ids.data[kept++] = d->ids.data[i];
+    }
+    *too_long = d->ids.len - kept;
+    d->ids.len = prompts->n = kept;
+    return UM_OK;
+}
+
+static um_status sum_up(void *context, const um_row_decision *row, um_error *err)
+{
+    decider *d = context;
+    (void)err;
+    d->malformed += row->form_error != NULL;
+    d->tokens += row->tokens;
+    return UM_OK;
+}
+
 um_status um_stage_decide(um_session *s, const char *role, um_error *err)
 {
     static const char *const stops[] = {"Behavior:"};
     bool teacher = strcmp(role, UM_ROLE_TEACHER) == 0;
+    uint64_t too_long = 0;
     um_run run = {0};
     um_actor actor = {0};
     um_scene_prompts prompts = {0};
@@ -214,9 +249,10 @@ um_status um_stage_decide(um_session *s, const char *role, um_error *err)
         (status = um_workspace_missing_decisions(s->ws, "train", d.model_id, role, d.samples,
                                                  add_missing, &d, err)) != UM_OK ||
         (status = um_scene_prompts_make(&prompts, s, d.ids.data, d.ids.len, UM_PROCESS_OPENING,
-                                        err)) != UM_OK)
+                                        err)) != UM_OK ||
+        (status = leave_out_long(&d, actor.responder, &prompts, &too_long, err)) != UM_OK)
         goto done;
-    run.total = set->n_split[UM_SPLIT_TRAIN];
+    run.total = set->n_split[UM_SPLIT_TRAIN] - too_long;
     run.done = run.resumed = run.total - d.ids.len;
     d.pending = um_calloc(d.ids.len, sizeof *d.pending);
     if (d.pending == NULL) {
@@ -232,7 +268,11 @@ um_status um_stage_decide(um_session *s, const char *role, um_error *err)
     status = portion_end(&d.portion, status, err);
     if (status != UM_OK)
         goto done;
+    um_decision_filter all = {.any_scene = true, .model_id = d.model_id, .role = role};
+    if ((status = um_workspace_decisions(s->ws, &all, sum_up, &d, err)) != UM_OK)
+        goto done;
     json_object_set_new(run.detail, "model", json_string(actor.responder->name));
+    json_object_set_new(run.detail, "too_long", json_integer((json_int_t)too_long));
     json_object_set_new(run.detail, "tokens", json_integer((json_int_t)d.tokens));
     json_object_set_new(run.detail, "malformed", json_integer((json_int_t)d.malformed));
     status = um_run_save(&run, true, err);
@@ -258,6 +298,7 @@ typedef struct predictor {
     uint64_t id;
     UM_VEC(unscored) items; /* in scene order; direct queries have decision 0 */
     size_t *first;          /* of each query in items */
+    uint64_t too_long;      /* texts that do not fit the model */
 } predictor;
 
 static um_status add_text(predictor *p, uint64_t decision, uint64_t scene, const char *process,
@@ -318,41 +359,87 @@ static um_status on_letters(void *context, size_t query, size_t text, const doub
     return status;
 }
 
-/* Queries: one a scene, with all its texts. */
+/* Scenes that have texts to score, and the index of the first text of each; [n] is the end. */
+static size_t split_by_scene(const predictor *q, uint64_t *ids, size_t *first)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < q->items.len; i++) {
+        if (i == 0 || q->items.data[i].scene != q->items.data[i - 1].scene) {
+            first[n] = i;
+            ids[n++] = q->items.data[i].scene;
+        }
+    }
+    first[n] = q->items.len;
+    return n;
+}
+
+/*
+ * Queries: one a scene, with all its texts that fit the model. Those that do not are left out and
+ * counted; a scene is measured by what is left. q->first becomes the first text of each query.
+ */
+static um_status make_queries(predictor *q, um_responder *responder, const um_scene_prompts *prompts,
+                              const size_t *first, um_letter_query *queries, const char **texts,
+                              size_t *n_queries, um_error *err)
+{
+    size_t kept = 0, total = q->items.len;
+    um_status status = UM_OK;
+
+    *n_queries = 0;
+    q->items.len = 0; /* what is moved to the front stays ours, whatever happens */
+    for (size_t i = 0; i < prompts->n; i++) {
+        size_t begin = kept;
+        for (size_t j = first[i]; j < first[i + 1]; j++) {
+            unscored item = q->items.data[j];
+            bool fits = false;
+            if (status == UM_OK)
+                status = um_actor_fits(responder, &prompts->prompts[i], item.text, 0, &fits, err);
+            if (!fits) {
+                free(item.text);
+                continue;
+            }
+            texts[kept] = item.text;
+            q->items.data[kept++] = item;
+        }
+        if (kept > begin) {
+            queries[*n_queries] = (um_letter_query){&prompts->prompts[i], texts + begin, kept - begin};
+            q->first[(*n_queries)++] = begin;
+        }
+    }
+    q->first[*n_queries] = kept;
+    q->items.len = kept;
+    q->too_long = total - kept;
+    return status;
+}
+
 static um_status predict_all(predictor *q, um_responder *responder, um_error *err)
 {
     um_session *s = q->s;
-    size_t n = 0;
+    size_t n_queries = 0;
     uint64_t *ids = um_calloc(q->items.len, sizeof *ids);
+    size_t *first = um_calloc(q->items.len + 1, sizeof *first);
     const char **texts = um_calloc(q->items.len, sizeof *texts);
     um_letter_query *queries = um_calloc(q->items.len, sizeof *queries);
     um_scene_prompts prompts = {0};
     um_status status = UM_OK;
 
     q->first = um_calloc(q->items.len + 1, sizeof *q->first);
-    if (ids == NULL || texts == NULL || queries == NULL || q->first == NULL) {
+    if (ids == NULL || first == NULL || texts == NULL || queries == NULL || q->first == NULL) {
         status = um_fail_memory(err, "texts");
         goto done;
     }
-    for (size_t i = 0; i < q->items.len; i++) {
-        if (i == 0 || q->items.data[i].scene != q->items.data[i - 1].scene) {
-            q->first[n] = i;
-            ids[n++] = q->items.data[i].scene;
-        }
-        texts[i] = q->items.data[i].text;
-    }
-    q->first[n] = q->items.len;
+    size_t n = split_by_scene(q, ids, first);
     q->run->done = q->run->resumed = q->run->total > n ? q->run->total - n : 0;
-    if ((status = um_scene_prompts_make(&prompts, s, ids, n, NULL, err)) != UM_OK)
+    if ((status = um_scene_prompts_make(&prompts, s, ids, n, NULL, err)) != UM_OK ||
+        (status = make_queries(q, responder, &prompts, first, queries, texts, &n_queries, err)) !=
+            UM_OK)
         goto done;
-    for (size_t i = 0; i < n; i++)
-        queries[i] = (um_letter_query){&prompts.prompts[i], texts + q->first[i],
-                                       q->first[i + 1] - q->first[i]};
-    status = responder->ops->score_letters(responder, queries, n, on_letters, q, s->monitor, err);
+    status = responder->ops->score_letters(responder, queries, n_queries, on_letters, q, s->monitor,
+                                           err);
     status = portion_end(&q->portion, status, err);
 done:
     um_scene_prompts_dispose(&prompts);
     free(ids);
+    free(first);
     free(texts);
     free(queries);
     return status;
@@ -382,10 +469,12 @@ um_status um_stage_predict(um_session *s, um_error *err)
     if ((status = um_workspace_decisions(s->ws, &filter, add_decision, &q, err)) != UM_OK ||
         (status = um_workspace_scenes(s->ws, &scenes, add_direct, &q, err)) != UM_OK)
         goto done;
-    qsort(q.items.data, q.items.len, sizeof *q.items.data, by_scene);
+    if (q.items.len > 0)
+        qsort(q.items.data, q.items.len, sizeof *q.items.data, by_scene);
     if ((status = predict_all(&q, actor.responder, err)) != UM_OK)
         goto done;
     json_object_set_new(run.detail, "predictor", json_string(actor.responder->name));
+    json_object_set_new(run.detail, "too_long", json_integer((json_int_t)q.too_long));
     status = um_run_save(&run, true, err);
 done:
     for (size_t i = 0; i < q.items.len; i++)

@@ -9,12 +9,14 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
 #include "stage/rows.h"
 #include "stage/session.h"
 
-#define SLICE 128 /* scenes between two commits of a model's row */
+#define MAX_SLICE 128     /* scenes between two commits of a model's row, at most */
+#define SLICE_MS 4000     /* and about so long, so that a stop costs little */
 
 static const um_eval_row rows[] = {
     {"uniform", UM_ROW_UNIFORM, NULL, "a uniform guess"},
@@ -45,6 +47,7 @@ typedef struct evaluation {
     const uint64_t *slice;
     char **texts; /* [n * repeats] texts to score */
     double *mean; /* [n, UM_SCENE_MAX_ITEMS] */
+    size_t asked[MAX_SLICE]; /* scene of the slice that each letter query is about */
 } evaluation;
 
 static um_status add_scene(void *context, const um_row_scene *row, um_error *err)
@@ -128,12 +131,39 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
 static um_status on_letters(void *context, size_t query, size_t text, const double *p, um_error *err)
 {
     evaluation *e = context;
-    uint32_t k = e->s->scenes->scenes[e->slice[query]].k;
-    double *mean = e->mean + query * UM_SCENE_MAX_ITEMS;
+    size_t i = e->asked[query];
+    uint32_t k = e->s->scenes->scenes[e->slice[i]].k;
+    double *mean = e->mean + i * UM_SCENE_MAX_ITEMS;
     (void)text;
     (void)err;
     for (uint32_t j = 0; j < k; j++)
         mean[j] += p[j] / e->repeats;
+    return UM_OK;
+}
+
+/* Moves the texts of scene i that the model can hold to the front. A text can grow when it is tokenised
+ * anew; one that no longer fits counts as a uniform guess. */
+static um_status keep_fitting(evaluation *e, um_responder *model, const um_prompt *prompt, size_t i,
+                              uint32_t *fitting, um_error *err)
+{
+    char **texts = e->texts + i * e->repeats;
+    double *mean = e->mean + i * UM_SCENE_MAX_ITEMS;
+
+    *fitting = 0;
+    for (uint32_t r = 0; r < e->repeats; r++) {
+        char *text = texts[r];
+        bool fits;
+        um_status status = um_actor_fits(model, prompt, text, 0, &fits, err);
+        if (status != UM_OK)
+            return status;
+        if (fits) {
+            texts[r] = texts[*fitting];
+            texts[(*fitting)++] = text;
+        } else {
+            for (uint32_t j = 0; j < prompt->k; j++)
+                mean[j] += 1.0 / prompt->k / e->repeats;
+        }
+    }
     return UM_OK;
 }
 
@@ -142,7 +172,7 @@ static um_status model_slice(evaluation *e, um_responder *model, const uint64_t 
                              um_error *err)
 {
     static const char *const stops[] = {"Behavior:"};
-    static const char *const bare[] = {UM_PROCESS_BEHAVIOR};
+    static const char *bare[] = {UM_PROCESS_BEHAVIOR};
     const um_config *c = e->s->config;
     bool process = e->row->kind == UM_ROW_PROCESS;
     um_sampling sampling = {.seed = c->seed,
@@ -150,7 +180,8 @@ static um_status model_slice(evaluation *e, um_responder *model, const uint64_t 
                             .top_p = (float)c->eval.top_p,
                             .max_tokens = (int)c->eval.max_tokens};
     um_scene_prompts prompts = {0};
-    um_letter_query queries[SLICE];
+    um_letter_query queries[MAX_SLICE];
+    size_t n_queries = 0;
     um_status status;
 
     e->slice = ids;
@@ -167,14 +198,19 @@ static um_status model_slice(evaluation *e, um_responder *model, const uint64_t 
     if (process)
         status = model->ops->complete(model, prompts.prompts, n, 0, e->repeats, &sampling, stops, 1,
                                       on_completion, e, e->s->monitor, err);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && status == UM_OK; i++) {
+        const char **texts = process ? (const char **)e->texts + i * e->repeats : bare;
+        uint32_t fitting = e->repeats;
         prompts.prompts[i].opening = NULL; /* the texts hold the whole turn */
-        queries[i] = (um_letter_query){
-            &prompts.prompts[i],
-            process ? (const char *const *)(e->texts + i * e->repeats) : bare, e->repeats};
+        if (process)
+            status = keep_fitting(e, model, &prompts.prompts[i], i, &fitting, err);
+        if (fitting == 0)
+            continue;
+        e->asked[n_queries] = i;
+        queries[n_queries++] = (um_letter_query){&prompts.prompts[i], texts, fitting};
     }
     if (status == UM_OK)
-        status = model->ops->score_letters(model, queries, n, on_letters, e, e->s->monitor, err);
+        status = model->ops->score_letters(model, queries, n_queries, on_letters, e, e->s->monitor, err);
     for (size_t i = 0; i < n && status == UM_OK; i++)
         status = put(e, ids[i], e->mean + i * UM_SCENE_MAX_ITEMS, e->repeats, err);
     if (status == UM_OK) {
@@ -194,18 +230,58 @@ done:
     return status;
 }
 
+/* Scenes the model cannot hold count at 1/k (repeats 0 tells them apart): to leave them out would
+ * flatter the row. */
+static um_status set_aside_long(evaluation *e, um_responder *model, um_error *err)
+{
+    bool process = e->row->kind == UM_ROW_PROCESS;
+    uint32_t more = UM_BEHAVIOR_TOKENS + (process ? (uint32_t)e->s->config->eval.max_tokens : 0);
+    um_scene_prompts prompts = {0};
+    size_t kept = 0;
+    um_status status = um_scene_prompts_make(&prompts, e->s, e->ids.data, e->ids.len,
+                                             process ? UM_PROCESS_OPENING : NULL, err);
+
+    for (size_t i = 0; i < e->ids.len && status == UM_OK; i++) {
+        double p[UM_SCENE_MAX_ITEMS];
+        uint32_t k = e->s->scenes->scenes[e->ids.data[i]].k;
+        bool fits = false;
+        status = um_actor_fits(model, &prompts.prompts[i], NULL, more, &fits, err);
+        if (status == UM_OK && fits) {
+            e->ids.data[kept++] = e->ids.data[i];
+        } else if (status == UM_OK) {
+            for (uint32_t j = 0; j < k; j++)
+                p[j] = 1.0 / k;
+            um_run_progress(e->run, e->run->done + 1, e->row->name);
+            status = put(e, e->ids.data[i], p, 0, err);
+        }
+    }
+    if (status == UM_OK)
+        e->ids.len = kept;
+    um_scene_prompts_dispose(&prompts);
+    return status;
+}
+
 static um_status model_row(evaluation *e, um_error *err)
 {
     um_actor actor = {0};
+    size_t slice = 16;
 
     if (e->ids.len == 0)
         return UM_OK;
     um_status status = um_actor_open(&actor, e->s, e->row->model, err);
     e->repeats = e->row->kind == UM_ROW_PROCESS ? (uint32_t)e->s->config->eval.repeats : 1;
     e->model_id = actor.id;
-    for (size_t i = 0; i < e->ids.len && status == UM_OK; i += SLICE) {
-        size_t n = e->ids.len - i < SLICE ? e->ids.len - i : SLICE;
+    if (status == UM_OK)
+        status = set_aside_long(e, actor.responder, err);
+    for (size_t i = 0, n; i < e->ids.len && status == UM_OK; i += n) {
+        uint64_t begun_ms = um_clock_ms();
+        n = e->ids.len - i < slice ? e->ids.len - i : slice;
         status = model_slice(e, actor.responder, e->ids.data + i, n, err);
+        uint64_t took_ms = um_clock_ms() - begun_ms;
+        if (took_ms < SLICE_MS / 2 && slice < MAX_SLICE)
+            slice *= 2;
+        else if (took_ms > SLICE_MS && slice > 1)
+            slice /= 2;
     }
     um_actor_close(&actor);
     return status;
@@ -226,7 +302,7 @@ um_status um_stage_eval(um_session *s, um_error *err)
 {
     um_run run = {0};
     const um_scene_set *set;
-    um_status status = um_run_begin(&run, s, "eval", "seed eval. prompt.", "train.direct", 0, err);
+    um_status status = um_run_begin(&run, s, "eval", "seed eval. prompt. decide.ridge", "train.direct", 0, err);
 
     if (status != UM_OK || run.finished_before)
         goto done;

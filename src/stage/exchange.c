@@ -16,7 +16,6 @@
 #include "stage/session.h"
 
 #define MAX_IMPORT_BYTES ((size_t)4 << 30)
-#define IMPORTED_MODEL   "imported"
 
 /* Export -------------------------------------------------------------------------------------- */
 
@@ -348,10 +347,12 @@ static um_status import_scenes(um_session *s, const char *path, um_error *err)
     if (status == UM_OK)
         status = um_run_save(&log, true, err);
     if (status == UM_OK)
-        status = um_run_begin(&run, s, "scenes", "seed scenes.", "ingest", 0, err);
+        status = um_run_begin(&run, s, "scenes", "", "ingest", 0, err);
     run.done = run.total = im.n_scenes;
-    if (status == UM_OK)
+    if (status == UM_OK) {
+        json_object_set_new(run.detail, "imported", json_true());
         status = um_run_save(&run, true, err);
+    }
     if (status == UM_OK)
         status = um_workspace_commit(s->ws, err);
     if (status != UM_OK)
@@ -513,7 +514,7 @@ static um_status import_pairs(um_session *s, const char *path, um_error *err)
     um_workspace_counts counts;
     um_run run = {0};
     const um_scene_set *set;
-    um_row_model model = {.name = IMPORTED_MODEL, .path = "", .hash = "", .kind = IMPORTED_MODEL};
+    um_row_model model = {.name = UM_IMPORTED_MODEL, .path = "", .hash = "", .kind = UM_IMPORTED_MODEL};
     um_status status = um_workspace_count(&counts, s->ws, err);
 
     if (status == UM_OK && counts.pairs > 0)
@@ -539,6 +540,7 @@ static um_status import_pairs(um_session *s, const char *path, um_error *err)
     run.done = run.total = im.n_pairs;
     if (status == UM_OK) {
         json_object_set_new(run.detail, "pairs", json_integer((json_int_t)im.n_pairs));
+        json_object_set_new(run.detail, "imported", json_true());
         status = um_run_save(&run, true, err);
     }
     if (status == UM_OK)
@@ -549,6 +551,24 @@ static um_status import_pairs(um_session *s, const char *path, um_error *err)
     um_map_dispose(&im.scenes);
     um_arena_dispose(&im.arena);
     free(im.has_pair);
+    return status;
+}
+
+um_status um_session_imported(um_session *s, const char *stage, bool *imported, um_error *err)
+{
+    um_row_stage row;
+    json_t *detail = NULL;
+    um_status status = um_workspace_get_stage(&row, s->ws, stage, err);
+
+    *imported = false;
+    if (status == UM_ERR_NOT_FOUND)
+        return UM_OK;
+    if (status == UM_OK)
+        status = um_json_parse(&detail, row.detail, strlen(row.detail), stage, err);
+    *imported = status == UM_OK && json_is_true(json_object_get(detail, "imported"));
+    if (*imported)
+        um_monitor_message(s->monitor, "%s: imported", um_stage_find(stage)->title);
+    json_decref(detail);
     return status;
 }
 

@@ -30,19 +30,18 @@ static void on_rejection(void *context, const um_rejection *r)
         all->status = um_workspace_put_rejection(all->s->ws, &row, &all->error);
 }
 
-/* Names, sizes and times of the input: a log that changed is another log. */
-static uint64_t path_hash(const char *path)
+uint64_t um_path_hash(const char *path)
 {
     struct stat info;
     char **names = NULL;
     size_t n = 0;
-    uint64_t hash = um_hash_str(um_path_base(path), 0);
+    uint64_t hash = 0;
 
     if (stat(path, &info) != 0)
         return hash;
     if (!S_ISDIR(info.st_mode)) {
         int64_t figures[2] = {info.st_size, info.st_mtime};
-        return um_hash(figures, sizeof figures, hash);
+        return um_hash(figures, sizeof figures, um_hash_str(um_path_base(path), hash));
     }
     if (um_path_list(&names, &n, path, NULL) != UM_OK)
         return hash;
@@ -80,7 +79,7 @@ um_status um_stage_ingest(um_session *s, const char *path, um_error *err)
     /* One transaction, its start included: a log that cannot be read leaves no trace. */
     if ((status = um_workspace_begin(s->ws, err)) != UM_OK)
         return status;
-    status = um_run_begin(&run, s, "ingest", "ingest.", NULL, path_hash(path), err);
+    status = um_run_begin(&run, s, "ingest", "ingest.", NULL, um_path_hash(path), err);
     if (status != UM_OK || run.finished_before)
         goto done;
     status = um_dataset_read(&d, &report, path, &options, s->monitor, err);
@@ -152,9 +151,10 @@ um_status um_stage_scenes(um_session *s, um_error *err)
     um_template *t = NULL;
     um_scene_set *set = NULL;
     const um_dataset *d;
-    um_status status = um_workspace_begin(s->ws, err);
+    bool imported = false;
+    um_status status = um_session_imported(s, "scenes", &imported, err);
 
-    if (status != UM_OK)
+    if (status != UM_OK || imported || (status = um_workspace_begin(s->ws, err)) != UM_OK)
         return status;
     status = um_run_begin(&run, s, "scenes", "seed scenes.", "ingest", 0, err);
     if (status != UM_OK || run.finished_before)
@@ -240,20 +240,30 @@ um_status um_stage_run(um_session *s, const char *name, um_error *err)
     return um_fail(err, UM_ERR_NOT_FOUND, "stage '%s' is unknown", name);
 }
 
+/* Only what differs from the profile in force, so that another profile can come to hold; and not what
+ * belongs to the machine. */
 um_status um_session_remember(um_session *s, um_error *err)
 {
     json_t *object = json_object();
     um_str text = UM_STR_INIT;
-    char value[UM_CONFIG_TEXT];
+    char value[UM_CONFIG_TEXT], usual[UM_CONFIG_TEXT];
     size_t n;
     const um_option *options = um_config_options(&n);
+    um_config profile;
+    um_status status = um_config_init(&profile, err);
 
-    for (size_t i = 0; i < n; i++) {
+    if (status == UM_OK && s->config->student.path[0] != '\0')
+        status = um_config_apply_profile(&profile, "published", err);
+    for (size_t i = 0; i < n && status == UM_OK; i++) {
         um_config_get(s->config, &options[i], value, sizeof value);
-        json_object_set_new(object, options[i].key, json_string(value));
+        um_config_get(&profile, &options[i], usual, sizeof usual);
+        if (strcmp(value, usual) != 0 && strcmp(options[i].key, "threads") != 0 &&
+            strcmp(options[i].key, "backend") != 0)
+            json_object_set_new(object, options[i].key, json_string(value));
     }
     um_json_dump(&text, object);
-    um_status status = um_str_status(&text, err);
+    if (status == UM_OK)
+        status = um_str_status(&text, err);
     if (status == UM_OK)
         status = um_workspace_set_meta(s->ws, "config", text.data, err);
     json_decref(object);
@@ -281,6 +291,11 @@ um_status um_session_recall_config(const char *workspace, um_config *config, um_
         /* Options of an older program that are gone are passed over; the stages compare the rest. */
         if (um_config_find(key) == NULL)
             continue;
+        if (!json_is_string(value)) {
+            status = um_fail(err, UM_ERR_INPUT, "workspace '%s': its stored options are damaged at %s",
+                             workspace, key);
+            break;
+        }
         status = um_config_set(config, key, json_string_value(value), "workspace", err);
         if (status != UM_OK)
             break;
@@ -295,8 +310,13 @@ done:
 um_status um_session_run(um_session *s, const char *path, const char *out_dir, um_error *err)
 {
     um_status status = path != NULL ? um_stage_ingest(s, path, err) : UM_OK;
-    for (const um_stage_info *i = um_stages() + 1; i->name != NULL && status == UM_OK; i++)
-        status = um_stage_run(s, i->name, err);
+    for (const um_stage_info *i = um_stages() + 1; i->name != NULL && status == UM_OK; i++) {
+        bool imported = false;
+        if (strncmp(i->name, "decide.", 7) == 0 || strcmp(i->name, "predict") == 0)
+            status = um_session_imported(s, "distill", &imported, err);
+        if (status == UM_OK && !imported)
+            status = um_stage_run(s, i->name, err);
+    }
     if (status == UM_OK)
         status = um_stage_report(s, out_dir, err);
     return status;
@@ -309,6 +329,23 @@ static um_status clear_rows(um_session *s, const char *name, um_error *err)
     bool later = false;
     um_status status = UM_OK;
 
+    if (strcmp(name, "decide.student") == 0 || strcmp(name, "distill") == 0) {
+        /* What the teacher wrote stays; what an import brought goes with its pairs. */
+        bool student = name[2] == 'c';
+        if ((status = um_workspace_begin(s->ws, err)) != UM_OK)
+            return status;
+        status = um_workspace_clear_stage(s->ws, student ? "predict" : "distill", err);
+        if (status == UM_OK)
+            status = student ? um_workspace_drop_decisions(s->ws, UM_ROLE_STUDENT, NULL, err)
+                             : um_workspace_drop_decisions(s->ws, NULL, UM_IMPORTED_MODEL, err);
+        if (status == UM_OK)
+            status = um_workspace_forget_stage(s->ws, name, err);
+        if (status == UM_OK)
+            status = um_workspace_commit(s->ws, err);
+        if (status != UM_OK)
+            um_workspace_rollback(s->ws);
+        return status;
+    }
     if (strcmp(name, "train.dpo") != 0 && strcmp(name, "train.direct") != 0) {
         snprintf(whole, sizeof whole, "%.*s", (int)strcspn(name, "."), name);
         return um_workspace_clear_stage(s->ws, whole, err);

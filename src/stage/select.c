@@ -77,8 +77,8 @@ static const char *reason_of(const gathered *g, uint32_t truth, bool kept)
         preferred = preferred || (c->from_teacher && c->well_formed && c->behavior == truth);
     }
     if (!preferred)
-        return "no teacher process reached the true action";
-    return g->has_pair ? "others teach more" : "every process reached the true action";
+        return "no well-formed teacher process reached the true action";
+    return g->has_pair ? "others teach more" : "no well-formed process reached another action";
 }
 
 static um_status put_score(selector *t, size_t i, bool kept, um_error *err)
@@ -200,17 +200,29 @@ done:
     return status;
 }
 
+static um_status find_base(void *context, const um_row_model *row, um_error *err)
+{
+    (void)err;
+    if (strcmp(row->name, "base") == 0)
+        *(uint64_t *)context = row->id;
+    return UM_OK;
+}
+
 um_status um_stage_distill(um_session *s, um_error *err)
 {
     um_run run = {0};
-    um_actor actor = {0};
+    uint64_t predictor = 0;
+    bool imported = false;
     selector t = {.s = s};
-    um_status status = um_run_begin(&run, s, "distill", "seed distill.", "predict", 0, err);
+    um_status status = um_session_imported(s, "distill", &imported, err);
+    if (status != UM_OK || imported)
+        return status;
+    status = um_run_begin(&run, s, "distill", "seed distill.", "predict", 0, err);
 
     if (status != UM_OK || run.finished_before)
         goto done;
     if ((status = um_session_scenes(s, &t.set, err)) != UM_OK ||
-        (status = um_actor_open(&actor, s, "base", err)) != UM_OK)
+        (status = um_workspace_models(s->ws, find_base, &predictor, err)) != UM_OK)
         goto done;
     t.scenes = um_calloc(t.set->n, sizeof *t.scenes);
     if (t.scenes == NULL) {
@@ -218,7 +230,7 @@ um_status um_stage_distill(um_session *s, um_error *err)
         goto done;
     }
     um_decision_filter filter = {.any_scene = true, .split = "train"};
-    status = um_workspace_distributions(s->ws, &filter, actor.id, gather, &t, err);
+    status = um_workspace_distributions(s->ws, &filter, predictor, gather, &t, err);
     for (size_t i = 0; i < t.set->n && status == UM_OK; i++)
         status = measure_scene(&t, i, err);
     if (status == UM_OK)
@@ -234,7 +246,6 @@ done:
         }
     }
     free(t.scenes);
-    um_actor_close(&actor);
     um_run_dispose(&run);
     return status;
 }

@@ -240,6 +240,20 @@ void um_actor_close(um_actor *a)
     *a = (um_actor){0};
 }
 
+um_status um_actor_fits(um_responder *responder, const um_prompt *prompt, const char *text,
+                        uint32_t more, bool *fits, um_error *err)
+{
+    uint32_t tokens, limit;
+
+    *fits = true;
+    if (responder->ops->measure == NULL)
+        return UM_OK;
+    um_status status = responder->ops->measure(responder, prompt, text, &tokens, &limit, err);
+    if (status == UM_OK)
+        *fits = (uint64_t)tokens + more <= limit;
+    return status;
+}
+
 /* One run of one stage ----------------------------------------------------------------------------- */
 
 static bool in_sections(const char *key, const char *sections)

@@ -48,6 +48,14 @@ um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *
 um_status um_scenes_load(um_workspace *ws, const um_dataset *d, um_scene_set **out,
                          um_error *err) UM_CHECKED;
 
+/* Names, sizes and times of a file or of the files in a folder: what changed is another input. */
+uint64_t um_path_hash(const char *path);
+
+#define UM_IMPORTED_MODEL "imported" /* name of the model that imported decisions belong to */
+/* Whether a stage's results ("scenes", "distill") were imported, and not made here; if so, says so. */
+um_status um_session_imported(um_session *s, const char *stage, bool *imported,
+                              um_error *err) UM_CHECKED;
+
 /* Stores the configuration in the workspace, so that later commands need not be told again. */
 um_status um_session_remember(um_session *s, um_error *err) UM_CHECKED;
 
@@ -116,5 +124,10 @@ um_status um_actor_open(um_actor *out, um_session *s, const char *name, um_error
 um_status um_actor_open_folder(um_actor *out, um_session *s, const char *name, const char *dir,
                                um_error *err) UM_CHECKED;
 void um_actor_close(um_actor *a);
+
+#define UM_BEHAVIOR_TOKENS 16 /* room kept for "\nBehavior: [X]" and what re-tokenising a text may add */
+/* Whether the prompt with text (NULL: its opening alone) and `more` further tokens fits the model. */
+um_status um_actor_fits(um_responder *responder, const um_prompt *prompt, const char *text,
+                        uint32_t more, bool *fits, um_error *err) UM_CHECKED;
 
 #endif

@@ -53,6 +53,7 @@ typedef struct row_data {
     um_prediction *predictions; /* [set->n], filled ones in scene order */
     double *p;                  /* [set->n, UM_SCENE_MAX_ITEMS] */
     size_t n;
+    size_t too_long; /* counted at 1/k */
 } row_data;
 
 static um_status add_prediction(void *context, const um_row_evaluation *row, um_error *err)
@@ -64,6 +65,7 @@ static um_status add_prediction(void *context, const um_row_evaluation *row, um_
         return um_fail(err, UM_ERR_INPUT, "workspace: evaluation of scene %llu does not fit it",
                        (unsigned long long)row->scene_id);
     memcpy(p, row->p, row->k * sizeof *p);
+    r->too_long += row->repeats == 0;
     r->predictions[r->n++] = (um_prediction){scene->user, row->k, scene->target, p};
     return UM_OK;
 }
@@ -88,7 +90,7 @@ static um_status measure_rows(um_session *s, json_t *root, um_error *err)
 {
     static const char *const keys[] = {"accuracy",        "expected_accuracy", "log_loss",
                                        "brier",           "reciprocal_rank",   "calibration_error",
-                                       "about"};
+                                       "about",           "too_long"};
     const um_config *c = s->config;
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -97,7 +99,8 @@ static um_status measure_rows(um_session *s, json_t *root, um_error *err)
         row_data r;
         um_metrics m;
         um_status status = load_row(s, row->name, &r, err);
-        if (status == UM_OK && r.n > 0) {
+        /* A row that is not whole cannot stand beside the others. */
+        if (status == UM_OK && r.n > 0 && r.n == s->scenes->n_split[UM_SPLIT_EVAL]) {
             status = um_metrics_measure(&m, r.predictions, r.n, (uint32_t)c->eval.resamples, c->seed,
                                         err);
             const um_interval *all[] = {&m.accuracy, &m.expected_accuracy, &m.log_loss, &m.brier,
@@ -109,6 +112,7 @@ static um_status measure_rows(um_session *s, json_t *root, um_error *err)
                                     real(m.calibration_error));
                 json_object_set_new(json_object_get(root, keys[6]), row->name,
                                     json_string(row->about));
+                json_object_set_new(json_object_get(root, keys[7]), row->name, integer(r.too_long));
             }
         }
         row_dispose(&r);
@@ -135,9 +139,10 @@ static um_status measure_differences(um_session *s, json_t *root, um_error *err)
         um_status status = load_row(s, pairs[i][0], &a, err);
         if (status == UM_OK)
             status = load_row(s, pairs[i][1], &b, err);
-        if (status == UM_OK && a.n > 0 && a.n == b.n) {
+        if (status == UM_OK && a.n > 0 && a.n == b.n)
             status = um_metrics_difference(&d, a.predictions, b.predictions, a.n,
                                            (uint32_t)s->config->eval.resamples, s->config->seed, err);
+        if (status == UM_OK && a.n > 0 && a.n == b.n) {
             json_t *object = interval(&d);
             json_object_set_new(object, "row", json_string(pairs[i][0]));
             json_object_set_new(object, "than", json_string(pairs[i][1]));
@@ -157,6 +162,7 @@ static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
 {
     const um_scene_set *set = s->scenes;
     uint64_t positions[UM_SCENE_MAX_ITEMS] = {0}, max_k = 0, accidents = 0;
+    double expected[UM_SCENE_MAX_ITEMS] = {0};
     double chi, p;
     json_t *histogram = json_array(), *scenes = json_object(), *data = json_object();
     um_row_dataset row;
@@ -170,11 +176,13 @@ static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
         if (scene->split != UM_SPLIT_EVAL)
             continue;
         positions[scene->target]++;
+        for (uint32_t j = 0; j < scene->k; j++)
+            expected[j] += 1.0 / scene->k;
         max_k = scene->k > max_k ? scene->k : max_k;
     }
     for (uint64_t i = 0; i < max_k; i++)
         json_array_append_new(histogram, integer(positions[i]));
-    um_chi_square_uniform(positions, max_k, &chi, &p);
+    um_chi_square(positions, expected, max_k, &chi, &p);
     json_object_set_new(root, "true_position_histogram", histogram);
     json_object_set_new(root, "true_position_chi_square", real(chi));
     json_object_set_new(root, "true_position_p_value", real(p));

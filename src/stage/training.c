@@ -94,8 +94,23 @@ um_status um_row_set_add(um_row_set *set, um_session *s, const um_tokenizer *tok
 
 typedef struct metrics_sink {
     um_run *run;
-    bool dpo;
+    bool dpo, open, begun;
+    uint64_t begun_ms;
 } metrics_sink;
+
+/* Learning curves and the time spent are stored about twice a second. */
+static um_status sink_commit(metrics_sink *sink, um_error *err)
+{
+    if (!sink->open)
+        return UM_OK;
+    um_status status = um_run_save(sink->run, false, err);
+    if (status == UM_OK)
+        status = um_workspace_commit(sink->run->session->ws, err);
+    if (status != UM_OK)
+        um_workspace_rollback(sink->run->session->ws);
+    sink->open = false;
+    return status;
+}
 
 static void put_real(json_t *object, const char *key, double value)
 {
@@ -116,6 +131,9 @@ static um_status on_metrics(void *context, const um_train_metrics *m, um_error *
         snprintf(detail + n, sizeof detail - (size_t)n, "  margin %.3f  acc %.2f", m->reward_margin,
                  m->reward_accuracy);
     sink->run->total = (uint64_t)m->steps_total;
+    if (!sink->begun)
+        sink->run->resumed = (uint64_t)m->step - 1;
+    sink->begun = true;
     um_run_progress(sink->run, (uint64_t)m->step, detail);
     put_real(values, "loss", m->loss);
     put_real(values, "grad_norm", m->grad_norm);
@@ -133,9 +151,16 @@ static um_status on_metrics(void *context, const um_train_metrics *m, um_error *
     json_decref(values);
     um_status status = um_str_status(&text, err);
     um_row_metric row = {sink->run->info->name, (uint64_t)m->step, text.data};
+    if (status == UM_OK && !sink->open) {
+        status = um_workspace_begin(sink->run->session->ws, err);
+        sink->open = status == UM_OK;
+        sink->begun_ms = um_clock_ms();
+    }
     if (status == UM_OK)
         status = um_workspace_put_metric(sink->run->session->ws, &row, err);
     um_str_dispose(&text);
+    if (status == UM_OK && um_clock_ms() - sink->begun_ms >= 500)
+        status = sink_commit(sink, err);
     return status;
 }
 
@@ -173,7 +198,7 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     um_session *s = run->session;
     um_train_options options;
     um_train_result result = {0};
-    metrics_sink sink = {run, what->dpo};
+    metrics_sink sink = {.run = run, .dpo = what->dpo};
     char checkpoints[64], *dir = NULL, *to = NULL, hash[17];
     const um_tokenizer *tok;
     um_compute *compute;
@@ -188,6 +213,7 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
         (status = um_session_model_dir(s, what->to, &to, err)) != UM_OK ||
         (status = um_session_tokenizer(s, &tok, err)) != UM_OK ||
         (status = um_session_compute(s, &compute, err)) != UM_OK ||
+        (run->fresh && (status = um_path_remove_tree(dir, err)) != UM_OK) ||
         (status = um_path_make_dirs(dir, err)) != UM_OK)
         goto done;
     options.checkpoint_dir = dir;
@@ -197,6 +223,9 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     status = (what->dpo ? um_train_dpo : um_train_sft)(model, compute, set->rows.data, set->rows.len,
                                                        &options, on_metrics, &sink, &result, &quiet,
                                                        err);
+    um_error ignored;
+    um_status stored = sink_commit(&sink, status == UM_OK ? err : &ignored);
+    status = status == UM_OK ? stored : status;
     if (status == UM_OK)
         status = um_model_save(model, tok, to, err);
     if (status != UM_OK)
@@ -301,7 +330,10 @@ um_status um_stage_train(um_session *s, const char *what, um_error *err)
         sections = "seed direct. prompt.";
         after = strcmp(c->direct_more.budget, "sft") == 0 ? "train.sft" : "train.dpo";
     }
-    status = um_run_begin(&run, s, t.stage, sections, after, 0, err);
+    /* A student that was given must still be the one the pairs were made with. */
+    status = c->student.path[0] != '\0' ? um_stage_base(s, err) : UM_OK;
+    if (status == UM_OK)
+        status = um_run_begin(&run, s, t.stage, sections, after, 0, err);
     if (status != UM_OK || run.finished_before)
         goto done;
     pair_rows rows = {s, &set, NULL, t.dpo};

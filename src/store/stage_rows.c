@@ -154,6 +154,27 @@ _Static_assert(sizeof undo_sql / sizeof *undo_sql + 1 ==
                    sizeof um_workspace_stage_names / sizeof *um_workspace_stage_names,
                "every stage can be undone");
 
+um_status um_workspace_drop_decisions(um_workspace *ws, const char *role, const char *model_name,
+                                      um_error *err)
+{
+    static const char *const statements[] = {
+        "DELETE FROM distributions WHERE decision_id IN (SELECT d.id FROM decisions d"
+        "  JOIN models m ON m.id = d.model_id"
+        "  WHERE (?1 IS NULL OR d.role = ?1) AND (?2 IS NULL OR m.name = ?2))",
+        "DELETE FROM decisions WHERE (?1 IS NULL OR role = ?1)"
+        "  AND (?2 IS NULL OR model_id IN (SELECT id FROM models WHERE name = ?2))",
+    };
+    um_status status = UM_OK;
+    for (size_t i = 0; i < 2 && status == UM_OK; i++) {
+        um_query q;
+        um_query_begin(&q, ws, statements[i]);
+        um_bind_text(&q, role);
+        um_bind_text(&q, model_name);
+        status = um_query_run(&q, err);
+    }
+    return status;
+}
+
 /* Rows of a stage and of its parts, which are named "<stage>.<part>". */
 um_status um_workspace_forget_stage(um_workspace *ws, const char *name, um_error *err)
 {

@@ -13,7 +13,7 @@
 #include "base/str.h"
 #include "train/identity.h"
 
-#define CHECKPOINT_MAGIC "UMTRAIN1"
+#define CHECKPOINT_MAGIC "UMTRAIN1" /* the last byte is the version of the format */
 #define REFERENCE_MAGIC  "UMREFER1"
 #define REFERENCE_NAME   "reference.bin"
 #define STEP_DIGITS      12
@@ -107,6 +107,14 @@ static bool is_temporary(const char *name)
            (um_str_starts(name, "step-") || um_str_starts(name, REFERENCE_NAME));
 }
 
+/* A checkpoint that another version of this program wrote: no damage, and not ours to remove. */
+static bool is_other_version(const um_filemap *map)
+{
+    const size_t n = sizeof CHECKPOINT_MAGIC - 2; /* without version and NUL */
+    return map->len > n && memcmp(map->data, CHECKPOINT_MAGIC, n) == 0 && isdigit(map->data[n]) &&
+           map->data[n] != CHECKPOINT_MAGIC[n];
+}
+
 /* What is wrong with the mapped bytes, or NULL and the parts in out. */
 static const char *examine(um_checkpoint *out, const um_filemap *map, size_t n,
                            const char **identity)
@@ -116,7 +124,7 @@ static const char *examine(um_checkpoint *out, const um_filemap *map, size_t n,
         return "it is too short";
     memcpy(&header, map->data, sizeof header);
     if (memcmp(header.magic, CHECKPOINT_MAGIC, sizeof header.magic) != 0)
-        return "it does not begin as a checkpoint of this version";
+        return "it does not begin as a checkpoint";
     size_t rest = map->len - sizeof header - sizeof(uint64_t), bytes = 0;
     if (header.identity_len == 0 || header.identity_len % 8 != 0 || header.identity_len > rest)
         return "its length does not fit its header";
@@ -153,8 +161,15 @@ static um_status open_one(um_checkpoint *out, const char *path, const char *iden
     um_status status = um_filemap_open(&map, path, err);
     if (status != UM_OK)
         return status;
-    const char *damage = examine(out, &map, n, &theirs);
-    if (damage != NULL) {
+    bool other = is_other_version(&map);
+    const char *damage = other ? NULL : examine(out, &map, n, &theirs);
+    if (other) {
+        status = um_fail(err, UM_ERR_UNSUPPORTED,
+                         "%s: a checkpoint of format %c, this program reads format %c; go on with "
+                         "the version that wrote it, or move it away to start over",
+                         path, map.data[sizeof CHECKPOINT_MAGIC - 2],
+                         CHECKPOINT_MAGIC[sizeof CHECKPOINT_MAGIC - 2]);
+    } else if (damage != NULL) {
         um_monitor_message(monitor, "checkpoint %s is damaged (%s); using the one before it", path,
                            damage);
     } else {
@@ -172,6 +187,30 @@ static um_status open_one(um_checkpoint *out, const char *path, const char *iden
     return status;
 }
 
+/*
+ * Whether the checkpoint at `path`, later than the one in use or not, may be removed. Of those that
+ * are not later the first STEPS_KEPT asked about stay, *n_kept counts them; the others are
+ * superseded. A later one goes only when it is proven damaged, one of another version never.
+ */
+static um_status may_remove(bool *out, const char *path, bool later, size_t *n_kept, um_error *err)
+{
+    um_filemap map;
+    um_checkpoint found = {0};
+    const char *identity;
+    *out = false;
+    um_status status = um_filemap_open(&map, path, err);
+    if (status != UM_OK)
+        return status;
+    if (!is_other_version(&map)) {
+        if (later)
+            *out = examine(&found, &map, 0, &identity) != NULL;
+        else
+            *out = ++*n_kept > STEPS_KEPT;
+    }
+    um_filemap_close(&map);
+    return UM_OK;
+}
+
 /* Keeps the file of `step` and the newest before it. Later ones are damaged, or the run would have
  * gone on from them; more than one before it is left when a run is killed before it gets here. */
 static um_status prune(const char *dir, int64_t step, um_error *err)
@@ -183,11 +222,16 @@ static um_status prune(const char *dir, int64_t step, um_error *err)
         return status;
     for (size_t i = n; i-- > 0 && status == UM_OK;) {
         int64_t at = step_of(names[i]);
+        bool removable = false;
+        char *path;
         if (at < 0)
             continue;
-        if (at <= step && kept < STEPS_KEPT)
-            kept++;
-        else
+        status = um_path_join(&path, dir, names[i], err);
+        if (status != UM_OK)
+            break;
+        status = may_remove(&removable, path, at > step, &kept, err);
+        free(path);
+        if (status == UM_OK && removable)
             status = remove_file(dir, names[i], err);
     }
     free_names(names, n);

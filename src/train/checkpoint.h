@@ -4,10 +4,11 @@
  * A folder holds at most two checkpoints, "step-<12 digits>.ckpt", and for DPO "reference.bin".
  * Every file is written beside its name, synced and renamed (base/file.h), and closed by a hash of
  * all its bytes. A damaged newest checkpoint is named in a message and the one before is used; with
- * none left the run starts over, which gives the same result.
+ * none left the run starts over, which gives the same result. A checkpoint of another version of
+ * the format is refused and left as it is.
  *
  * Bytes of a checkpoint (integers and floats little-endian):
- *     0   8  magic "UMTRAIN1"
+ *     0   8  magic "UMTRAIN1", its digit the version of the format
  *     8   8  identity length I (padded with zeros to a multiple of 8)
  *    16   8  weights n
  *    24  56  um_train_state
@@ -41,13 +42,15 @@ typedef struct um_checkpoint {
 /*
  * Opens the newest sound checkpoint of n weights in dir (made when absent); temporaries of killed
  * runs are removed. Every byte is verified. Nothing there, or only damaged ones: UM_OK with
- * map.data NULL. Of another run: UM_ERR_STATE (identity.h).
+ * map.data NULL. Of another run: UM_ERR_STATE (identity.h); of another version of the format:
+ * UM_ERR_UNSUPPORTED.
  */
 um_status um_checkpoint_open(um_checkpoint *out, const char *dir, const char *identity, size_t n,
                              const um_monitor *monitor, um_error *err) UM_CHECKED;
 void um_checkpoint_close(um_checkpoint *checkpoint);
 
-/* Writes the state and keeps it and the newest one before it; others are removed. */
+/* Writes the state and keeps it and the newest one before it. Older ones are removed, later ones
+ * when they are damaged. */
 um_status um_checkpoint_write(const char *dir, const char *identity, const um_train_state *state,
                               const float *weights, const float *m, const float *v, size_t n,
                               um_error *err) UM_CHECKED;

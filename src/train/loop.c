@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -92,14 +91,21 @@ um_status um_train_check_memory(uint64_t *needed, const um_model_config *config,
                    (double)graph / GIBIBYTE, (double)available / GIBIBYTE, advice);
 }
 
+uint64_t um_train_room(uint64_t physical, uint64_t available, size_t n_weights)
+{
+    uint64_t weights = sizeof(float) * (uint64_t)n_weights;
+    uint64_t rest = physical > weights ? physical - weights : 0;
+    return available < rest ? available : rest;
+}
+
 /* Refuses what this machine cannot hold, and tells what the run will take. */
 static um_status check_memory(const run *r, um_error *err)
 {
     const um_trainer *t = &r->trainer;
     uint64_t needed = 0;
-    uint64_t available = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    um_status status = um_train_check_memory(&needed, &t->model->config, t->model->params.n,
-                                             &t->plan, available, err);
+    size_t n = t->model->params.n;
+    uint64_t room = um_train_room(um_memory_physical(), um_memory_available(), n);
+    um_status status = um_train_check_memory(&needed, &t->model->config, n, &t->plan, room, err);
     if (status == UM_OK)
         um_monitor_message(t->monitor,
                            "training: %" PRId64 " steps on %" PRIu64 " rows (%zu dropped), passes "

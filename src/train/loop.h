@@ -47,6 +47,13 @@ struct um_trainer {
 };
 
 /*
+ * Bytes there are for a run on a machine of so much physical memory, of which so much can still be
+ * had: the weights are in memory already. `available` need not tell (pages of a file mapped, or not
+ * touched yet, count as available), so they are taken off the physical memory too.
+ */
+uint64_t um_train_room(uint64_t physical, uint64_t available, size_t n_weights);
+
+/*
  * Bytes the run allocates beside the weights themselves: gradient and two moments of n_weights, and
  * the graph's workspace. More than `available` is UM_ERR_LIMIT, naming both and the pack_tokens
  * that would fit. *needed (may be NULL) is set in both cases.

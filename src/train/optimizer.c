@@ -41,11 +41,11 @@ um_status um_optimizer_update(um_optimizer *optimizer, float *weights, const flo
     double scale = 1.0;
     if (options->max_grad_norm > 0.0)
         scale = fmin(1.0, options->max_grad_norm / (*norm + CLIP_EPSILON));
-    um_adamw hyper = {.lr = (float)lr,
-                      .beta1 = (float)options->beta1,
-                      .beta2 = (float)options->beta2,
-                      .eps = (float)options->eps,
-                      .weight_decay = (float)options->weight_decay,
+    um_adamw hyper = {.lr = lr,
+                      .beta1 = options->beta1,
+                      .beta2 = options->beta2,
+                      .eps = options->eps,
+                      .weight_decay = options->weight_decay,
                       .grad_scale = (float)scale,
                       .step = ++optimizer->step};
     be->ops->adamw(be, weights, gradient, optimizer->m.data, optimizer->v.data, optimizer->n,

@@ -34,7 +34,7 @@ small_world() {
 }
 small="--set scenes.base=24 --set scenes.train=24 --set scenes.eval=12 --set student.vocab=420
  --set student.hidden=32 --set student.layers=2 --set student.heads=2 --set student.kv_heads=1
- --set student.ffn=64 --set base.epochs=2 --set base.checkpoint_every=2 --set sft.epochs=2
+ --set student.ffn=64 --set base.practice=60 --set base.epochs=1 --set base.checkpoint_every=2 --set sft.epochs=2
  --set sft.checkpoint_every=1 --set dpo.checkpoint_every=1 --set direct.checkpoint_every=1
  --set sft.batch_rows=4 --set dpo.batch_rows=4 --set direct.batch_rows=4 --set base.batch_rows=4
  --set decide.samples=4 --set decide.max_tokens=60 --set eval.repeats=2 --set eval.max_tokens=60

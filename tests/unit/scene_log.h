@@ -12,7 +12,8 @@ typedef struct log_shape {
     uint32_t users, items, max_interactions; /* a user has 0..max_interactions */
     uint32_t days; /* times are multiples of a minute within so many days: few days, many ties */
     double release_share;    /* of the items that carry a release date */
-    uint32_t impressions;    /* > 0: each interaction has a list of 1..impressions items */
+    uint32_t impressions;    /* > 0: each interaction has a list of 1..impressions items, fewer than
+                                items */
     bool one_item_each_time; /* a user never meets an item twice */
 } log_shape;
 
@@ -84,10 +85,12 @@ static inline void add_impressions(um_dataset_builder *b, um_rng *r, const log_s
                                    uint32_t item)
 {
     uint32_t list[64], n = 1 + um_rng_below(r, shape->impressions);
+    uint32_t rest = um_rng_below(r, shape->items);
     um_error err;
     char json[2048] = "[";
     for (uint32_t i = 0; i < n; i++) {
-        list[i] = um_rng_below(r, shape->items);
+        rest += (rest + i) % shape->items == item; /* no item twice */
+        list[i] = (rest + i) % shape->items;
         snprintf(json + strlen(json), 32, "%s%.6f", i > 0 ? ", " : "", 1.0 / (2.0 * n));
     }
     uint32_t position = um_rng_below(r, n);

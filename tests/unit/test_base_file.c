@@ -1,6 +1,8 @@
 /* test_base_file.c - whole files in, atomic files out, folders, calendar. */
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -8,6 +10,29 @@
 #include "test_util.h"
 
 static char dir[256], path[400];
+
+/* Real paths of what was synced, in order: fsync() of the C library is replaced below. */
+static char synced[16][PATH_MAX];
+static int n_synced;
+
+int fsync(int fd)
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (n_synced < 16) {
+        ssize_t len = readlink(link, synced[n_synced], PATH_MAX - 1);
+        synced[n_synced++][len > 0 ? len : 0] = '\0';
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static void assert_synced(int at, const char *expected)
+{
+    char real[PATH_MAX];
+    assert_true(at < n_synced);
+    assert_non_null(realpath(expected, real));
+    assert_string_equal(synced[at], real);
+}
 
 static int set_up(void **state)
 {
@@ -186,6 +211,39 @@ static void test_paths(void **state)
     assert_int_equal(um_path_list(&names, &n, in_dir("none"), &err), UM_ERR_IO);
 }
 
+/* A power cut must not take back a folder that was made or a name that was moved. */
+static void test_names_are_synced(void **state)
+{
+    (void)state;
+    um_error err;
+    char from[400], to[400], old[PATH_MAX];
+    n_synced = 0;
+    assert_ok(um_path_make_dirs(in_dir("p/q//r/"), &err), err);
+    assert_int_equal(n_synced, 3);
+    assert_synced(0, dir);
+    assert_synced(1, in_dir("p"));
+    assert_synced(2, in_dir("p/q"));
+    n_synced = 0;
+    assert_ok(um_path_make_dirs(in_dir("p/q/r"), &err), err);
+    assert_int_equal(n_synced, 0); /* nothing was made */
+
+    snprintf(from, sizeof from, "%s/p/q/r/", dir);
+    snprintf(to, sizeof to, "%s/moved/", dir);
+    assert_ok(um_path_rename(from, to, &err), err);
+    assert_int_equal(n_synced, 2);
+    assert_synced(0, dir);
+    assert_synced(1, in_dir("p/q"));
+    assert_true(um_path_is_dir(to));
+    assert_int_equal(um_path_rename(from, to, &err), UM_ERR_IO);
+
+    assert_non_null(getcwd(old, sizeof old));
+    assert_int_equal(chdir(dir), 0);
+    n_synced = 0;
+    assert_ok(um_path_make_dirs("here", &err), err);
+    assert_synced(0, ".");
+    assert_int_equal(chdir(old), 0);
+}
+
 /* Expected seconds are those of Python's datetime. */
 static void test_time(void **state)
 {
@@ -254,6 +312,10 @@ static void test_clocks(void **state)
         block[i] = 1;
     assert_true(um_peak_rss_kb() >= peak + 30000);
     free((void *)(uintptr_t)block);
+
+    uint64_t physical = um_memory_physical(), available = um_memory_available();
+    assert_true(physical >= (uint64_t)1 << 26 && physical < (uint64_t)1 << 60);
+    assert_true(available > 0 && available < physical); /* the kernel itself has some */
 }
 
 int main(void)
@@ -263,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_map, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_outfile, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_paths, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_names_are_synced, set_up, tear_down),
         cmocka_unit_test(test_time),
         cmocka_unit_test(test_clocks),
     };

@@ -338,6 +338,78 @@ static void damaged_checkpoints(void **state)
     close_scenario(&s);
 }
 
+static void set_version(const char *path, char digit)
+{
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, 7, SEEK_SET);
+    fputc(digit, f);
+    fclose(f);
+}
+
+/* What another version of the program wrote is refused by its name, and left as it is. */
+static void another_version_is_kept(void **state)
+{
+    (void)state;
+    scenario s;
+    um_error err;
+    char last[256], before[300], *bytes = NULL, *again = NULL;
+    size_t n, n_again;
+    open_scenario(&s, false);
+    float *expected = undisturbed(&s);
+    s.stop_at = 7; /* leaves steps 6 and 7 */
+    assert_int_equal(run(&s, NULL, &err), UM_ERR_INTERRUPTED);
+    count_checkpoints(s.dir, last);
+    snprintf(before, sizeof before, "%s/step-000000000006.ckpt", s.dir);
+    set_version(last, '2');
+    s.stop_at = 0;
+    assert_ok(um_file_read(&bytes, &n, last, 1 << 26, &err), err);
+    assert_int_equal(run(&s, NULL, &err), UM_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, last));
+    assert_non_null(strstr(err.text, "format 2"));
+    assert_ok(um_file_read(&again, &n_again, last, 1 << 26, &err), err);
+    assert_int_equal(n, n_again);
+    assert_memory_equal(bytes, again, n);
+    assert_true(um_path_exists(before));
+    free(bytes);
+    free(again);
+
+    /* Cut short it is still of another version; an older one is no obstacle, and stays too. */
+    assert_int_equal(truncate(last, 20), 0);
+    assert_int_equal(run(&s, NULL, &err), UM_ERR_UNSUPPORTED);
+    assert_int_equal(unlink(last), 0);
+    char oldest[300];
+    snprintf(oldest, sizeof oldest, "%s/step-000000000002.ckpt", s.dir);
+    assert_ok(um_file_write(oldest, "UMTRAIN9", 8, &err), err);
+    assert_run_gives(&s, expected);
+    assert_true(s.result.resumed);
+    assert_int_equal(count_checkpoints(s.dir, last), 3);
+    assert_true(um_path_exists(oldest));
+    free(expected);
+    close_scenario(&s);
+}
+
+/* A sound checkpoint is not removed for being later than the one written. */
+static void sound_later_checkpoint_is_kept(void **state)
+{
+    (void)state;
+    um_error err;
+    char dir[256], last[256];
+    const float values[4] = {1, 2, 3, 4};
+    assert_non_null(make_dir(dir, sizeof dir));
+    for (int64_t step = 9; step >= 3; step -= 3) {
+        um_train_state at = {.step = step};
+        assert_ok(um_checkpoint_write(dir, "run", &at, values, values, values, 4, &err), err);
+    }
+    assert_int_equal(count_checkpoints(dir, last), 3);
+    flip_byte(last, 30);
+    um_train_state at = {.step = 4};
+    assert_ok(um_checkpoint_write(dir, "run", &at, values, values, values, 4, &err), err);
+    assert_int_equal(count_checkpoints(dir, last), 3); /* 3, 4 and 6 */
+    assert_non_null(strstr(last, "step-000000000006"));
+    remove_dir(dir);
+}
+
 static void assert_refused(scenario *s, const char *name)
 {
     um_error err;
@@ -415,10 +487,11 @@ static void folder_that_cannot_be_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(interrupted_runs_go_on), cmocka_unit_test(interrupted_at_once),
-        cmocka_unit_test(killed_runs_go_on),      cmocka_unit_test(stopped_runs_go_on),
-        cmocka_unit_test(damaged_checkpoints),    cmocka_unit_test(refuses_another_run),
-        cmocka_unit_test(damaged_reference),      cmocka_unit_test(folder_that_cannot_be_written),
+        cmocka_unit_test(interrupted_runs_go_on),  cmocka_unit_test(interrupted_at_once),
+        cmocka_unit_test(killed_runs_go_on),       cmocka_unit_test(stopped_runs_go_on),
+        cmocka_unit_test(damaged_checkpoints),     cmocka_unit_test(refuses_another_run),
+        cmocka_unit_test(another_version_is_kept), cmocka_unit_test(sound_later_checkpoint_is_kept),
+        cmocka_unit_test(damaged_reference),       cmocka_unit_test(folder_that_cannot_be_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* The choice model: its features against plain counting, its fit against an independent maximum. */
 #include "choice_log.h"
 
-enum { FEATURES = 12 }; /* genre: three bands and neighbours; year: the same; four of the item */
+enum { FEATURES = 14 }; /* genre: three bands, neighbours, recent; year: the same; four of the item */
 
 static const choice_shape rich = {
     .seed = 1, .attributes = true, .ratings = true, .impressions = true, .releases = true};
@@ -65,24 +65,29 @@ static void history_features(const counted *c, const um_scene *s, uint32_t item,
     double near = 0;
     int n_genres = __builtin_popcount(c->truth->genres[item]);
     for (int g = 0; g < 5; g++) {
-        double count[3] = {0};
+        double count[3] = {0}, recent = 0;
         if ((c->truth->genres[item] >> g & 1) == 0)
             continue;
-        for (uint32_t h = 0; h < s->n_history; h++)
-            count[band_of(c, s->history[h])] +=
-                c->truth->genres[c->d->item[s->history[h]]] >> g & 1;
+        for (uint32_t h = 0; h < s->n_history; h++) {
+            int shared = c->truth->genres[c->d->item[s->history[h]]] >> g & 1;
+            count[band_of(c, s->history[h])] += shared;
+            recent += s->n_history - h <= 3 ? shared : 0;
+        }
         for (int b = 0; b < 3; b++)
             f[b] += sqrt(count[b]) / n_genres;
+        f[4] += sqrt(recent) / n_genres;
     }
-    double count[3] = {0};
+    double count[3] = {0}, recent = 0;
     for (uint32_t h = 0; h < s->n_history; h++) {
         int apart = decade_rank(c, item) - decade_rank(c, c->d->item[s->history[h]]);
         count[band_of(c, s->history[h])] += apart == 0;
         near += abs(apart) == 1 && band_of(c, s->history[h]) > 0;
+        recent += s->n_history - h <= 3 && apart == 0;
     }
     for (int b = 0; b < 3; b++)
-        f[4 + b] = sqrt(count[b]);
-    f[7] = sqrt(near);
+        f[5 + b] = sqrt(count[b]);
+    f[8] = sqrt(near);
+    f[9] = sqrt(recent);
 }
 
 static void count_features(const counted *c, const um_scene *s, uint32_t item, double *f)
@@ -101,11 +106,11 @@ static void count_features(const counted *c, const um_scene *s, uint32_t item, d
             sum += isnan(c->rating[i]) ? c->mean : c->rating[i];
         }
     }
-    f[8] = log(1 + clicks);
-    f[9] = sum / (clicks + 3);
-    f[10] = log((clicks + 1) / (shown + 5));
+    f[10] = log(1 + clicks);
+    f[11] = sum / (clicks + 3);
+    f[12] = log((clicks + 1) / (shown + 5));
     int64_t age = s->time_s - d->item_available_s[item];
-    f[11] = d->item_has_release[item] && age >= 0 && age < 180 * DAY;
+    f[13] = d->item_has_release[item] && age >= 0 && age < 180 * DAY;
 }
 
 /* With one coefficient at 1 and the others at 0, log odds are differences of that feature. */
@@ -150,8 +155,10 @@ static void features_have_names(void **state)
     static const char *const names[FEATURES] = {
         "genre shared, rated low",  "genre shared, rated middle",
         "genre shared, rated high", "genre shared, neighbours",
+        "genre shared, recent",
         "year shared, rated low",   "year shared, rated middle",
         "year shared, rated high",  "year shared, neighbours",
+        "year shared, recent",
         "log popularity",           "mean rating",
         "log click share",          "new release"};
     choice_truth truth;

@@ -63,7 +63,7 @@ static void everything_is_read(void **state)
         "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\","
         "\"behavior_features\":{\"rating\":null,\"big\":9007199254740993,\"later\":null}}\n"
         "{\"user_id\":\"007\",\"item_id\":\"b\",\"timestamp\":\"2020-01-03 00:00:00\","
-        "\"behavior_features\":{\"rating\":2.5,\"impression_list\":[\"b\",\"a\",\"b\"]}}\n");
+        "\"behavior_features\":{\"rating\":2.5,\"impression_list\":[\"b\",\"a\",\"c\"]}}\n");
     um_dataset *d = read_folder(&report, &s);
     assert_int_equal(s.n, 0);
     assert_string_equal(report.adapter, "canonical");
@@ -86,7 +86,7 @@ static void everything_is_read(void **state)
     assert_int_equal(d->impression_start[3], 5);
     assert_int_equal(d->impression_position[0], -1);
     assert_int_equal(d->impression_position[1], 1);
-    assert_int_equal(d->impression_position[2], 0); /* the first place of the chosen item */
+    assert_int_equal(d->impression_position[2], 0); /* where the chosen item is */
     const um_series *rating = um_dataset_series(d, "rating");
     assert_true(isnan(rating->numbers[0]));
     assert_true(rating->numbers[1] == 4 && rating->numbers[2] == 2.5);
@@ -146,6 +146,14 @@ static const struct {
      "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\","
      "\"behavior_features\":{\"impression_list\":[\"a\",\"z\"]}}",
      "item 'z' is not described"},
+    {"d_interaction.jsonl",
+     "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\","
+     "\"behavior_features\":{\"impression_list\":[\"b\",\"a\",\"c\",\"a\"]}}",
+     "item 'a' is listed twice"},
+    {"d_interaction.jsonl",
+     "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\","
+     "\"behavior_features\":{\"impression_list\":[\"b\",\"a\",\"b\"],\"item_pos\":1}}",
+     "item 'b' is listed twice"},
     {"d_interaction.jsonl",
      "{\"user_id\":\"u1\",\"item_id\":\"a\",\"timestamp\":\"2020-01-01 00:00:00\","
      "\"behavior_features\":{\"item_pos\":0}}",
@@ -343,7 +351,7 @@ static um_dataset *awkward(void)
             assert_ok(um_dataset_builder_number(b, "whole", -3, &err), err);
         if (k == 3)
             assert_ok(um_dataset_builder_text(b, "any", "[true,\"\\u0001\"]", &err), err);
-        const uint32_t shown[3] = {3, k % 4, 0};
+        const uint32_t shown[3] = {(k + 1) % 4, k % 4, (k + 2) % 4};
         if (k > 2)
             assert_ok(um_dataset_builder_impressions(b, shown, 3, 1, &err), err);
     }

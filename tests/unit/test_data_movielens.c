@@ -1,4 +1,7 @@
 /* MovieLens in all its forms, and delimited files that break the rules. */
+#include <signal.h>
+
+#include "base/file.h"
 #include "test_data_util.h"
 
 static um_error err;
@@ -242,6 +245,78 @@ static void nul_bytes_and_stray_quotes(void **state)
     um_dataset_free(d);
 }
 
+/* Every line opens a quote that no later line closes, or the last one closes wrongly: the file is
+ * looked through a few times, not once a line. */
+static void quotes_opened_on_every_line(void **state)
+{
+    (void)state;
+    enum { LINES = 500000 };
+    static const char *const lasts[] = {"", "\"x\n"};
+    static const char *const reasons[] = {"a quote is opened and not closed",
+                                          "text after a closing quote"};
+    um_ingest_report report;
+    seen s;
+    char *text = malloc((size_t)LINES * 6 + 200);
+    assert_non_null(text);
+    put(dir, "movies.csv", movies_csv);
+    for (int i = 0; i < 2; i++) {
+        size_t n = (size_t)sprintf(text, "userId,movieId,rating,timestamp\n1,1,4,100\n");
+        for (int k = 0; k < LINES; k++, n += 6)
+            memcpy(text + n, "a\",\"b\n", 6);
+        n += (size_t)sprintf(text + n, "%s1,2,4,200\n1,2,4,300\n", lasts[i]);
+        put_bytes(dir, "ratings.csv", text, n);
+        uint64_t before = um_clock_ms();
+        um_dataset *d = read_folder(&report, &s);
+        uint64_t took_ms = um_clock_ms() - before;
+        if (took_ms > 20000)
+            fail_msg("reading %zu bytes took %llu ms", n, (unsigned long long)took_ms);
+        assert_int_equal(d->n_interactions, 3);
+        assert_int_equal(s.n, LINES + i);
+        assert_has(s.text[0], "ratings.csv:3: ");
+        assert_has(s.text[1], "ratings.csv:4: ");
+        /* The first lines are further from the end than a record may be long. */
+        assert_has(s.text[0], reasons[0]);
+        um_dataset_free(d);
+    }
+    /* The same within reach: each line is rejected for the reason the first was. */
+    put(dir, "ratings.csv",
+        "userId,movieId,rating,timestamp\n1,1,4,100\na\",\"b\na\",\"b\n\"x\n1,2,4,200\n");
+    um_dataset *d = read_folder(&report, &s);
+    assert_int_equal(s.n, 3);
+    assert_has(s.text[0], reasons[1]);
+    assert_has(s.text[1], reasons[1]);
+    assert_has(s.text[2], reasons[0]);
+    assert_int_equal(d->n_interactions, 2);
+    um_dataset_free(d);
+    free(text);
+}
+
+static volatile sig_atomic_t stop_now;
+
+static void stop_at_rejection(void *context, const um_rejection *rejection)
+{
+    (void)rejection;
+    ++*(int *)context;
+    stop_now = 1;
+}
+
+/* A file of bad rows is left at once when reading is to stop. */
+static void stopping_at_bad_rows(void **state)
+{
+    (void)state;
+    int rejected = 0;
+    um_monitor monitor = {.stop = &stop_now};
+    um_ingest_options options = {
+        .max_bad = -1, .on_rejection = stop_at_rejection, .context = &rejected};
+    um_dataset *d = NULL;
+    put(dir, "movies.csv", movies_csv);
+    put(dir, "ratings.csv", "userId,movieId,rating,timestamp\nx\ny\nz\n1,1,4,100\n");
+    stop_now = 0;
+    assert_int_equal(um_dataset_read(&d, NULL, dir, &options, &monitor, &err), UM_ERR_INTERRUPTED);
+    assert_int_equal(rejected, 1);
+    assert_null(d);
+}
+
 static void assert_refused(um_status expected, const char *part)
 {
     um_dataset *d = NULL;
@@ -465,6 +540,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(csv_oddities, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_rows_are_counted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nul_bytes_and_stray_quotes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(quotes_opened_on_every_line, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stopping_at_bad_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_files_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(limits_and_choices, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stopping, set_up, tear_down),

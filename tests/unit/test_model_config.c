@@ -4,6 +4,7 @@
 
 #include "model/config.h"
 #include "model/params.h"
+#include "nn/backend.h"
 
 #define SIZES                                                                                      \
     "\"vocab_size\": 100, \"hidden_size\": 32, \"intermediate_size\": 48, "                        \
@@ -111,6 +112,7 @@ static void test_refusals(void **state)
         {LLAMA ", \"num_key_value_heads\": 3}", UM_ERR_INPUT, "multiple"},
         {LLAMA ", \"num_key_value_heads\": 8}", UM_ERR_INPUT, "num_key_value_heads"},
         {LLAMA ", \"head_dim\": 7}", UM_ERR_INPUT, "even"},
+        {LLAMA ", \"head_dim\": 258}", UM_ERR_INPUT, "head_dim must be 2 to 256"},
         {LLAMA ", \"rms_norm_eps\": 0}", UM_ERR_INPUT, "rms_norm_eps"},
         {LLAMA ", \"eos_token_id\": 100}", UM_ERR_INPUT, "eos_token_id"},
         {LLAMA ", \"bos_token_id\": \"1\"}", UM_ERR_INPUT, "bos_token_id"},
@@ -256,7 +258,7 @@ static void test_check_and_overflow(void **state)
                               .layers = 1024,
                               .heads = 1024,
                               .kv_heads = 1024,
-                              .head_dim = 1024,
+                              .head_dim = UM_HEAD_DIM_MAX,
                               .ffn = 1 << 20,
                               .max_positions = 8,
                               .rms_eps = 1e-6f,
@@ -269,6 +271,10 @@ static void test_check_and_overflow(void **state)
     assert_ok(um_model_config_check(&config, &err), err);
     assert_ok(um_params_layout(&params, &config, &err), err);
     um_params_dispose(&params);
+    config.head_dim += 2; /* wider than the scratch of the attention kernels */
+    assert_int_equal(um_model_config_check(&config, &err), UM_ERR_INPUT);
+    assert_non_null(strstr(err.text, "head_dim must be 2 to 256, found 258"));
+    config.head_dim = UM_HEAD_DIM_MAX;
     config.layers = INT32_MAX;
     assert_int_equal(um_model_config_check(&config, &err), UM_ERR_INPUT);
     config.layers = 2;

@@ -387,6 +387,58 @@ static void test_refusals(void **state)
     close_engine(f);
 }
 
+static uint32_t measured(fixture *f, const um_prompt *prompt, const char *text, uint32_t *limit)
+{
+    uint32_t tokens = 0;
+    um_error err;
+    assert_ok(f->responder->ops->measure(f->responder, prompt, text, &tokens, limit, &err), err);
+    return tokens;
+}
+
+/* What is measured is what the calls hold a prompt to. */
+static void test_measure(void **state)
+{
+    fixture *f = *state;
+    const char *const texts[] = {" it is quiet.\nBehavior: ["};
+    uint32_t limit = 0;
+    um_tokens ids = {0};
+    um_error err;
+    open_engine(f, 1, NULL, NULL);
+    assert_ok(um_chat_encode_prompt(f->tok, um_chat_detect(f->tok), f->messages[0], 2,
+                                    "Thought:", &ids, &err),
+              err);
+    assert_int_equal(measured(f, &f->prompts[0], NULL, &limit), ids.len);
+    assert_int_equal(limit, 1024); /* the positions of the model */
+    um_tokens_dispose(&ids);
+    uint32_t longer = measured(f, &f->prompts[0], texts[0], &limit);
+    assert_true(longer > measured(f, &f->prompts[0], NULL, &limit));
+    um_message nobody = {"narrator", "x"};
+    um_prompt bad = {.key = 77, .messages = &nobody, .n_messages = 1};
+    assert_int_equal(f->responder->ops->measure(f->responder, &bad, NULL, &longer, &limit, &err),
+                     UM_ERR_INPUT);
+    assert_non_null(strstr(err.text, "prompt 77"));
+    close_engine(f);
+
+    /* Exactly the limit passes, one token more is refused; by the context and by the memory. */
+    size_t row = um_kv_row_bytes(um_model_get_config(f->model));
+    const um_engine_options options[] = {{.max_context = 200}, {.kv_bytes = 200 * row + row / 2}};
+    for (size_t i = 0; i < 2; i++) {
+        collected all = {0};
+        um_sampling s = sampling;
+        open_engine(f, 1, NULL, &options[i]);
+        uint32_t tokens = measured(f, &f->prompts[1], NULL, &limit);
+        assert_int_equal(limit, 200);
+        s.max_tokens = (int)(limit - tokens);
+        assert_ok(f->responder->ops->complete(f->responder, &f->prompts[1], 1, 0, 1, &s, stops, 2,
+                                              collect, &all, NULL, &err),
+                  err);
+        free_collected(&all);
+        s.max_tokens++;
+        expect_refusal(f, &f->prompts[1], 1, &s, UM_ERR_LIMIT, "prompt 1001");
+        close_engine(f);
+    }
+}
+
 static void test_interruption(void **state)
 {
     fixture *f = *state;
@@ -427,7 +479,11 @@ static void test_fingerprint(void **state)
     um_model *first = f->model;
     open_engine(f, 1, NULL, NULL);
     uint64_t fingerprint = f->responder->fingerprint;
+    bool other_backend = strcmp(um_compute_name(f->compute), "cpu-ref") != 0;
     assert_string_equal(f->responder->name, "small");
+    close_engine(f);
+    open_engine(f, 1, "cpu-ref", NULL);
+    assert_int_equal(f->responder->fingerprint != fingerprint, other_backend);
     close_engine(f);
     um_engine_options plain = {.format = UM_CHAT_PLAIN, .format_given = true};
     open_engine(f, 2, NULL, &plain);
@@ -451,6 +507,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stop_across_tokens, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_end_token, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_measure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_interruption, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fingerprint, set_up, tear_down),
     };

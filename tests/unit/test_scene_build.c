@@ -404,7 +404,9 @@ static void unfit_lists_are_counted(void **state)
         snprintf(id, sizeof id, "i%d", i);
         items[i] = add_item(b, id);
     }
-    for (int k = 0; k < 6; k++) {
+    for (int k = 0; k < 8; k++) {
+        const uint32_t target_twice[] = {items[k], items[20], items[k]};
+        const uint32_t other_twice[] = {items[20], items[k], items[21], items[20]};
         interact(b, user, items[k], 1000 + k);
         few[0] = items[k];
         if (k == 3)
@@ -413,6 +415,10 @@ static void unfit_lists_are_counted(void **state)
             assert_ok(um_dataset_builder_impressions(b, few, 1, 0, &err), err);
         else if (k == 5)
             assert_ok(um_dataset_builder_impressions(b, items, 26, k, &err), err);
+        else if (k == 6)
+            assert_ok(um_dataset_builder_impressions(b, target_twice, 3, 0, &err), err);
+        else if (k == 7)
+            assert_ok(um_dataset_builder_impressions(b, other_twice, 4, 1, &err), err);
     }
     um_dataset *d = finish(b);
     um_scene_options o = options_of(2);
@@ -422,7 +428,7 @@ static void unfit_lists_are_counted(void **state)
     assert_int_equal(set->scenes[0].k, 26);
     assert_int_equal(set->scenes[0].target, 5);
     assert_int_equal(set->dropped_long_list, 1);
-    assert_int_equal(set->dropped_few_candidates, 1);
+    assert_int_equal(set->dropped_few_candidates, 3);
     um_scene_set_free(set);
     um_dataset_free(d);
 }

@@ -460,7 +460,37 @@ static void memory_is_checked_before(void **state)
     assert_non_null(strstr(err.text, "at most 500 tokens fit"));
     assert_int_equal(um_train_check_memory(&needed, &config, 100, &plan, 1000, &err), UM_ERR_LIMIT);
     assert_non_null(strstr(err.text, "smaller model"));
+    /* What is left of a machine of 10,000 bytes that holds 1,000 weights, 4,000 bytes of them. */
+    assert_true(um_train_room(10000, 10000, 1000) == 6000);
+    assert_true(um_train_room(10000, 5000, 1000) == 5000);
+    assert_true(um_train_room(10000, 10000, 3000) == 0);
     golden_close(gold);
+}
+
+/* The moments move by 1 - beta: of 0.999f that is 4.6e-5 too much, of 0.999 half a unit of float.
+ */
+static void hyperparameters_stay_double(void **state)
+{
+    (void)state;
+    um_error err;
+    um_compute *compute;
+    um_optimizer optimizer;
+    um_train_options o;
+    float weight = 1.0f;
+    const float gradient = 1.0f;
+    um_train_defaults_sft(&o);
+    o.beta1 = 0.9;
+    o.beta2 = 0.999;
+    o.max_grad_norm = 0.0;
+    o.weight_decay = 0.0;
+    double norm;
+    assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
+    assert_ok(um_optimizer_init(&optimizer, compute->backend, 1, &err), err);
+    assert_ok(um_optimizer_update(&optimizer, &weight, &gradient, 1e-3, &o, &norm, &err), err);
+    assert_close(((const float *)optimizer.m.data)[0] / 0.1, 1.0, 1e-7);
+    assert_close(((const float *)optimizer.v.data)[0] / 0.001, 1.0, 1e-7);
+    um_optimizer_dispose(&optimizer);
+    um_compute_close(compute);
 }
 
 static void names_step_and_rows_of_a_nan(void **state)
@@ -507,6 +537,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(refuses_bad_input),
         cmocka_unit_test(memory_is_checked_before),
+        cmocka_unit_test(hyperparameters_stay_double),
         cmocka_unit_test(names_step_and_rows_of_a_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
