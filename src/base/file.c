@@ -141,7 +141,7 @@ um_status um_outfile_open(um_outfile *out, const char *path, um_error *err)
 {
     *out = (um_outfile){.path = um_strdup(path)};
     um_str temporary = UM_STR_INIT;
-    um_str_appendf(&temporary, "%s.tmp-%ld", path, (long)getpid());
+    um_str_appendf(&temporary, "%s.tmp", path);
     um_status status = um_str_take(&temporary, &out->temporary, err);
     um_str_dispose(&temporary);
     if (status == UM_OK && out->path == NULL)

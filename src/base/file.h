@@ -23,7 +23,8 @@ um_status um_filemap_open(um_filemap *map, const char *path, um_error *err) UM_C
 void um_filemap_close(um_filemap *map);
 
 /*
- * A file that appears whole or not at all: written as "<path>.tmp-<pid>", and um_outfile_commit
+ * A file that appears whole or not at all: written as "<path>.tmp" (so what a kill left
+ * behind is overwritten by the next run; one writer a path), and um_outfile_commit
  * flushes, fsyncs, renames and fsyncs the folder. Dispose without commit removes the temporary.
  */
 typedef struct um_outfile {

@@ -26,7 +26,7 @@ run() {
 out_has() { grep -q -e "$1" "$work/stdout" || die "stdout lacks: $1"; }
 err_has() { grep -q -e "$1" "$work/stderr" || die "stderr lacks: $1"; }
 out_is() { printf '%s\n' "$1" | cmp -s - "$work/stdout" || die "stdout is not: $1"; }
-same() { cmp -s "$1" "$2" || die "$1 and $2 differ"; }
+same() { cmp -s "$1" "$2" || { diff "$1" "$2" | cut -c1-400 >&2; die "$1 and $2 differ"; }; }
 
 # A world and options small enough for every test.
 small_world() {

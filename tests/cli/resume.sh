@@ -32,12 +32,12 @@ for signal in KILL INT; do
     tries=0
     while :; do
         tries=$((tries + 1))
-        [ $tries -lt 60 ] || die "still not finished after $tries starts"
+        [ $tries -lt 120 ] || die "still not finished after $tries starts"
         # shellcheck disable=SC2086
         "$mirrorer" run "$work/world" -w $ws --out out --threads 2 $small >stdout 2>stderr </dev/null &
         pid=$!
         seed=$(((seed * 1103515245 + 12345) % 2147483648))
-        sleep "$(awk -v s=$seed -v t=$tries 'BEGIN { printf "%.3f", 0.05 + (s % 1000) / 1000 * (0.3 + t * 0.15) }')"
+        sleep "$(awk -v s=$seed -v t=$tries 'BEGIN { printf "%.3f", 0.02 + (s % 1000) / 1000 * (0.1 + t * 0.06) }')"
         if kill -$signal $pid 2>/dev/null; then
             kills=$((kills + 1))
         fi

@@ -112,7 +112,7 @@ static um_dataset *odd_log(void)
     assert_ok(um_dataset_builder_number(b, "rating", 0.1, &err), err);
     interact(b, u0, i2, 100); /* the same time: file order counts */
     assert_ok(um_dataset_builder_text(b, "tags", "[\"a\",\"caf\xc3\xa9\"]", &err), err);
-    const uint32_t list[] = {i2, i0, i2};
+    const uint32_t list[] = {i1, i0, i2};
     assert_ok(um_dataset_builder_impressions(b, list, 3, 2, &err), err);
     interact(b, u0, i0, -5);
     assert_ok(um_dataset_builder_number(b, "aaa", 1e300, &err), err);
