@@ -18,7 +18,7 @@ setup:
 release: setup
 	@cmake --preset release -DUM_TESTS=OFF >$(BUILD)-release.log 2>&1 || { cat $(BUILD)-release.log; exit 1; }
 	@rm -f $(BUILD)-release.log
-	@cmake --build --preset release -j $(JOBS)
+	@cmake --build --preset release -j $(JOBS) -- --quiet
 
 demo: release
 	@$(BUILD)/release/bin/mirrorer demo --out demo-out

@@ -11,6 +11,8 @@ static int run(cli_args *args)
     if (status == UM_OK)
         status = um_session_export(session, args->positional[0], args->positional[1], &err);
     um_session_close(session);
+    if (status == UM_OK)
+        cli_print_done(args, args->positional[0], args->positional[1]);
     return status == UM_OK ? EXIT_OK : cli_fail(&err);
 }
 

@@ -14,6 +14,8 @@ static int run(cli_args *args)
     else if (status == UM_OK)
         status = um_session_import(session, args->positional[0], args->positional[1], &err);
     um_session_close(session);
+    if (status == UM_OK)
+        cli_print_done(args, args->positional[0], args->positional[1]);
     return status == UM_OK ? EXIT_OK : cli_fail(&err);
 }
 

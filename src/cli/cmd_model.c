@@ -41,8 +41,7 @@ static int model_init(cli_args *args)
     if (status == UM_OK)
         status = um_model_save(model, tok, args->positional[1], &err);
     if (status == UM_OK)
-        printf("%s: %llu parameters with random weights (seed %llu)\n", args->positional[1],
-               (unsigned long long)um_model_parameters(model), (unsigned long long)c->seed);
+        cli_print_done(args, "init", args->positional[1]);
     um_model_free(model);
     um_tokenizer_free(tok);
     return status == UM_OK ? EXIT_OK : cli_fail(&err);

@@ -31,7 +31,7 @@ static um_status train(cli_args *args, um_error *err)
     if (status == UM_OK)
         status = um_tokenizer_save(tok, args->positional[1], err);
     if (status == UM_OK)
-        printf("%s: %d tokens\n", args->positional[1], um_tokenizer_size(tok));
+        cli_print_done(args, "train", args->positional[1]);
     um_tokenizer_free(tok);
     um_tokenizer_trainer_free(trainer);
     return status;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/str.h"
 
 #define MAX_SUMMARY_BYTES ((size_t)256 << 20)
 
@@ -34,6 +35,24 @@ int cli_missing(const char *path)
 {
     fprintf(stderr, "mirrorer: '%s' does not exist\n", path);
     return EXIT_INPUT;
+}
+
+void cli_print_done(const cli_args *args, const char *what, const char *path)
+{
+    um_str s = UM_STR_INIT;
+    um_str_append(&s, "{\"command\":");
+    um_str_append_json(&s, args->command->name);
+    um_str_append(&s, ",\"what\":");
+    um_str_append_json(&s, what);
+    um_str_append(&s, ",\"path\":");
+    um_str_append_json(&s, path);
+    um_str_append(&s, "}");
+    cli_progress_end();
+    if (args->json)
+        printf("%s\n", um_str_text(&s));
+    else
+        printf("%s %s: %s\n", args->command->name, what, path);
+    um_str_dispose(&s);
 }
 
 um_status cli_open(um_session **out, cli_args *args, bool create, const char *redo_stage,

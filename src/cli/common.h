@@ -6,6 +6,8 @@
 
 /* Says that an input does not exist; before --redo forgets anything. */
 int cli_missing(const char *path);
+/* One line, or JSON, that says what was written or read where. */
+void cli_print_done(const cli_args *args, const char *what, const char *path);
 /* Opens the workspace, runs the stage (after --redo, if asked), prints its figures. */
 int cli_run_stage(cli_args *args, const char *stage);
 int cli_finish_ingest(cli_args *args, um_session *session, um_error *err);

@@ -28,9 +28,11 @@ out_has 'Next: mirrorer report'
 
 # What one workspace exports another imports, and exports again byte for byte.
 run 0 export scenes "$work/scenes.jsonl" -w ws
+out_is "export scenes: $work/scenes.jsonl"
 run 0 export pairs "$work/pairs.jsonl" -w ws
 run 0 import scenes "$work/scenes.jsonl" -w copy
-run 0 import pairs "$work/pairs.jsonl" -w copy
+run 0 import pairs "$work/pairs.jsonl" -w copy --json
+out_is "{\"command\":\"import\",\"what\":\"pairs\",\"path\":\"$work/pairs.jsonl\"}"
 run 0 export scenes "$work/scenes2.jsonl" -w copy
 run 0 export pairs "$work/pairs2.jsonl" -w copy
 same scenes.jsonl scenes2.jsonl
