@@ -70,9 +70,9 @@ um_status um_choice_responder_open(um_responder **out, const um_choice_model *mo
                                    um_error *err) UM_CHECKED;
 
 /*
- * Reading practice for the embedded student: tastes drawn at random, the list gone through for them,
- * the best (or one of the best) chosen. `list` is a scene of which only items and k are looked at.
- * A short form of a decision process, without factors and style. *text is yours.
+ * Reading practice for the embedded student: tastes drawn at random, the list gone through for
+ * them, the best (or one of the best) chosen. `list` is a scene of which only items and k are
+ * looked at. A short form of a decision process, without factors and style. *text is yours.
  */
 um_status um_choice_practice(const um_choice_model *model, const um_scene *list, uint64_t seed,
                              uint64_t number, char **text, uint32_t *letter,

@@ -91,15 +91,20 @@ typedef struct um_config {
     } eval;
 } um_config;
 
-typedef enum um_option_type { UM_OPTION_BOOL, UM_OPTION_INT, UM_OPTION_REAL, UM_OPTION_TEXT } um_option_type;
+typedef enum um_option_type {
+    UM_OPTION_BOOL,
+    UM_OPTION_INT,
+    UM_OPTION_REAL,
+    UM_OPTION_TEXT
+} um_option_type;
 
 typedef struct um_option {
     const char *key; /* "scenes.max_history" */
     um_option_type type;
-    size_t offset, size;   /* in um_config; size of a text's storage */
-    const char *fallback;  /* the default, as text */
-    double min, max;       /* numbers */
-    const char *choices;   /* texts: "a|b|c", or NULL for free text */
+    size_t offset, size;  /* in um_config; size of a text's storage */
+    const char *fallback; /* the default, as text */
+    double min, max;      /* numbers */
+    const char *choices;  /* texts: "a|b|c", or NULL for free text */
     const char *help;
 } um_option;
 
@@ -111,12 +116,15 @@ const um_option *um_config_find(const char *key); /* NULL when unknown */
 um_status um_config_init(um_config *config, um_error *err) UM_CHECKED;
 /* A built-in profile: "published" (the table as it stands) or "embedded". */
 um_status um_config_apply_profile(um_config *config, const char *name, um_error *err) UM_CHECKED;
-/* Sets one key from text; type, range and choices are checked, unknown keys get the nearest name. */
-um_status um_config_set(um_config *config, const char *key, const char *value,
-                        const char *where, um_error *err) UM_CHECKED;
+/* Sets one key from text; type, range and choices are checked, unknown keys get the nearest name.
+ */
+um_status um_config_set(um_config *config, const char *key, const char *value, const char *where,
+                        um_error *err) UM_CHECKED;
 um_status um_config_read(um_config *config, const char *yaml_path, um_error *err) UM_CHECKED;
 /* Value as text, as um_config_set reads it. */
 void um_config_get(const um_config *config, const um_option *option, char *out, size_t size);
+/* The shape that student.* asks for; check it with um_model_config_check. */
+void um_config_student_shape(const um_config *config, int vocab, int32_t eos, um_model_config *out);
 /* The whole configuration as commented YAML; yours. */
 um_status um_config_print(const um_config *config, char **yaml, um_error *err) UM_CHECKED;
 

@@ -3,7 +3,8 @@
  *
  * Entropies are in bits. p_i = distribution over the k letters after decision process i:
  *
- *     total = H(mean_i p_i)    model ("epistemic") = mean_i H(p_i)    data ("aleatoric") = total - model
+ *     total = H(mean_i p_i)    model ("epistemic") = mean_i H(p_i)    data ("aleatoric") = total -
+ * model
  *
  * This is the decomposition by input clarification ensembling (Hou et al., ICML 2024), where the
  * decision processes are the clarifications; it is not the mutual information of an ensemble.
@@ -34,17 +35,18 @@ um_status um_uncertainty_measure(um_uncertainty *out, const double *p, size_t n,
                                  um_error *err) UM_CHECKED;
 /* H of one clamped, renormalised row. */
 double um_entropy_bits(const double *p, uint32_t k);
-/* The letter that decision process (scene, role, sample) acts on, drawn from p. role: 0 teacher, 1 student. */
+/* The letter that decision process (scene, role, sample) acts on, drawn from p. role: 0 teacher, 1
+ * student. */
 uint8_t um_behavior_draw(const double *p, uint32_t k, uint64_t seed, uint64_t scene, uint32_t role,
                          uint32_t sample);
 
 /* One decision process as a candidate for a pair. */
 typedef struct um_candidate {
-    uint64_t decision;  /* id */
-    double entropy;     /* H(p_i) */
-    uint8_t behavior;   /* letter drawn from p_i */
+    uint64_t decision; /* id */
+    double entropy;    /* H(p_i) */
+    uint8_t behavior;  /* letter drawn from p_i */
     bool from_teacher;
-    bool well_formed;   /* malformed texts never train */
+    bool well_formed; /* malformed texts never train */
 } um_candidate;
 
 /*
@@ -56,13 +58,13 @@ bool um_pair_choose(const um_candidate *candidates, size_t n, uint32_t truth, si
                     size_t *rejected);
 
 typedef enum um_strategy {
-    UM_STRATEGY_GAP,         /* model uncertainty: student - teacher */
-    UM_STRATEGY_TOTAL_GAP,   /* total uncertainty */
-    UM_STRATEGY_DATA_GAP,    /* data uncertainty */
-    UM_STRATEGY_HIGH_ACCURACY,  /* student's hit rate, high first */
-    UM_STRATEGY_LOW_ACCURACY,   /* student's hit rate, low first */
+    UM_STRATEGY_GAP,                 /* model uncertainty: student - teacher */
+    UM_STRATEGY_TOTAL_GAP,           /* total uncertainty */
+    UM_STRATEGY_DATA_GAP,            /* data uncertainty */
+    UM_STRATEGY_HIGH_ACCURACY,       /* student's hit rate, high first */
+    UM_STRATEGY_LOW_ACCURACY,        /* student's hit rate, low first */
     UM_STRATEGY_ACCURACY_DIFFERENCE, /* teacher's hit rate - student's */
-    UM_STRATEGY_LOG_LOSS,    /* student's log loss */
+    UM_STRATEGY_LOG_LOSS,            /* student's log loss */
     UM_STRATEGY_RANDOM
 } um_strategy;
 const char *um_strategy_name(um_strategy strategy);

@@ -29,7 +29,7 @@ typedef struct um_prediction {
 } um_prediction;
 
 typedef struct um_metrics {
-    um_interval accuracy;          /* argmax; ties count 1/size of the tie when the truth is in it */
+    um_interval accuracy; /* argmax; ties count 1/size of the tie when the truth is in it */
     um_interval expected_accuracy; /* p of the true action */
     um_interval log_loss;          /* -log2 p of the true action, p clamped at 1e-10; bits */
     um_interval brier;             /* sum over letters of (p - onehot)^2 */
@@ -47,13 +47,14 @@ um_status um_metrics_difference(um_interval *out, const um_prediction *a, const 
                                 size_t n, uint32_t resamples, uint64_t seed,
                                 um_error *err) UM_CHECKED;
 
-/* Pearson's chi-square of counts against what is expected of each (> 0); p is the upper tail at n - 1
- * degrees. The uniform form expects the same of all. */
+/* Pearson's chi-square of counts against what is expected of each (> 0); p is the upper tail at n -
+ * 1 degrees. The uniform form expects the same of all. */
 void um_chi_square(const uint64_t *counts, const double *expected, size_t n, double *statistic,
                    double *p);
 void um_chi_square_uniform(const uint64_t *counts, size_t n, double *statistic, double *p);
 
-/* The report: one self-contained HTML page drawn from a summary (docs/FORMATS.md, "summary.json"). */
+/* The report: one self-contained HTML page drawn from a summary (docs/FORMATS.md, "summary.json").
+ */
 um_status um_report_write(const char *path, const char *summary_json, size_t len,
                           um_error *err) UM_CHECKED;
 

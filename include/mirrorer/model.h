@@ -31,9 +31,9 @@ typedef struct um_model_config {
     double rope_theta;
     um_rope_scaling rope_scaling;
     double rope_factor, rope_low, rope_high, rope_original; /* "llama3"; linear uses rope_factor */
-    bool tied;     /* lm_head is the embedding */
-    bool qkv_bias; /* Qwen2 */
-    int32_t bos, eos; /* -1 when absent */
+    bool tied;                                              /* lm_head is the embedding */
+    bool qkv_bias;                                          /* Qwen2 */
+    int32_t bos, eos;                                       /* -1 when absent */
 } um_model_config;
 
 typedef struct um_model um_model;
@@ -45,7 +45,8 @@ um_status um_compute_open(um_compute **out, const char *backend, int threads,
 void um_compute_close(um_compute *compute);
 const char *um_compute_name(const um_compute *compute);
 
-/* Random weights: embedding normal(0, embedding_std), matrices normal(0, init_std), output projections scaled by 1/sqrt(2 L), norms 1, biases 0. */
+/* Random weights: embedding normal(0, embedding_std), matrices normal(0, init_std), output
+ * projections scaled by 1/sqrt(2 L), norms 1, biases 0. */
 um_status um_model_init(um_model **out, const um_model_config *config, float init_std,
                         float embedding_std, uint64_t seed, um_error *err) UM_CHECKED;
 /* Reads F32, BF16 and F16 weights (kept as float32). Every tensor is checked before use. */
@@ -68,21 +69,22 @@ um_status um_model_config_read(um_model_config *config, const char *dir, um_erro
 um_status um_model_logits(const um_model *model, um_compute *compute, const int32_t *ids, size_t n,
                           float *logits, um_error *err) UM_CHECKED;
 
-/* The ids of "A" .. "Z" as they follow "\nBehavior: [". UM_ERR_UNSUPPORTED, naming the letter, where
- * one is not a single token of its own: such a vocabulary can neither be trained nor scored. */
+/* The ids of "A" .. "Z" as they follow "\nBehavior: [". UM_ERR_UNSUPPORTED, naming the letter,
+ * where one is not a single token of its own: such a vocabulary can neither be trained nor scored.
+ */
 um_status um_letter_tokens(const um_tokenizer *tok, int32_t ids[26], um_error *err) UM_CHECKED;
 
 typedef struct um_engine_options {
-    int max_rows;           /* sequences decoded together; 0 = default */
-    uint64_t kv_bytes;      /* memory for keys and values; 0 = default */
-    int max_context;        /* tokens of prompt + continuation; 0 = the model's max_positions */
+    int max_rows;      /* sequences decoded together; 0 = default */
+    uint64_t kv_bytes; /* memory for keys and values; 0 = default */
+    int max_context;   /* tokens of prompt + continuation; 0 = the model's max_positions */
     um_chat_format format;
-    bool format_given;      /* false: detect by the tokenizer */
+    bool format_given; /* false: detect by the tokenizer */
 } um_engine_options;
 
 /*
- * A responder on a local model. Model, tokenizer and compute are borrowed; the model must not change
- * while the responder lives (its matrices were rearranged at open). The same (seed, key,
+ * A responder on a local model. Model, tokenizer and compute are borrowed; the model must not
+ * change while the responder lives (its matrices were rearranged at open). The same (seed, key,
  * sample) gives the same text at any thread count, alone or in any batch. A prompt that cannot fit
  * is refused before anything is computed: UM_ERR_LIMIT naming key and tokens.
  */

@@ -35,10 +35,10 @@ um_status um_session_recall_config(const char *workspace, um_config *config,
                                    um_error *err) UM_CHECKED;
 
 typedef struct um_stage_info {
-    const char *name;   /* "decide.teacher" */
-    const char *verb;   /* "decide --role teacher" */
-    const char *title;  /* for people: "Teacher writes decision processes" */
-    const char *unit;   /* "scenes" */
+    const char *name;  /* "decide.teacher" */
+    const char *verb;  /* "decide --role teacher" */
+    const char *title; /* for people: "Teacher writes decision processes" */
+    const char *unit;  /* "scenes" */
 } um_stage_info;
 /* In the order they run; ends with a NULL name. */
 const um_stage_info *um_stages(void);

@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-#define UM_PROCESS_OPENING "Thought:\nStimulus:"
+#define UM_PROCESS_OPENING  "Thought:\nStimulus:"
 #define UM_PROCESS_BEHAVIOR "Behavior: ["
 
 /* The closed lists; each array ends with NULL. */
@@ -37,12 +37,12 @@ extern const char *const um_evaluation_styles[];
 
 typedef enum um_process_fault {
     UM_PROCESS_GOOD = 0,
-    UM_PROCESS_NO_STAGE,      /* a label is missing or out of order */
-    UM_PROCESS_EMPTY_STAGE,   /* a stage has no text */
-    UM_PROCESS_FACTOR,        /* a factor or style that is not on its list */
-    UM_PROCESS_FACTOR_COUNT,  /* too few or too many factors */
-    UM_PROCESS_TRUNCATED,     /* the writer ran out of tokens */
-    UM_PROCESS_TRAILING       /* text after the last stage */
+    UM_PROCESS_NO_STAGE,     /* a label is missing or out of order */
+    UM_PROCESS_EMPTY_STAGE,  /* a stage has no text */
+    UM_PROCESS_FACTOR,       /* a factor or style that is not on its list */
+    UM_PROCESS_FACTOR_COUNT, /* too few or too many factors */
+    UM_PROCESS_TRUNCATED,    /* the writer ran out of tokens */
+    UM_PROCESS_TRAILING      /* text after the last stage */
 } um_process_fault;
 const char *um_process_fault_name(um_process_fault fault); /* "good", "no stage", ... */
 
@@ -54,7 +54,8 @@ typedef struct um_process {
     int style;                                    /* index in um_evaluation_styles */
 } um_process;
 
-/* Checks text that stands before "Behavior:". detail (may be NULL) receives what exactly is wrong. */
+/* Checks text that stands before "Behavior:". detail (may be NULL) receives what exactly is wrong.
+ */
 um_process_fault um_process_parse(um_process *out, const char *text, char *detail,
                                   size_t detail_size);
 

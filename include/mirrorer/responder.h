@@ -43,8 +43,8 @@ typedef enum um_finish {
 } um_finish;
 
 typedef struct um_completion {
-    size_t prompt;   /* index in the call */
-    uint32_t sample; /* first_sample .. */
+    size_t prompt;    /* index in the call */
+    uint32_t sample;  /* first_sample .. */
     const char *text; /* after the opening, the stop string and what follows left out; borrowed */
     um_finish finish;
     uint32_t tokens; /* generated */
@@ -71,7 +71,8 @@ typedef struct um_responder um_responder;
 
 typedef struct um_responder_ops {
     /* n_samples continuations of each prompt, numbered from first_sample; sample s of a prompt is a
-     * function of (seed, key, s, model, prompt text) only. stops: strings that end a continuation. */
+     * function of (seed, key, s, model, prompt text) only. stops: strings that end a continuation.
+     */
     um_status (*complete)(um_responder *self, const um_prompt *prompts, size_t n,
                           uint32_t first_sample, uint32_t n_samples, const um_sampling *sampling,
                           const char *const *stops, size_t n_stops, um_on_completion on_completion,
@@ -92,7 +93,7 @@ typedef struct um_responder_ops {
 /* Implementations embed this as their first member. */
 struct um_responder {
     const um_responder_ops *ops;
-    const char *name; /* what reports call it; owned by the implementation */
+    const char *name;     /* what reports call it; owned by the implementation */
     uint64_t fingerprint; /* hash of weights, tokenizer, template: what decides its answers */
 };
 

@@ -39,18 +39,18 @@ const char *um_source_name(um_source source);
 
 typedef struct um_scene_options {
     uint64_t seed;
-    double eval_user_share;                     /* of users with a possible scene */
+    double eval_user_share;                          /* of users with a possible scene */
     uint32_t base_scenes, train_scenes, eval_scenes; /* wanted; fewer when the log has fewer */
-    uint32_t min_order;                         /* strictly earlier interactions it needs */
-    uint32_t min_history, max_history;          /* history length, uniform; at most what is there */
-    bool eval_last_history;                     /* evaluation takes the last max_history */
-    uint32_t train_min_len, train_max_len;      /* exposure length where it is sampled */
+    uint32_t min_order;                              /* strictly earlier interactions it needs */
+    uint32_t min_history, max_history;     /* history length, uniform; at most what is there */
+    bool eval_last_history;                /* evaluation takes the last max_history */
+    uint32_t train_min_len, train_max_len; /* exposure length where it is sampled */
     uint32_t eval_min_len, eval_max_len;
-    bool use_impressions;                       /* take logged impressions where they exist */
+    bool use_impressions; /* take logged impressions where they exist */
     bool source_on[UM_SOURCE_COUNT];
-    uint32_t spectral_rank;                     /* GF-CF, Shen et al., CIKM 2021 */
-    bool spectral_compat;                       /* scaling of the published UserMirrorer code */
-    uint32_t content_rank;                      /* TF-IDF + truncated SVD */
+    uint32_t spectral_rank; /* GF-CF, Shen et al., CIKM 2021 */
+    bool spectral_compat;   /* scaling of the published UserMirrorer code */
+    uint32_t content_rank;  /* TF-IDF + truncated SVD */
 } um_scene_options;
 void um_scene_defaults(um_scene_options *options);
 
@@ -64,14 +64,14 @@ typedef struct um_scene {
     uint32_t n_history;
     uint64_t *history; /* interaction indices, oldest first */
     uint32_t k;
-    uint32_t *items;   /* [k] */
-    uint8_t *sources;  /* [k] um_source of a distractor; 255 for the target and in impressions */
-    uint32_t target;   /* position of the true action */
-    double *truth;     /* [k] real choice probabilities (synthetic worlds), or NULL */
-    bool accident;     /* recorded accidental click (synthetic worlds) */
-    char *profile;     /* rendered texts; each may be empty, none is NULL */
+    uint32_t *items;  /* [k] */
+    uint8_t *sources; /* [k] um_source of a distractor; 255 for the target and in impressions */
+    uint32_t target;  /* position of the true action */
+    double *truth;    /* [k] real choice probabilities (synthetic worlds), or NULL */
+    bool accident;    /* recorded accidental click (synthetic worlds) */
+    char *profile;    /* rendered texts; each may be empty, none is NULL */
     char *history_text;
-    char **actions;    /* [k] */
+    char **actions; /* [k] */
 } um_scene;
 
 typedef struct um_scene_set {

@@ -15,12 +15,12 @@ extern "C" {
 
 typedef enum um_status {
     UM_OK = 0,
-    UM_ERR_MEMORY,      /* an allocation failed, or a size product overflowed */
-    UM_ERR_IO,          /* the operating system refused a read, write, sync or rename */
-    UM_ERR_INPUT,       /* a file or value given by the user breaks a rule */
-    UM_ERR_LIMIT,       /* a stated limit was passed */
-    UM_ERR_NOT_FOUND,   /* a named thing does not exist */
-    UM_ERR_STATE,       /* the call does not fit what was done before (wrong order, changed config) */
+    UM_ERR_MEMORY,    /* an allocation failed, or a size product overflowed */
+    UM_ERR_IO,        /* the operating system refused a read, write, sync or rename */
+    UM_ERR_INPUT,     /* a file or value given by the user breaks a rule */
+    UM_ERR_LIMIT,     /* a stated limit was passed */
+    UM_ERR_NOT_FOUND, /* a named thing does not exist */
+    UM_ERR_STATE,     /* the call does not fit what was done before (wrong order, changed config) */
     UM_ERR_UNSUPPORTED, /* well formed, but not something this build can do */
     UM_ERR_NUMERIC,     /* NaN or infinity where a finite number is required */
     UM_ERR_REMOTE,      /* an endpoint failed or answered nonsense */
@@ -38,7 +38,7 @@ typedef struct um_error {
 const char *um_status_name(um_status status);
 
 #if defined(__GNUC__)
-#define UM_CHECKED __attribute__((warn_unused_result))
+#define UM_CHECKED           __attribute__((warn_unused_result))
 #define UM_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define UM_CHECKED

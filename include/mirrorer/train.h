@@ -43,12 +43,12 @@ typedef struct um_train_options {
     double lr, weight_decay, beta1, beta2, eps;
     double max_grad_norm; /* 0 = no clipping */
     int epochs;
-    int warmup_steps;     /* then cosine to 0; schedule of TRAINING.md: the first update has lr 0 */
-    int batch_rows;       /* rows an update */
-    int max_tokens;       /* of one row (prompt + its longest completion); longer rows are dropped,
-                             counted and listed, never cut */
-    int pack_tokens;      /* rows of one forward pass; an update is as many passes as it needs; a
-                             longer row makes its pass larger */
+    int warmup_steps; /* then cosine to 0; schedule of TRAINING.md: the first update has lr 0 */
+    int batch_rows;   /* rows an update */
+    int max_tokens;   /* of one row (prompt + its longest completion); longer rows are dropped,
+                         counted and listed, never cut */
+    int pack_tokens;  /* rows of one forward pass; an update is as many passes as it needs; a
+                         longer row makes its pass larger */
     uint64_t token_budget; /* > 0: stop after the update that reaches this many processed tokens
                               (prompt once + completions of each row seen); the schedule then ends
                               there. Epochs repeat as needed and `epochs` is not looked at. */
@@ -87,13 +87,14 @@ typedef struct um_train_result {
  * Changes the model's weights in place. The reference of DPO is the model as given. Rows that are
  * too long or train nothing are dropped, counted and listed by messages.
  *
- * After UM_ERR_INTERRUPTED a checkpoint was written and the same call on the same untouched starting
- * model goes on from it, ending bit-identical; so it does after a kill at any instant. A damaged
- * checkpoint is named in a message and the one before it used. UM_ERR_STATE: the checkpoints are of
- * another run, naming what differs (weights, rows, fingerprint, kernels, an option). UM_ERR_NUMERIC:
- * loss or gradient is not finite, naming step, rows and last checkpoint. UM_ERR_LIMIT: more memory
- * than the machine has, naming what would fit. When the run has ended its last checkpoint stays, so
- * that the same call gives the same model at once; the caller removes the folder.
+ * After UM_ERR_INTERRUPTED a checkpoint was written and the same call on the same untouched
+ * starting model goes on from it, ending bit-identical; so it does after a kill at any instant. A
+ * damaged checkpoint is named in a message and the one before it used. UM_ERR_STATE: the
+ * checkpoints are of another run, naming what differs (weights, rows, fingerprint, kernels, an
+ * option). UM_ERR_NUMERIC: loss or gradient is not finite, naming step, rows and last checkpoint.
+ * UM_ERR_LIMIT: more memory than the machine has, naming what would fit. When the run has ended its
+ * last checkpoint stays, so that the same call gives the same model at once; the caller removes the
+ * folder.
  */
 um_status um_train_sft(um_model *model, um_compute *compute, const um_train_row *rows, size_t n,
                        const um_train_options *options, um_on_metrics on_metrics, void *context,

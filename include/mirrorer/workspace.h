@@ -379,8 +379,8 @@ um_status um_workspace_drop_metrics(um_workspace *ws, const char *stage, uint64_
  */
 extern const char *const um_workspace_stage_names[];
 um_status um_workspace_clear_stage(um_workspace *ws, const char *name, um_error *err) UM_CHECKED;
-/* Deletes decisions and their distributions: of a role and of a model, by name (NULL = any). Pairs must
- * not refer to them any more. */
+/* Deletes decisions and their distributions: of a role and of a model, by name (NULL = any). Pairs
+ * must not refer to them any more. */
 um_status um_workspace_drop_decisions(um_workspace *ws, const char *role, const char *model_name,
                                       um_error *err) UM_CHECKED;
 /* Deletes only the rows of a stage (or part: "train.dpo") in stages and metrics. */

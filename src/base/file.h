@@ -4,11 +4,11 @@
 #ifndef UM_BASE_FILE_H
 #define UM_BASE_FILE_H
 
+#include "mirrorer/status.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include "mirrorer/status.h"
 
 /* Reads a file of at most max_bytes; *data is NUL-terminated and yours. */
 um_status um_file_read(char **data, size_t *len, const char *path, size_t max_bytes,
@@ -40,7 +40,7 @@ um_status um_file_write(const char *path, const void *data, size_t len, um_error
 bool um_path_exists(const char *path);
 bool um_path_is_dir(const char *path);
 um_status um_path_join(char **out, const char *dir, const char *name, um_error *err) UM_CHECKED;
-const char *um_path_base(const char *path);                        /* borrowed, after the last '/' */
+const char *um_path_base(const char *path); /* borrowed, after the last '/' */
 /* Both are durable once they return UM_OK: the folders that hold the names are synced. */
 um_status um_path_make_dirs(const char *path, um_error *err) UM_CHECKED; /* like mkdir -p */
 um_status um_path_rename(const char *from, const char *to, um_error *err) UM_CHECKED;
@@ -49,7 +49,7 @@ um_status um_path_remove_tree(const char *path, um_error *err) UM_CHECKED;
 /* Names in a folder, sorted, "." and ".." left out; free each and the array. */
 um_status um_path_list(char ***names, size_t *n, const char *dir, um_error *err) UM_CHECKED;
 
-uint64_t um_clock_ms(void);  /* monotonic */
+uint64_t um_clock_ms(void); /* monotonic */
 uint64_t um_peak_rss_kb(void);
 /* Memory of this machine, and what can be had of it without swapping out (the whole where the
  * kernel does not tell), in bytes. */

@@ -5,11 +5,11 @@
 #ifndef UM_BASE_JSON_H
 #define UM_BASE_JSON_H
 
+#include "base/str.h"
+#include "mirrorer/status.h"
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include "base/str.h"
-#include "mirrorer/status.h"
 
 /* *out is yours (json_decref). `where` is put before the message ("file.jsonl:12"). */
 um_status um_json_parse(json_t **out, const char *text, size_t len, const char *where,
@@ -17,7 +17,8 @@ um_status um_json_parse(json_t **out, const char *text, size_t len, const char *
 um_status um_json_read(json_t **out, const char *path, size_t max_bytes, um_error *err) UM_CHECKED;
 
 /* Typed members of an object: UM_ERR_INPUT naming `where` and the key when absent or of another
- * type. Strings are borrowed from the object. The _or forms give the default when absent or null. */
+ * type. Strings are borrowed from the object. The _or forms give the default when absent or null.
+ */
 um_status um_json_get_str(const char **out, const json_t *object, const char *key,
                           const char *where, um_error *err) UM_CHECKED;
 um_status um_json_get_i64(int64_t *out, const json_t *object, const char *key, const char *where,

@@ -4,14 +4,14 @@
  * um_pool_run splits [0, n) into n_threads contiguous ranges in order and calls fn(ctx, begin, end,
  * thread) once per non-empty range, then waits. Work whose result depends on the split must not be
  * given to it: each output element is computed by exactly one call in a fixed order.
- * Nested calls run inline and keep the thread number of the range they are in, so scratch indexed by
- * it stays private. One caller at a time.
+ * Nested calls run inline and keep the thread number of the range they are in, so scratch indexed
+ * by it stays private. One caller at a time.
  */
 #ifndef UM_BASE_POOL_H
 #define UM_BASE_POOL_H
 
-#include <stddef.h>
 #include "mirrorer/status.h"
+#include <stddef.h>
 
 typedef struct um_pool um_pool;
 typedef void (*um_pool_fn)(void *ctx, size_t begin, size_t end, int thread);

@@ -8,10 +8,10 @@
 #ifndef UM_BASE_STR_H
 #define UM_BASE_STR_H
 
+#include "mirrorer/status.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "mirrorer/status.h"
 
 typedef struct um_str {
     char *data;
@@ -22,7 +22,10 @@ typedef struct um_str {
 } um_str;
 
 #define UM_STR_DEFAULT_MAX ((size_t)1 << 30)
-#define UM_STR_INIT {0}
+#define UM_STR_INIT                                                                                \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
 void um_str_init(um_str *s, size_t max);
 void um_str_dispose(um_str *s);
@@ -50,7 +53,8 @@ void um_str_append_latin1(um_str *s, const char *bytes, size_t n);
 /* Parse a whole string as a number: false on empty, trailing bytes, overflow, NaN or infinity. */
 bool um_parse_i64(const char *text, int64_t *out);
 bool um_parse_f64(const char *text, double *out);
-/* The candidate nearest to `name` by edit distance (<= 1/2 of its length), or NULL: "did you mean". */
+/* The candidate nearest to `name` by edit distance (<= 1/2 of its length), or NULL: "did you mean".
+ */
 const char *um_nearest(const char *name, const char *const *candidates, size_t n);
 
 #endif

@@ -7,8 +7,8 @@
 #ifndef UM_BASE_YAML_H
 #define UM_BASE_YAML_H
 
-#include <stddef.h>
 #include "mirrorer/status.h"
+#include <stddef.h>
 
 typedef enum um_yaml_kind { UM_YAML_SCALAR, UM_YAML_LIST, UM_YAML_MAP } um_yaml_kind;
 
@@ -25,7 +25,7 @@ um_status um_yaml_read(um_yaml **out, const char *path, um_error *err) UM_CHECKE
 um_status um_yaml_parse(um_yaml **out, const char *text, size_t len, const char *where,
                         um_error *err) UM_CHECKED;
 void um_yaml_free(um_yaml *node);
-const um_yaml *um_yaml_get(const um_yaml *map, const char *key);      /* NULL when absent */
-const char *um_yaml_text(const um_yaml *map, const char *key);        /* scalar child or NULL */
+const um_yaml *um_yaml_get(const um_yaml *map, const char *key); /* NULL when absent */
+const char *um_yaml_text(const um_yaml *map, const char *key);   /* scalar child or NULL */
 
 #endif

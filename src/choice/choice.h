@@ -10,14 +10,14 @@
 #include "mirrorer/choice.h"
 
 #define UM_CHOICE_MAX_ATTRIBUTES 6
-#define UM_CHOICE_MAX_VALUES 64 /* distinct values an attribute may have */
-#define UM_CHOICE_BANDS 3       /* ratings: low, middle, high */
-#define UM_CHOICE_PER_ATTRIBUTE (UM_CHOICE_BANDS + 2) /* bands, neighbours, recent */
-#define UM_CHOICE_MAX_FEATURES (UM_CHOICE_MAX_ATTRIBUTES * UM_CHOICE_PER_ATTRIBUTE + 4)
+#define UM_CHOICE_MAX_VALUES     64                    /* distinct values an attribute may have */
+#define UM_CHOICE_BANDS          3                     /* ratings: low, middle, high */
+#define UM_CHOICE_PER_ATTRIBUTE  (UM_CHOICE_BANDS + 2) /* bands, neighbours, recent */
+#define UM_CHOICE_MAX_FEATURES   (UM_CHOICE_MAX_ATTRIBUTES * UM_CHOICE_PER_ATTRIBUTE + 4)
 
 typedef struct um_attribute {
     char *column;
-    bool decade;    /* a year column; values are ordered, neighbours count too */
+    bool decade; /* a year column; values are ordered, neighbours count too */
     int n_values;
     char **values;  /* [n_values] as text: "fantasy", "1990s" */
     uint64_t *mask; /* [items] bit v: the item has value v */
@@ -27,7 +27,7 @@ struct um_choice_model {
     const um_dataset *dataset;
     int n_attributes;
     um_attribute attributes[UM_CHOICE_MAX_ATTRIBUTES];
-    const um_series *rating; /* NULL when the log has none */
+    const um_series *rating;      /* NULL when the log has none */
     double low_below, high_above; /* band limits of ratings */
     double mean_rating;
 
@@ -54,7 +54,8 @@ void um_choice_attributes_dispose(um_choice_model *model);
 /* Band of an interaction's rating: 0 low, 1 middle (or unrated), 2 high. */
 int um_choice_band(const um_choice_model *model, uint64_t interaction);
 
-/* How much the scene's history speaks for each value of attribute a, in utility: taste[n_values]. */
+/* How much the scene's history speaks for each value of attribute a, in utility: taste[n_values].
+ */
 void um_choice_tastes(const um_choice_model *model, const um_scene *scene, int a, double *taste);
 
 #endif

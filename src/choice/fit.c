@@ -18,7 +18,7 @@
 #include "base/str.h"
 
 #define NEW_RELEASE_S ((int64_t)180 * 86400)
-#define RECENT_ITEMS 3   /* of the history: its last ones */
+#define RECENT_ITEMS  3    /* of the history: its last ones */
 #define RATING_PRIOR  3.0  /* pseudo-ratings at the mean */
 #define SHOWN_PRIOR   5.0  /* pseudo-impressions of one click */
 #define ROUNDING      1e-9 /* of a feature's size: less spread than this is none */

@@ -1,12 +1,12 @@
 /*
- * writer.c - decision processes written from a scene: by the choice model, by an untutored voice, and
- * as reading practice.
+ * writer.c - decision processes written from a scene: by the choice model, by an untutored voice,
+ * and as reading practice.
  *
- * All three speak the same way. Stimulus names tastes, one or two values of the attribute that moves
- * choices most and one of the next. Knowledge goes through the list in order and says of each item
- * whether it has them, and how strong that makes it. Evaluation names the choice. So a text takes
- * the decision in steps a small model can learn one by one: sum up the history, look each item up,
- * pick. What differs is where tastes and choice come from (choice.h, um_choice_voice).
+ * All three speak the same way. Stimulus names tastes, one or two values of the attribute that
+ * moves choices most and one of the next. Knowledge goes through the list in order and says of each
+ * item whether it has them, and how strong that makes it. Evaluation names the choice. So a text
+ * takes the decision in steps a small model can learn one by one: sum up the history, look each
+ * item up, pick. What differs is where tastes and choice come from (choice.h, um_choice_voice).
  */
 #include "choice/choice.h"
 
@@ -23,17 +23,18 @@
 #include "base/str.h"
 #include "mirrorer/process.h"
 
-#define MAX_SPOKEN 2           /* attributes a text speaks of */
-#define MAX_TEXT_BYTES 16384
-#define MAX_NAME_BYTES 160
-#define FIRST_TEMPERATURE 0.2  /* of the draw of a taste, in utility */
+#define MAX_SPOKEN        2 /* attributes a text speaks of */
+#define MAX_TEXT_BYTES    16384
+#define MAX_NAME_BYTES    160
+#define FIRST_TEMPERATURE 0.2 /* of the draw of a taste, in utility */
 #define OTHER_TEMPERATURE 0.15
-#define FIRST_BONUS 0.3        /* for a taste the chosen item shares */
-#define OTHER_BONUS 0.15
-#define SECOND_TASTE_MIN 1.2   /* utility from which a second taste is worth naming */
-#define RATIONALISED 0.5       /* untutored: share of tastes taken from the item chosen */
-#define UNFAITHFUL 0.5         /* untutored: share of texts that argue for what their tastes favour,
-                                  whatever was done in the end: words and deeds differ */
+#define FIRST_BONUS       0.3 /* for a taste the chosen item shares */
+#define OTHER_BONUS       0.15
+#define SECOND_TASTE_MIN  1.2 /* utility from which a second taste is worth naming */
+#define RATIONALISED      0.5 /* untutored: share of tastes taken from the item chosen */
+#define UNFAITHFUL                                                                                 \
+    0.5 /* untutored: share of texts that argue for what their tastes favour,                      \
+           whatever was done in the end: words and deeds differ */
 
 /* The tastes a text names: per spoken attribute up to two values, -1 for none. */
 typedef struct tastes {
@@ -92,13 +93,14 @@ static void append_title(um_str *s, const writer *w, uint32_t item)
     append_name(s, blank ? items->ids[item] : cell, false);
 }
 
-/* Index drawn by softmax(score / temperature) among values not equal to `not`; -1 if none speaks. */
-static int draw_taste(um_rng *rng, const double *score, int n, double temperature, int not)
+/* Index drawn by softmax(score / temperature) among values not equal to `not`; -1 if none speaks.
+ */
+static int draw_taste(um_rng *rng, const double *score, int n, double temperature, int not )
 {
     double p[UM_CHOICE_MAX_VALUES], max = -INFINITY;
     bool speaks = false;
     for (int v = 0; v < n; v++) {
-        if (v != not) {
+        if (v != not ) {
             max = score[v] > max ? score[v] : max;
             speaks = speaks || score[v] > 0;
         }
@@ -124,9 +126,8 @@ static void draw_tastes(const writer *w, const um_scene *scene, uint32_t choice,
         for (int v = 0; v < at->n_values; v++)
             favoured[v] = score[v] + ((chosen >> v & 1) && score[v] > 0 ? bonus : 0);
         int first = draw_taste(rng, favoured, at->n_values, temperature, -1);
-        int second = i == 0 && first >= 0
-                         ? draw_taste(rng, favoured, at->n_values, temperature, first)
-                         : -1;
+        int second =
+            i == 0 && first >= 0 ? draw_taste(rng, favoured, at->n_values, temperature, first) : -1;
         t->value[i][0] = first;
         t->value[i][1] = second >= 0 && score[second] > SECOND_TASTE_MIN ? second : -1;
     }
@@ -354,7 +355,8 @@ static um_status write_process(const writer *w, const um_scene *scene, uint32_t 
     return um_str_status(s, err);
 }
 
-/* The responder ----------------------------------------------------------------------------------- */
+/* The responder -----------------------------------------------------------------------------------
+ */
 
 static um_status find_scene(const writer *w, uint64_t key, const um_scene **out, um_error *err)
 {
@@ -429,7 +431,8 @@ static void writer_free(um_responder *self)
 
 static const um_responder_ops writer_ops = {writer_complete, writer_score, writer_free, NULL};
 
-/* Speaks of the attributes whose coefficients move choices most; the strongest nominal one first. */
+/* Speaks of the attributes whose coefficients move choices most; the strongest nominal one first.
+ */
 static void choose_spoken(writer *w)
 {
     const um_choice_model *m = w->model;

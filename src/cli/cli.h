@@ -12,11 +12,18 @@
 
 #include "mirrorer/mirrorer.h"
 
-#define CLI_MAX_ARGS 256
+#define CLI_MAX_ARGS  256
 #define CLI_MAX_LOCAL 8
 
-enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_UNSUPPORTED = 4,
-       EXIT_REMOTE = 5, EXIT_INTERRUPTED = 130 };
+enum {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_INPUT = 3,
+    EXIT_UNSUPPORTED = 4,
+    EXIT_REMOTE = 5,
+    EXIT_INTERRUPTED = 130
+};
 
 /* An option of one command only. */
 typedef struct cli_local {

@@ -19,9 +19,12 @@ const cli_command cmd_decide = {
     .name = "decide",
     .usage = "--role teacher|student [-w WORKSPACE] [options]",
     .summary = "Let teacher or student write decision processes for the training scenes",
-    .about = "Each scene gets --samples texts in the form stimulus, knowledge, evaluation. Texts that break\n"
-             "the form are kept, counted and never trained on. Without a language model the teacher is a\n"
-             "choice model fitted on the log (\"choice\"), which names what in the scene drove its choice.",
+    .about = "Each scene gets --samples texts in the form stimulus, knowledge, evaluation. Texts "
+             "that break\n"
+             "the form are kept, counted and never trained on. Without a language model the "
+             "teacher is a\n"
+             "choice model fitted on the log (\"choice\"), which names what in the scene drove its "
+             "choice.",
     .sections = "decide. prompt.",
     .local = {{"--role", "teacher|student", "who writes"}},
     .uses_workspace = true,

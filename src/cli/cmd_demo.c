@@ -59,7 +59,8 @@ static um_status make_world(cli_args *args, const char *dir, um_error *err)
         goto done;
     }
     if ((status = um_path_remove_tree(temporary.data, err)) == UM_OK &&
-        (status = cli_write_world(&args->config, temporary.data, cli_monitor(args), err)) == UM_OK &&
+        (status = cli_write_world(&args->config, temporary.data, cli_monitor(args), err)) ==
+            UM_OK &&
         (status = um_path_remove_tree(dir, err)) == UM_OK &&
         (status = um_path_rename(temporary.data, dir, err)) == UM_OK)
         status = um_file_write(marker.data, wanted.data, wanted.len, err);
@@ -85,9 +86,11 @@ static int run(cli_args *args)
         status = um_path_join(&workspace, out, "workspace", &err);
     if (status != UM_OK)
         goto done;
-    fprintf(stderr, "A synthetic world, a choice model as teacher, a small language model made here: nothing\n"
-                    "is downloaded. Everything goes to %s; run again to go on after a stop.\n\n",
-            out);
+    fprintf(
+        stderr,
+        "A synthetic world, a choice model as teacher, a small language model made here: nothing\n"
+        "is downloaded. Everything goes to %s; run again to go on after a stop.\n\n",
+        out);
     if ((status = make_world(args, world, &err)) != UM_OK)
         goto done;
     args->workspace = workspace;
@@ -106,8 +109,10 @@ const cli_command cmd_demo = {
     .name = "demo",
     .usage = "[--out DIR]",
     .summary = "The whole pipeline on a synthetic world, in minutes, with nothing downloaded",
-    .about = "Writes a world, builds scenes, lets teacher and student write decision processes, measures\n"
-             "uncertainty, selects pairs, trains (SFT, DPO, direct baseline) and evaluates on held-out users.",
+    .about = "Writes a world, builds scenes, lets teacher and student write decision processes, "
+             "measures\n"
+             "uncertainty, selects pairs, trains (SFT, DPO, direct baseline) and evaluates on "
+             "held-out users.",
     .local = {{"--out", "DIR", "folder for all it makes (default demo-out)"}},
     .sections = "world.",
     .run = run,

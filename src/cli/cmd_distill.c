@@ -10,9 +10,11 @@ const cli_command cmd_distill = {
     .name = "distill",
     .usage = "[-w WORKSPACE] [options]",
     .summary = "Measure uncertainty, keep the scenes that teach most, make preference pairs",
-    .about = "Per scene: total uncertainty U = H(mean p), model uncertainty = mean H(p), data = U - model,\n"
-            "in bits, for teacher and student. Chosen: the teacher's surest process that reached the true\n"
-            "action; rejected: the surest one that did not.",
+    .about = "Per scene: total uncertainty U = H(mean p), model uncertainty = mean H(p), data = U "
+             "- model,\n"
+             "in bits, for teacher and student. Chosen: the teacher's surest process that reached "
+             "the true\n"
+             "action; rejected: the surest one that did not.",
     .sections = "distill.",
     .uses_workspace = true,
     .run = run,

@@ -23,7 +23,8 @@ const cli_command cmd_import = {
     .name = "import",
     .usage = "log DIR | scenes FILE | pairs FILE [-w WORKSPACE]",
     .summary = "Read what export writes, or what others wrote in these formats",
-    .about = "Scenes of others need no log: users and items come to be by being named. Pairs need their\n"
+    .about = "Scenes of others need no log: users and items come to be by being named. Pairs need "
+             "their\n"
              "scenes, imported before.",
     .sections = "ingest.",
     .min_positional = 2,

@@ -23,7 +23,8 @@ const cli_command cmd_ingest = {
     .name = "ingest",
     .usage = "LOG [-w WORKSPACE] [options]",
     .summary = "Read a log (folder, zip or gz) into the workspace",
-    .about = "The files are recognised by their names. Every row is counted as kept or rejected, and each\n"
+    .about = "The files are recognised by their names. Every row is counted as kept or rejected, "
+             "and each\n"
              "rejection is stored with file, line and reason.",
     .sections = "ingest.",
     .min_positional = 1,

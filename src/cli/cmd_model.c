@@ -11,21 +11,10 @@ static int model_init(cli_args *args)
     um_tokenizer *tok = NULL;
     um_model *model = NULL;
     um_error err;
-    um_model_config shape = {.arch = UM_ARCH_LLAMA,
-                             .vocab = (int)c->student.vocab,
-                             .hidden = (int)c->student.hidden,
-                             .layers = (int)c->student.layers,
-                             .heads = (int)c->student.heads,
-                             .kv_heads = (int)c->student.kv_heads,
-                             .head_dim = (int)(c->student.hidden / c->student.heads),
-                             .ffn = (int)c->student.ffn,
-                             .max_positions = (int)c->student.max_positions,
-                             .rms_eps = 1e-5f,
-                             .rope_theta = c->student.rope_theta,
-                             .tied = true,
-                             .bos = -1,
-                             .eos = -1};
+    um_model_config shape;
     um_status status = UM_OK;
+
+    um_config_student_shape(c, (int)c->student.vocab, -1, &shape);
 
     if (args->local[0] != NULL)
         status = um_tokenizer_load(&tok, args->local[0], &err);
@@ -148,8 +137,10 @@ const cli_command cmd_model = {
     .name = "model",
     .usage = "init DIR [--tokenizer DIR] [shape options] | info DIR | logits DIR ID...",
     .summary = "Make a small Llama with random weights; describe a model folder",
-    .about = "Folders are in Hugging Face layout: config.json, model.safetensors, generation_config.json,\n"
-             "tokenizer.json. transformers loads what init writes. logits prints the logits after each id.",
+    .about = "Folders are in Hugging Face layout: config.json, model.safetensors, "
+             "generation_config.json,\n"
+             "tokenizer.json. transformers loads what init writes. logits prints the logits after "
+             "each id.",
     .local = {{"--tokenizer", "DIR", "folder of the tokenizer to put beside the weights"}},
     .sections = "student.",
     .min_positional = 2,

@@ -10,7 +10,8 @@ const cli_command cmd_predict = {
     .name = "predict",
     .usage = "[-w WORKSPACE] [options]",
     .summary = "Score every decision process: the student's distribution over the letters after it",
-    .about = "Needs the decision processes of teacher and student. Also scores each scene with none.",
+    .about =
+        "Needs the decision processes of teacher and student. Also scores each scene with none.",
     .sections = "prompt.",
     .uses_workspace = true,
     .run = run,

@@ -28,7 +28,8 @@ static int run(cli_args *args)
     if (log != NULL && !um_path_exists(log))
         return cli_missing(log);
     /* What was ingested stays unless it is read again. */
-    um_status status = cli_open(&session, args, log != NULL, log != NULL ? "ingest" : "scenes", &err);
+    um_status status =
+        cli_open(&session, args, log != NULL, log != NULL ? "ingest" : "scenes", &err);
     if (status == UM_OK)
         status = um_session_run(session, log, out, &err);
     rc = status == UM_OK ? cli_finish_run(args, out) : cli_fail(&err);
@@ -40,7 +41,8 @@ const cli_command cmd_run = {
     .name = "run",
     .usage = "[LOG] [-w WORKSPACE] [--config FILE] [--out DIR]",
     .summary = "All of it: log in, aligned simulator, table and report out",
-    .about = "Runs every stage that is not done yet, in order, and ends with the table. Interrupted, it goes\n"
+    .about = "Runs every stage that is not done yet, in order, and ends with the table. "
+             "Interrupted, it goes\n"
              "on where it stopped. Without LOG it works on what the workspace holds.\n"
              "Options are those of all stages, in a YAML file (--config) or by --set KEY=VALUE.",
     .local = {{"--out", "DIR", "folder for report.html and summary.json (default mirrorer-out)"},

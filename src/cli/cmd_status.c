@@ -15,11 +15,13 @@ static void print_status(const char *text)
     if (um_json_parse(&root, text, strlen(text), "status", &err) != UM_OK)
         return;
     printf("Workspace %s\n\n", json_string_value(json_object_get(root, "workspace")));
-    json_array_foreach(json_object_get(root, "stages"), i, value) {
+    json_array_foreach(json_object_get(root, "stages"), i, value)
+    {
         printf("  %-42s %-10s", json_string_value(json_object_get(value, "title")),
                json_string_value(json_object_get(value, "state")));
         if (json_object_get(value, "seconds") != NULL) {
-            printf(" %8lld items  ", (long long)json_integer_value(json_object_get(value, "items")));
+            printf(" %8lld items  ",
+                   (long long)json_integer_value(json_object_get(value, "items")));
             cli_print_seconds(stdout, json_number_value(json_object_get(value, "seconds")));
             printf(", %.0f MB", json_number_value(json_object_get(value, "peak_rss_mb")));
         }

@@ -83,8 +83,8 @@ static um_status decode(const um_tokenizer *tok, char *text, um_error *err)
         int64_t id;
         if (!um_parse_i64(word, &id) || id < 0 || id >= um_tokenizer_size(tok)) {
             err->status = status = UM_ERR_INPUT;
-            snprintf(err->text, sizeof err->text, "decode: found '%.40s'; token ids are 0 to %d", word,
-                     um_tokenizer_size(tok) - 1);
+            snprintf(err->text, sizeof err->text, "decode: found '%.40s'; token ids are 0 to %d",
+                     word, um_tokenizer_size(tok) - 1);
         } else {
             status = um_tokens_push(&ids, (int32_t)id, err);
         }
@@ -131,8 +131,9 @@ const cli_command cmd_tokenizer = {
     .name = "tokenizer",
     .usage = "train DIR FILE... | encode DIR [TEXT...] | decode DIR [ID...]",
     .summary = "Train a byte-level BPE tokenizer; turn text into ids and back",
-    .about = "encode and decode read standard input when nothing follows the folder. Markers such as\n"
-             "<|im_end|> in the text become their own ids. train takes --vocab.",
+    .about =
+        "encode and decode read standard input when nothing follows the folder. Markers such as\n"
+        "<|im_end|> in the text become their own ids. train takes --vocab.",
     .sections = "student.",
     .min_positional = 2,
     .max_positional = CLI_MAX_ARGS,

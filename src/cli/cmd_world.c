@@ -52,9 +52,10 @@ static int run(cli_args *args)
                (long long)args->config.world.users, (long long)args->config.world.items,
                (long long)args->config.world.interactions);
     else
-        printf("A world of %lld users, %lld items and %lld choices is in %s. Next: mirrorer run %s\n",
-               (long long)args->config.world.users, (long long)args->config.world.items,
-               (long long)args->config.world.interactions, dir, dir);
+        printf(
+            "A world of %lld users, %lld items and %lld choices is in %s. Next: mirrorer run %s\n",
+            (long long)args->config.world.users, (long long)args->config.world.items,
+            (long long)args->config.world.interactions, dir, dir);
     return EXIT_OK;
 }
 
@@ -62,8 +63,10 @@ const cli_command cmd_world = {
     .name = "world",
     .usage = "DIR [options]",
     .summary = "Write a synthetic log whose real choice probabilities are known",
-    .about = "Users with latent tastes over genre, era and mood choose from lists by a softmax over utilities;\n"
-             "a known share of clicks is accidental. docs/WORLD.md gives the model. Format canonical writes\n"
+    .about = "Users with latent tastes over genre, era and mood choose from lists by a softmax "
+             "over utilities;\n"
+             "a known share of clicks is accidental. docs/WORLD.md gives the model. Format "
+             "canonical writes\n"
              "JSONL with impressions and probabilities; ml-1m writes MovieLens-1M's own files.",
     .sections = "world.",
     .min_positional = 1,

@@ -12,8 +12,9 @@ int cli_fail(const um_error *err)
 {
     cli_progress_end();
     if (err->status == UM_ERR_INTERRUPTED) {
-        fprintf(stderr, "mirrorer: %s. What was shown as saved is saved; run the same command again to "
-                        "go on.\n",
+        fprintf(stderr,
+                "mirrorer: %s. What was shown as saved is saved; run the same command again to "
+                "go on.\n",
                 err->text);
         return EXIT_INTERRUPTED;
     }
@@ -58,8 +59,8 @@ void cli_print_done(const cli_args *args, const char *what, const char *path)
 um_status cli_open(um_session **out, cli_args *args, bool create, const char *redo_stage,
                    um_error *err)
 {
-    um_status status = um_session_open(out, args->workspace, create, false, &args->config,
-                                       cli_monitor(args), err);
+    um_status status =
+        um_session_open(out, args->workspace, create, false, &args->config, cli_monitor(args), err);
     if (status == UM_OK && args->redo && redo_stage != NULL) {
         status = um_stage_redo(*out, redo_stage, err);
         if (status != UM_OK) {

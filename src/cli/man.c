@@ -88,10 +88,12 @@ void cli_print_man(void)
         printf("\n");
     }
     printf(".SH CONFIGURATION\n"
-           "Keys of the YAML file and of \\-\\-set. A command takes the options of its own sections as "
+           "Keys of the YAML file and of \\-\\-set. A command takes the options of its own "
+           "sections as "
            "flags too: scenes.max_history is \\-\\-max\\-history of\n.B mirrorer scenes.\n");
     put_options();
-    printf(".SH EXIT STATUS\n0 ok, 1 failed, 2 usage, 3 bad input, 4 unsupported here, 5 remote, 130 "
-           "interrupted.\n"
-           ".SH ENVIRONMENT\n.TP\n.B MIRRORER_WORKSPACE\nThe workspace where \\-w is not given.\n");
+    printf(
+        ".SH EXIT STATUS\n0 ok, 1 failed, 2 usage, 3 bad input, 4 unsupported here, 5 remote, 130 "
+        "interrupted.\n"
+        ".SH ENVIRONMENT\n.TP\n.B MIRRORER_WORKSPACE\nThe workspace where \\-w is not given.\n");
 }

@@ -68,9 +68,11 @@ int cli_usage_error(const cli_command *command, const char *format, ...)
     return EXIT_USAGE;
 }
 
-static void print_option(const char *left, const char *help, const char *fallback, const char *choices)
+static void print_option(const char *left, const char *help, const char *fallback,
+                         const char *choices)
 {
-    printf("  %-28s %s%s", left, strlen(left) > 28 ? "\n                               " : "", help);
+    printf("  %-28s %s%s", left, strlen(left) > 28 ? "\n                               " : "",
+           help);
     if (choices != NULL)
         printf(" (%s)", choices);
     if (fallback != NULL && fallback[0] != '\0')
@@ -112,7 +114,8 @@ void cli_print_help(const cli_command *command)
     for (size_t i = 0; cli_general[i].flag != NULL; i++) {
         if (!command->uses_workspace && (i == 0 || i == 3))
             continue;
-        snprintf(left, sizeof left, "%s%s%s", cli_general[i].flag, cli_general[i].value != NULL ? " " : "",
+        snprintf(left, sizeof left, "%s%s%s", cli_general[i].flag,
+                 cli_general[i].value != NULL ? " " : "",
                  cli_general[i].value != NULL ? cli_general[i].value : "");
         print_option(left, cli_general[i].help, NULL, NULL);
     }
@@ -154,7 +157,8 @@ static int parse_general(parser *p, const char *word, size_t len, bool apply)
     const char *value;
     um_error err;
 
-    if ((len == 2 && strncmp(word, "-h", 2) == 0) || (len == 6 && strncmp(word, "--help", 6) == 0)) {
+    if ((len == 2 && strncmp(word, "-h", 2) == 0) ||
+        (len == 6 && strncmp(word, "--help", 6) == 0)) {
         cli_print_help(args->command);
         return EXIT_OK;
     }

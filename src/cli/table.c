@@ -12,7 +12,8 @@ static double figure(const json_t *root, const char *metric, const char *row, co
 
 static void print_count(const json_t *root, const char *section, const char *key, const char *label)
 {
-    printf(" %lld %s", (long long)json_integer_value(json_object_get(json_object_get(root, section), key)),
+    printf(" %lld %s",
+           (long long)json_integer_value(json_object_get(json_object_get(root, section), key)),
            label);
 }
 
@@ -31,29 +32,37 @@ void cli_print_table(const char *summary_json)
     print_count(root, "dataset", "items", "items,");
     print_count(root, "dataset", "interactions", "interactions;");
     print_count(root, "scenes", "eval", "scenes; [95 % interval, bootstrap by user])\n\n");
-    printf("%-13s %-22s %-22s %-20s\n", "row", "accuracy %", "expected accuracy %", "log loss, bits");
-    json_object_foreach(json_object_get(root, "accuracy"), row, value) {
+    printf("%-13s %-22s %-22s %-20s\n", "row", "accuracy %", "expected accuracy %",
+           "log loss, bits");
+    json_object_foreach(json_object_get(root, "accuracy"), row, value)
+    {
         printf("%-13s", row);
         static const char *const metrics[] = {"accuracy", "expected_accuracy"};
         for (int m = 0; m < 2; m++)
             printf(" %5.1f [%5.1f, %5.1f]   ", 100 * figure(root, metrics[m], row, "mean"),
-                   100 * figure(root, metrics[m], row, "lo"), 100 * figure(root, metrics[m], row, "hi"));
+                   100 * figure(root, metrics[m], row, "lo"),
+                   100 * figure(root, metrics[m], row, "hi"));
         printf(" %5.2f [%5.2f, %5.2f]  %s\n", figure(root, "log_loss", row, "mean"),
                figure(root, "log_loss", row, "lo"), figure(root, "log_loss", row, "hi"),
                json_string_value(json_object_get(json_object_get(root, "about"), row)));
     }
     printf("\n");
-    json_array_foreach(json_object_get(root, "accuracy_difference"), i, value) {
+    json_array_foreach(json_object_get(root, "accuracy_difference"), i, value)
+    {
         double lo = json_number_value(json_object_get(value, "lo"));
         double hi = json_number_value(json_object_get(value, "hi"));
         printf("%-8s over %-11s %+5.1f points [%+5.1f, %+5.1f]%s\n",
                json_string_value(json_object_get(value, "row")),
                json_string_value(json_object_get(value, "than")),
                100 * json_number_value(json_object_get(value, "mean")), 100 * lo, 100 * hi,
-               lo > 0 ? "  better" : hi < 0 ? "  worse" : "  not told apart");
+               lo > 0   ? "  better"
+               : hi < 0 ? "  worse"
+                        : "  not told apart");
     }
-    printf("\n%lld pairs from %lld candidate scenes; ", (long long)json_integer_value(json_object_get(root, "pairs")),
-           (long long)json_integer_value(json_object_get(json_object_get(root, "scenes"), "train")));
+    printf(
+        "\n%lld pairs from %lld candidate scenes; ",
+        (long long)json_integer_value(json_object_get(root, "pairs")),
+        (long long)json_integer_value(json_object_get(json_object_get(root, "scenes"), "train")));
     cli_print_seconds(stdout, json_number_value(json_object_get(root, "seconds")));
     printf(" of work, %.0f MB at most\n", json_number_value(json_object_get(root, "peak_rss_mb")));
     json_decref(root);

@@ -1,6 +1,6 @@
 /*
- * base.c - the embedded student: a tokenizer trained on the workspace's own text, a small model, and
- * its first training.
+ * base.c - the embedded student: a tokenizer trained on the workspace's own text, a small model,
+ * and its first training.
  *
  * A language model that is downloaded can read; this one is taught to: short lists are gone through
  * for tastes that are stated. Then it meets base scenes: their text with the logged behaviour bare,
@@ -18,10 +18,10 @@
 #include "base/str.h"
 #include "stage/training.h"
 
-#define SAMPLE_SCENES 2000 /* scenes whose text the tokenizer is trained on, at most */
-#define DIRECT_EVERY 8
+#define SAMPLE_SCENES      2000 /* scenes whose text the tokenizer is trained on, at most */
+#define DIRECT_EVERY       8
 #define PRACTICE_MAX_ITEMS 5
-#define PRACTICE_IDS ((uint64_t)1 << 32) /* row ids of practice start here; scenes' are below */
+#define PRACTICE_IDS       ((uint64_t)1 << 32) /* first row id of practice; scenes are below */
 
 static const char *const special_tokens[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
 
@@ -80,7 +80,8 @@ static um_status train_tokenizer(um_session *s, const um_scene_prompts *prompts,
             status = add_text(trainer, all->texts[i * all->samples + j], err);
     }
     if (status == UM_OK)
-        status = add_text(trainer, "assistant system user\n" UM_PROCESS_OPENING UM_PROCESS_BEHAVIOR, err);
+        status = add_text(trainer, "assistant system user\n" UM_PROCESS_OPENING UM_PROCESS_BEHAVIOR,
+                          err);
     if (status == UM_OK)
         status = um_tokenizer_train(&tok, trainer, (int)s->config->student.vocab, special_tokens, 3,
                                     s->monitor, err);
@@ -94,20 +95,9 @@ static um_status train_tokenizer(um_session *s, const um_scene_prompts *prompts,
 static um_status init_model(um_session *s, const um_tokenizer *tok, um_model **out, um_error *err)
 {
     const um_config *c = s->config;
-    um_model_config shape = {.arch = UM_ARCH_LLAMA,
-                             .vocab = um_tokenizer_size(tok),
-                             .hidden = (int)c->student.hidden,
-                             .layers = (int)c->student.layers,
-                             .heads = (int)c->student.heads,
-                             .kv_heads = (int)c->student.kv_heads,
-                             .head_dim = (int)(c->student.hidden / c->student.heads),
-                             .ffn = (int)c->student.ffn,
-                             .max_positions = (int)c->student.max_positions,
-                             .rms_eps = 1e-5f,
-                             .rope_theta = c->student.rope_theta,
-                             .tied = true,
-                             .bos = -1,
-                             .eos = um_tokenizer_find(tok, "<|im_end|>")};
+    um_model_config shape;
+    um_config_student_shape(c, um_tokenizer_size(tok), um_tokenizer_find(tok, "<|im_end|>"),
+                            &shape);
     um_status status = um_model_config_check(&shape, err);
     if (status == UM_OK)
         status = um_model_init(out, &shape, (float)c->student.init_std,
@@ -154,7 +144,8 @@ static void practice_list(const um_scene *from, uint64_t seed, uint64_t number, 
             actions[n++] = from->actions[i];
         }
     }
-    *out = (um_scene){.k = n, .items = items, .actions = actions, .profile = "", .history_text = ""};
+    *out =
+        (um_scene){.k = n, .items = items, .actions = actions, .profile = "", .history_text = ""};
 }
 
 static um_status add_practice_row(um_session *s, const um_tokenizer *tok, const um_scene *from,
@@ -211,8 +202,9 @@ static um_status check_reading(um_session *s, const um_scene *scene, um_error *e
     if (status == UM_OK && s->config->base_practice > 0) {
         status = um_prompt_form_reading(form, scene, &text, err);
         if (status == UM_ERR_NOT_FOUND)
-            status = um_fail(err, UM_ERR_STATE, "train base: prompt.form '%s' has no text `reading`, "
-                                                "which base.practice needs; set base.practice to 0",
+            status = um_fail(err, UM_ERR_STATE,
+                             "train base: prompt.form '%s' has no text `reading`, "
+                             "which base.practice needs; set base.practice to 0",
                              s->config->prompt.form);
     }
     free(text);
@@ -246,8 +238,9 @@ static um_status make_student(um_run *run, um_error *err)
         goto done;
     }
     if (scenes->n_split[UM_SPLIT_BASE] == 0) {
-        status = um_fail(err, UM_ERR_STATE, "train base: there are no base scenes; set scenes.base, or "
-                                            "give a student with student.path");
+        status = um_fail(err, UM_ERR_STATE,
+                         "train base: there are no base scenes; set scenes.base, or "
+                         "give a student with student.path");
         goto done;
     }
     if ((status = check_reading(s, &scenes->scenes[ids[0]], err)) != UM_OK ||
@@ -285,9 +278,8 @@ um_status um_stage_base(um_session *s, um_error *err)
 {
     um_run run = {0};
     const char *given = s->config->student.path;
-    um_status status =
-        um_run_begin(&run, s, "base", "seed student. base. prompt. decide.ridge", "scenes",
-                     given[0] != '\0' ? um_path_hash(given) : 0, err);
+    um_status status = um_run_begin(&run, s, "base", "seed student. base. prompt. decide.ridge",
+                                    "scenes", given[0] != '\0' ? um_path_hash(given) : 0, err);
 
     if (status == UM_OK && !run.finished_before) {
         if (s->config->student.path[0] != '\0') { /* given: nothing to make */

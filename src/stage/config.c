@@ -14,39 +14,49 @@
 UM_EMBEDDED_DECLARE(profile_embedded);
 
 #define AT(field) offsetof(um_config, field), sizeof(((um_config *)0)->field)
-#define INT(key, field, fallback, lo, hi, help) \
-    {key, UM_OPTION_INT, AT(field), fallback, lo, hi, NULL, help}
-#define REAL(key, field, fallback, lo, hi, help) \
-    {key, UM_OPTION_REAL, AT(field), fallback, lo, hi, NULL, help}
-#define FLAG(key, field, fallback, help) {key, UM_OPTION_BOOL, AT(field), fallback, 0, 1, NULL, help}
-#define TEXT(key, field, fallback, choices, help) \
-    {key, UM_OPTION_TEXT, AT(field), fallback, 0, 0, choices, help}
+#define INT(key, field, fallback, lo, hi, help)                                                    \
+    {                                                                                              \
+        key, UM_OPTION_INT, AT(field), fallback, lo, hi, NULL, help                                \
+    }
+#define REAL(key, field, fallback, lo, hi, help)                                                   \
+    {                                                                                              \
+        key, UM_OPTION_REAL, AT(field), fallback, lo, hi, NULL, help                               \
+    }
+#define FLAG(key, field, fallback, help)                                                           \
+    {                                                                                              \
+        key, UM_OPTION_BOOL, AT(field), fallback, 0, 1, NULL, help                                 \
+    }
+#define TEXT(key, field, fallback, choices, help)                                                  \
+    {                                                                                              \
+        key, UM_OPTION_TEXT, AT(field), fallback, 0, 0, choices, help                              \
+    }
 
 /* The rows a training has in common with the others. */
-#define TRAIN(section, field, lr_, decay, epochs_, warmup, batch)                                    \
-    REAL(section ".lr", field.lr, lr_, 0, 10, "peak learning rate (AdamW)"),                         \
-        REAL(section ".weight_decay", field.weight_decay, decay, 0, 10, "decoupled weight decay"),   \
-        REAL(section ".max_grad_norm", field.max_grad_norm, "1.0", 0, 1e9,                           \
-             "gradient norm above which gradients are scaled down; 0 = off"),                        \
-        INT(section ".epochs", field.epochs, epochs_, 0, 10000, "passes over the rows"),             \
-        INT(section ".warmup_steps", field.warmup_steps, warmup, 0, 1e9,                             \
-            "updates over which the rate rises; then cosine to 0"),                                  \
-        INT(section ".batch_rows", field.batch_rows, batch, 1, 1e6, "rows an update"),               \
-        INT(section ".max_tokens", field.max_tokens, "8192", 8, 1e6,                                 \
-            "longer rows are dropped, counted and listed"),                                          \
-        INT(section ".pack_tokens", field.pack_tokens, "8192", 8, 1e6,                               \
-            "tokens of one forward pass; memory grows with it"),                                     \
-        INT(section ".checkpoint_every", field.checkpoint_every, "50", 1, 1e9,                       \
+#define TRAIN(section, field, lr_, decay, epochs_, warmup, batch)                                  \
+    REAL(section ".lr", field.lr, lr_, 0, 10, "peak learning rate (AdamW)"),                       \
+        REAL(section ".weight_decay", field.weight_decay, decay, 0, 10, "decoupled weight decay"), \
+        REAL(section ".max_grad_norm", field.max_grad_norm, "1.0", 0, 1e9,                         \
+             "gradient norm above which gradients are scaled down; 0 = off"),                      \
+        INT(section ".epochs", field.epochs, epochs_, 0, 10000, "passes over the rows"),           \
+        INT(section ".warmup_steps", field.warmup_steps, warmup, 0, 1e9,                           \
+            "updates over which the rate rises; then cosine to 0"),                                \
+        INT(section ".batch_rows", field.batch_rows, batch, 1, 1e6, "rows an update"),             \
+        INT(section ".max_tokens", field.max_tokens, "8192", 8, 1e6,                               \
+            "longer rows are dropped, counted and listed"),                                        \
+        INT(section ".pack_tokens", field.pack_tokens, "8192", 8, 1e6,                             \
+            "tokens of one forward pass; memory grows with it"),                                   \
+        INT(section ".checkpoint_every", field.checkpoint_every, "50", 1, 1e9,                     \
             "updates between checkpoints")
 
-#define MANY 4e9
+#define MANY           4e9
 #define COMMENT_COLUMN 32 /* of --print-config */
 static const um_option options[] = {
     INT("seed", seed, "1", 0, 9e15, "one seed gives one result"),
     INT("threads", threads, "0", 0, 4096, "0 = all CPUs; never changes a result"),
     TEXT("backend", backend, "auto", NULL, "numeric kernels: auto, cpu-avx512, cpu-avx2, cpu-ref"),
 
-    TEXT("ingest.adapter", ingest.adapter, "auto", NULL, "reader of the log; auto recognises the files"),
+    TEXT("ingest.adapter", ingest.adapter, "auto", NULL,
+         "reader of the log; auto recognises the files"),
     TEXT("ingest.name", ingest.name, "", NULL, "name of the data set; empty = the adapter's"),
     INT("ingest.max_bad", ingest.max_bad, "-1", -1, MANY,
         "stop after this many rejected rows; -1 = never"),
@@ -64,11 +74,14 @@ static const um_option options[] = {
     REAL("world.taste_quality", world.taste_quality, "0.5", 0, 100, "weight of an item's quality"),
     REAL("world.taste_new", world.taste_new, "0.5", -100, 100, "extra utility of new releases"),
     REAL("world.popular_share", world.popular_share, "0.2", 0, 1, "of a list: drawn by popularity"),
-    REAL("world.matching_share", world.matching_share, "0.2", 0, 1, "of a list: drawn near the taste"),
+    REAL("world.matching_share", world.matching_share, "0.2", 0, 1,
+         "of a list: drawn near the taste"),
     TEXT("world.format", world.format, "canonical", "canonical|ml-1m", "files to write"),
 
-    REAL("scenes.eval_user_share", scenes.eval_user_share, "0.2", 0, 1, "users held out for evaluation"),
-    INT("scenes.base", scenes.base, "0", 0, 1e8, "scenes for the embedded student's first training"),
+    REAL("scenes.eval_user_share", scenes.eval_user_share, "0.2", 0, 1,
+         "users held out for evaluation"),
+    INT("scenes.base", scenes.base, "0", 0, 1e8,
+        "scenes for the embedded student's first training"),
     INT("scenes.train", scenes.train, "1024", 0, 1e8, "candidate scenes for distillation"),
     INT("scenes.eval", scenes.eval, "256", 0, 1e8, "evaluation scenes, of held-out users"),
     INT("scenes.min_order", scenes.min_order, "3", 1, 1e6, "earlier interactions a target needs"),
@@ -76,9 +89,12 @@ static const um_option options[] = {
     INT("scenes.max_history", scenes.max_history, "10", 0, 1000, "longest history shown"),
     FLAG("scenes.eval_last_history", scenes.eval_last_history, "false",
          "evaluation always shows the last max_history interactions"),
-    INT("scenes.train_min_len", scenes.train_min_len, "2", 2, 26, "shortest sampled list, training"),
-    INT("scenes.train_max_len", scenes.train_max_len, "12", 2, 26, "longest sampled list, training"),
-    INT("scenes.eval_min_len", scenes.eval_min_len, "5", 2, 26, "shortest sampled list, evaluation"),
+    INT("scenes.train_min_len", scenes.train_min_len, "2", 2, 26,
+        "shortest sampled list, training"),
+    INT("scenes.train_max_len", scenes.train_max_len, "12", 2, 26,
+        "longest sampled list, training"),
+    INT("scenes.eval_min_len", scenes.eval_min_len, "5", 2, 26,
+        "shortest sampled list, evaluation"),
     INT("scenes.eval_max_len", scenes.eval_max_len, "5", 2, 26, "longest sampled list, evaluation"),
     FLAG("scenes.use_impressions", scenes.use_impressions, "true",
          "take the logged impressions where the log has them"),
@@ -88,8 +104,10 @@ static const um_option options[] = {
     FLAG("scenes.content", scenes.content, "true", "distractors: text similar to the target"),
     FLAG("scenes.spectral_compat", scenes.spectral_compat, "false",
          "scale GF-CF as the published UserMirrorer code does"),
-    INT("scenes.spectral_rank", scenes.spectral_rank, "64", 1, 4096, "singular vectors kept (GF-CF)"),
-    INT("scenes.content_rank", scenes.content_rank, "64", 1, 4096, "singular vectors kept (TF-IDF)"),
+    INT("scenes.spectral_rank", scenes.spectral_rank, "64", 1, 4096,
+        "singular vectors kept (GF-CF)"),
+    INT("scenes.content_rank", scenes.content_rank, "64", 1, 4096,
+        "singular vectors kept (TF-IDF)"),
     TEXT("scenes.template", scenes.template_file, "", NULL,
          "YAML file of text templates; empty = built in for the data set"),
 
@@ -104,7 +122,8 @@ static const um_option options[] = {
     INT("student.kv_heads", student.kv_heads, "2", 1, 1024, "key/value heads"),
     INT("student.ffn", student.ffn, "256", 8, 1e6, "feed-forward width"),
     INT("student.max_positions", student.max_positions, "2048", 64, 1e6, "longest context"),
-    REAL("student.init_std", student.init_std, "0.02", 0, 10, "standard deviation of first weights"),
+    REAL("student.init_std", student.init_std, "0.02", 0, 10,
+         "standard deviation of first weights"),
     REAL("student.embedding_std", student.embedding_std, "0.02", 0, 10, "the same, embeddings"),
     REAL("student.rope_theta", student.rope_theta, "10000", 1, 1e9, "base of the rotary angles"),
     TRAIN("base", base, "3e-3", "0.01", "1", "20", "16"),
@@ -116,7 +135,8 @@ static const um_option options[] = {
          "choice = the fitted choice model; else the folder of a model"),
     INT("decide.samples", decide.samples, "10", 1, 1000, "decision processes a scene and model"),
     INT("decide.max_tokens", decide.max_tokens, "1024", 1, 1e6, "of each"),
-    INT("decide.max_rows", decide.max_rows, "0", 0, 1e6, "sequences written together; 0 = automatic"),
+    INT("decide.max_rows", decide.max_rows, "0", 0, 1e6,
+        "sequences written together; 0 = automatic"),
     REAL("decide.temperature", decide.temperature, "1.0", 0, 100, "0 = greedy"),
     REAL("decide.top_p", decide.top_p, "0.9", 0, 1, "nucleus"),
     REAL("decide.ridge", decide.ridge, "1.0", 0, 1e9, "L2 penalty of the choice model"),
@@ -164,8 +184,9 @@ static um_status unknown_key(const char *key, const char *where, um_error *err)
     for (size_t i = 0; i < n; i++)
         keys[i] = options[i].key;
     const char *near = um_nearest(key, keys, n);
-    return um_fail(err, UM_ERR_INPUT, "%s: unknown option '%s'%s%s%s; `mirrorer run --print-config` "
-                                      "lists all",
+    return um_fail(err, UM_ERR_INPUT,
+                   "%s: unknown option '%s'%s%s%s; `mirrorer run --print-config` "
+                   "lists all",
                    where, key, near != NULL ? "; did you mean '" : "", near != NULL ? near : "",
                    near != NULL ? "'" : "");
 }
@@ -212,7 +233,8 @@ um_status um_config_set(um_config *config, const char *key, const char *value, c
         return set_text(config, o, value, where, err);
     case UM_OPTION_BOOL:
         if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
-            return um_fail(err, UM_ERR_INPUT, "%s: %s: found '%s'; true or false", where, key, value);
+            return um_fail(err, UM_ERR_INPUT, "%s: %s: found '%s'; true or false", where, key,
+                           value);
         *(bool *)field = value[0] == 't';
         return UM_OK;
     case UM_OPTION_INT:
@@ -338,8 +360,8 @@ void um_config_get(const um_config *config, const um_option *option, char *out, 
 }
 
 /*
- * A double-quoted YAML scalar. What YAML forbids in a file or folds as a line break (controls, U+0085,
- * U+2028, U+2029, the byte order mark, non-characters) is written as an escape.
+ * A double-quoted YAML scalar. What YAML forbids in a file or folds as a line break (controls,
+ * U+0085, U+2028, U+2029, the byte order mark, non-characters) is written as an escape.
  */
 static void append_quoted(um_str *s, const char *text)
 {
@@ -359,6 +381,24 @@ static void append_quoted(um_str *s, const char *text)
         p += len;
     }
     um_str_append_char(s, '"');
+}
+
+void um_config_student_shape(const um_config *config, int vocab, int32_t eos, um_model_config *out)
+{
+    *out = (um_model_config){.arch = UM_ARCH_LLAMA,
+                             .vocab = vocab,
+                             .hidden = (int)config->student.hidden,
+                             .layers = (int)config->student.layers,
+                             .heads = (int)config->student.heads,
+                             .kv_heads = (int)config->student.kv_heads,
+                             .head_dim = (int)(config->student.hidden / config->student.heads),
+                             .ffn = (int)config->student.ffn,
+                             .max_positions = (int)config->student.max_positions,
+                             .rms_eps = 1e-5f,
+                             .rope_theta = config->student.rope_theta,
+                             .tied = true,
+                             .bos = -1,
+                             .eos = eos};
 }
 
 um_status um_config_print(const um_config *config, char **yaml, um_error *err)

@@ -62,7 +62,8 @@ static um_status portion_end(portion *p, um_status status, um_error *err)
     return status;
 }
 
-/* decide ------------------------------------------------------------------------------------------- */
+/* decide
+ * ------------------------------------------------------------------------------------------- */
 
 typedef struct pending {
     char **texts; /* [samples], NULL until it arrives */
@@ -80,7 +81,7 @@ typedef struct decider {
     uint32_t samples;
     UM_VEC(uint64_t) ids; /* scenes to do */
     const um_scene_prompts *prompts;
-    pending *pending; /* [ids.len] */
+    pending *pending;           /* [ids.len] */
     uint64_t malformed, tokens; /* of all that is stored */
 } decider;
 
@@ -101,9 +102,10 @@ static um_status store_scene(decider *d, size_t index, um_error *err)
 
     for (uint32_t i = 0; i < d->samples && status == UM_OK; i++) {
         um_process parsed;
-        um_process_fault fault = p->finish[i] == UM_FINISH_LENGTH
-                                     ? UM_PROCESS_TRUNCATED
-                                     : um_process_parse(&parsed, p->texts[i], detail, sizeof detail);
+        um_process_fault fault =
+            p->finish[i] == UM_FINISH_LENGTH
+                ? UM_PROCESS_TRUNCATED
+                : um_process_parse(&parsed, p->texts[i], detail, sizeof detail);
         um_row_decision row = {.scene_id = d->ids.data[index],
                                .model_id = d->model_id,
                                .role = d->role,
@@ -111,8 +113,8 @@ static um_status store_scene(decider *d, size_t index, um_error *err)
                                .text = p->texts[i],
                                .finish = p->finish[i] == UM_FINISH_LENGTH ? "length" : "stop",
                                .tokens = p->tokens[i],
-                               .form_error = fault != UM_PROCESS_GOOD ? um_process_fault_name(fault)
-                                                                      : NULL};
+                               .form_error =
+                                   fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL};
         status = um_workspace_put_decision(d->s->ws, &row, err);
     }
     for (uint32_t i = 0; i < d->samples; i++)
@@ -190,17 +192,17 @@ static um_status open_teacher(um_actor *actor, um_session *s, um_error *err)
     return um_workspace_model_id(&actor->id, s->ws, &row, err);
 }
 
-/* Leaves out the scenes the model cannot hold with a whole answer. They are counted, and tried again
- * when the stage is: with a longer context they may fit. */
+/* Leaves out the scenes the model cannot hold with a whole answer. They are counted, and tried
+ * again when the stage is: with a longer context they may fit. */
 static um_status leave_out_long(decider *d, um_responder *responder, um_scene_prompts *prompts,
                                 uint64_t *too_long, um_error *err)
 {
     size_t kept = 0;
     for (size_t i = 0; i < d->ids.len; i++) {
         bool fits;
-        um_status status =
-            um_actor_fits(responder, &prompts->prompts[i], NULL,
-                          (uint32_t)d->s->config->decide.max_tokens + UM_BEHAVIOR_TOKENS, &fits, err);
+        um_status status = um_actor_fits(
+            responder, &prompts->prompts[i], NULL,
+            (uint32_t)d->s->config->decide.max_tokens + UM_BEHAVIOR_TOKENS, &fits, err);
         if (status != UM_OK)
             return status;
         if (!fits) {
@@ -263,8 +265,9 @@ um_status um_stage_decide(um_session *s, const char *role, um_error *err)
                             .temperature = (float)s->config->decide.temperature,
                             .top_p = (float)s->config->decide.top_p,
                             .max_tokens = (int)s->config->decide.max_tokens};
-    status = actor.responder->ops->complete(actor.responder, prompts.prompts, prompts.n, 0, d.samples,
-                                            &sampling, stops, 1, on_completion, &d, s->monitor, err);
+    status =
+        actor.responder->ops->complete(actor.responder, prompts.prompts, prompts.n, 0, d.samples,
+                                       &sampling, stops, 1, on_completion, &d, s->monitor, err);
     status = portion_end(&d.portion, status, err);
     if (status != UM_OK)
         goto done;
@@ -284,7 +287,8 @@ done:
     return status;
 }
 
-/* predict ------------------------------------------------------------------------------------------ */
+/* predict
+ * ------------------------------------------------------------------------------------------ */
 
 typedef struct unscored {
     uint64_t decision, scene;
@@ -335,7 +339,8 @@ static int by_scene(const void *a, const void *b)
     return (x->decision > y->decision) - (x->decision < y->decision);
 }
 
-static um_status on_letters(void *context, size_t query, size_t text, const double *p, um_error *err)
+static um_status on_letters(void *context, size_t query, size_t text, const double *p,
+                            um_error *err)
 {
     predictor *q = context;
     const unscored *item = &q->items.data[q->first[query] + text];
@@ -377,9 +382,10 @@ static size_t split_by_scene(const predictor *q, uint64_t *ids, size_t *first)
  * Queries: one a scene, with all its texts that fit the model. Those that do not are left out and
  * counted; a scene is measured by what is left. q->first becomes the first text of each query.
  */
-static um_status make_queries(predictor *q, um_responder *responder, const um_scene_prompts *prompts,
-                              const size_t *first, um_letter_query *queries, const char **texts,
-                              size_t *n_queries, um_error *err)
+static um_status make_queries(predictor *q, um_responder *responder,
+                              const um_scene_prompts *prompts, const size_t *first,
+                              um_letter_query *queries, const char **texts, size_t *n_queries,
+                              um_error *err)
 {
     size_t kept = 0, total = q->items.len;
     um_status status = UM_OK;
@@ -401,7 +407,8 @@ static um_status make_queries(predictor *q, um_responder *responder, const um_sc
             q->items.data[kept++] = item;
         }
         if (kept > begin) {
-            queries[*n_queries] = (um_letter_query){&prompts->prompts[i], texts + begin, kept - begin};
+            queries[*n_queries] =
+                (um_letter_query){&prompts->prompts[i], texts + begin, kept - begin};
             q->first[(*n_queries)++] = begin;
         }
     }

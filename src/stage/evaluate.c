@@ -15,8 +15,8 @@
 #include "stage/rows.h"
 #include "stage/session.h"
 
-#define MAX_SLICE 128     /* scenes between two commits of a model's row, at most */
-#define SLICE_MS 4000     /* and about so long, so that a stop costs little */
+#define MAX_SLICE 128  /* scenes between two commits of a model's row, at most */
+#define SLICE_MS  4000 /* and about so long, so that a stop costs little */
 
 static const um_eval_row rows[] = {
     {"uniform", UM_ROW_UNIFORM, NULL, "a uniform guess"},
@@ -45,8 +45,8 @@ typedef struct evaluation {
     uint64_t model_id;
     /* Of the current slice: */
     const uint64_t *slice;
-    char **texts; /* [n * repeats] texts to score */
-    double *mean; /* [n, UM_SCENE_MAX_ITEMS] */
+    char **texts;            /* [n * repeats] texts to score */
+    double *mean;            /* [n, UM_SCENE_MAX_ITEMS] */
     size_t asked[MAX_SLICE]; /* scene of the slice that each letter query is about */
 } evaluation;
 
@@ -56,7 +56,8 @@ static um_status add_scene(void *context, const um_row_scene *row, um_error *err
     return um_vec_push(&e->ids, row->id) ? UM_OK : um_fail_memory(err, "scenes");
 }
 
-static um_status put(evaluation *e, uint64_t scene, const double *p, uint32_t repeats, um_error *err)
+static um_status put(evaluation *e, uint64_t scene, const double *p, uint32_t repeats,
+                     um_error *err)
 {
     um_row_evaluation row = {scene, e->row->name, e->s->scenes->scenes[scene].k, p, repeats};
     return um_workspace_put_evaluation(e->s->ws, &row, err);
@@ -109,8 +110,9 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
         return status;
     um_process_trim(process);
     um_process parsed;
-    um_process_fault fault = c->finish == UM_FINISH_LENGTH ? UM_PROCESS_TRUNCATED
-                                                           : um_process_parse(&parsed, process, NULL, 0);
+    um_process_fault fault = c->finish == UM_FINISH_LENGTH
+                                 ? UM_PROCESS_TRUNCATED
+                                 : um_process_parse(&parsed, process, NULL, 0);
     um_row_decision row = {.scene_id = e->slice[c->prompt],
                            .model_id = e->model_id,
                            .role = UM_ROLE_EVAL,
@@ -118,7 +120,8 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
                            .text = process,
                            .finish = c->finish == UM_FINISH_LENGTH ? "length" : "stop",
                            .tokens = c->tokens,
-                           .form_error = fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL};
+                           .form_error =
+                               fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL};
     status = um_workspace_put_decision(e->s->ws, &row, err);
     um_str_appendf(&text, "%s\n" UM_PROCESS_BEHAVIOR, process);
     free(process);
@@ -128,7 +131,8 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
     return status;
 }
 
-static um_status on_letters(void *context, size_t query, size_t text, const double *p, um_error *err)
+static um_status on_letters(void *context, size_t query, size_t text, const double *p,
+                            um_error *err)
 {
     evaluation *e = context;
     size_t i = e->asked[query];
@@ -141,8 +145,8 @@ static um_status on_letters(void *context, size_t query, size_t text, const doub
     return UM_OK;
 }
 
-/* Moves the texts of scene i that the model can hold to the front. A text can grow when it is tokenised
- * anew; one that no longer fits counts as a uniform guess. */
+/* Moves the texts of scene i that the model can hold to the front. A text can grow when it is
+ * tokenised anew; one that no longer fits counts as a uniform guess. */
 static um_status keep_fitting(evaluation *e, um_responder *model, const um_prompt *prompt, size_t i,
                               uint32_t *fitting, um_error *err)
 {
@@ -210,7 +214,8 @@ static um_status model_slice(evaluation *e, um_responder *model, const uint64_t 
         queries[n_queries++] = (um_letter_query){&prompts.prompts[i], texts, fitting};
     }
     if (status == UM_OK)
-        status = model->ops->score_letters(model, queries, n_queries, on_letters, e, e->s->monitor, err);
+        status =
+            model->ops->score_letters(model, queries, n_queries, on_letters, e, e->s->monitor, err);
     for (size_t i = 0; i < n && status == UM_OK; i++)
         status = put(e, ids[i], e->mean + i * UM_SCENE_MAX_ITEMS, e->repeats, err);
     if (status == UM_OK) {
@@ -302,15 +307,17 @@ um_status um_stage_eval(um_session *s, um_error *err)
 {
     um_run run = {0};
     const um_scene_set *set;
-    um_status status = um_run_begin(&run, s, "eval", "seed eval. prompt. decide.ridge", "train.direct", 0, err);
+    um_status status =
+        um_run_begin(&run, s, "eval", "seed eval. prompt. decide.ridge", "train.direct", 0, err);
 
     if (status != UM_OK || run.finished_before)
         goto done;
     if ((status = um_session_scenes(s, &set, err)) != UM_OK)
         goto done;
     if (set->n_split[UM_SPLIT_EVAL] == 0) {
-        status = um_fail(err, UM_ERR_STATE, "eval: there are no evaluation scenes; set scenes.eval and "
-                                            "scenes.eval_user_share above 0");
+        status = um_fail(err, UM_ERR_STATE,
+                         "eval: there are no evaluation scenes; set scenes.eval and "
+                         "scenes.eval_user_share above 0");
         goto done;
     }
     run.total = 0;

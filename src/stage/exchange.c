@@ -514,7 +514,8 @@ static um_status import_pairs(um_session *s, const char *path, um_error *err)
     um_workspace_counts counts;
     um_run run = {0};
     const um_scene_set *set;
-    um_row_model model = {.name = UM_IMPORTED_MODEL, .path = "", .hash = "", .kind = UM_IMPORTED_MODEL};
+    um_row_model model = {
+        .name = UM_IMPORTED_MODEL, .path = "", .hash = "", .kind = UM_IMPORTED_MODEL};
     um_status status = um_workspace_count(&counts, s->ws, err);
 
     if (status == UM_OK && counts.pairs > 0)

@@ -13,7 +13,8 @@
 
 #define MAX_STORED_REJECTIONS 1000
 
-/* Ingest ------------------------------------------------------------------------------------------- */
+/* Ingest
+ * ------------------------------------------------------------------------------------------- */
 
 typedef struct rejections {
     um_session *s;
@@ -114,7 +115,8 @@ done:
     return status;
 }
 
-/* Scenes ------------------------------------------------------------------------------------------- */
+/* Scenes
+ * ------------------------------------------------------------------------------------------- */
 
 static void fill_scene_options(um_scene_options *o, const um_config *c)
 {
@@ -142,7 +144,8 @@ static void fill_scene_options(um_scene_options *o, const um_config *c)
     o->content_rank = (uint32_t)c->scenes.content_rank;
 }
 
-/* Building is quick against storing decisions, so the stage is one transaction: whole or not at all. */
+/* Building is quick against storing decisions, so the stage is one transaction: whole or not at
+ * all. */
 um_status um_stage_scenes(um_session *s, um_error *err)
 {
     const char *file = s->config->scenes.template_file;
@@ -162,7 +165,8 @@ um_status um_stage_scenes(um_session *s, um_error *err)
     fill_scene_options(&options, s->config);
     if ((status = um_session_dataset(s, &d, err)) != UM_OK)
         goto done;
-    status = file[0] != '\0' ? um_template_load(&t, file, err) : um_template_builtin(&t, d->name, err);
+    status =
+        file[0] != '\0' ? um_template_load(&t, file, err) : um_template_builtin(&t, d->name, err);
     if (status == UM_OK)
         status = um_template_check(t, d, err);
     if (status == UM_OK)
@@ -178,10 +182,11 @@ um_status um_stage_scenes(um_session *s, um_error *err)
     json_object_set_new(run.detail, "dropped_long_list",
                         json_integer((json_int_t)set->dropped_long_list));
     if (status == UM_OK && set->n == 0)
-        status = um_fail(err, UM_ERR_INPUT,
-                         "scenes: no interaction can become a scene; each needs %lld earlier ones of "
-                         "its user and enough other items",
-                         (long long)s->config->scenes.min_order);
+        status =
+            um_fail(err, UM_ERR_INPUT,
+                    "scenes: no interaction can become a scene; each needs %lld earlier ones of "
+                    "its user and enough other items",
+                    (long long)s->config->scenes.min_order);
     if (status == UM_OK)
         status = um_run_save(&run, true, err);
     if (status == UM_OK)
@@ -196,14 +201,16 @@ done:
     return status;
 }
 
-/* Report ------------------------------------------------------------------------------------------- */
+/* Report
+ * ------------------------------------------------------------------------------------------- */
 
 um_status um_stage_report(um_session *s, const char *out_dir, um_error *err)
 {
     char *json = NULL, *summary = NULL, *report = NULL;
     um_status status = um_path_make_dirs(out_dir, err);
 
-    if (status != UM_OK || (status = um_path_join(&summary, out_dir, "summary.json", err)) != UM_OK ||
+    if (status != UM_OK ||
+        (status = um_path_join(&summary, out_dir, "summary.json", err)) != UM_OK ||
         (status = um_path_join(&report, out_dir, "report.html", err)) != UM_OK ||
         (status = um_session_summary(s, &json, err)) != UM_OK)
         goto done;
@@ -217,7 +224,8 @@ done:
     return status;
 }
 
-/* All of it ---------------------------------------------------------------------------------------- */
+/* All of it
+ * ---------------------------------------------------------------------------------------- */
 
 um_status um_stage_run(um_session *s, const char *name, um_error *err)
 {
@@ -240,8 +248,8 @@ um_status um_stage_run(um_session *s, const char *name, um_error *err)
     return um_fail(err, UM_ERR_NOT_FOUND, "stage '%s' is unknown", name);
 }
 
-/* Only what differs from the profile in force, so that another profile can come to hold; and not what
- * belongs to the machine. */
+/* Only what differs from the profile in force, so that another profile can come to hold; and not
+ * what belongs to the machine. */
 um_status um_session_remember(um_session *s, um_error *err)
 {
     json_t *object = json_object();
@@ -287,13 +295,16 @@ um_status um_session_recall_config(const char *workspace, um_config *config, um_
     status = um_json_parse(&object, text, strlen(text), "workspace config", err);
     if (status != UM_OK)
         goto done;
-    json_object_foreach(object, key, value) {
-        /* Options of an older program that are gone are passed over; the stages compare the rest. */
+    json_object_foreach(object, key, value)
+    {
+        /* Options of an older program that are gone are passed over; the stages compare the rest.
+         */
         if (um_config_find(key) == NULL)
             continue;
         if (!json_is_string(value)) {
-            status = um_fail(err, UM_ERR_INPUT, "workspace '%s': its stored options are damaged at %s",
-                             workspace, key);
+            status =
+                um_fail(err, UM_ERR_INPUT, "workspace '%s': its stored options are damaged at %s",
+                        workspace, key);
             break;
         }
         status = um_config_set(config, key, json_string_value(value), "workspace", err);
@@ -392,7 +403,8 @@ um_status um_stage_redo(um_session *s, const char *name, um_error *err)
     return status;
 }
 
-/* Status ------------------------------------------------------------------------------------------- */
+/* Status
+ * ------------------------------------------------------------------------------------------- */
 
 um_status um_session_status(um_session *s, char **json, um_error *err)
 {
@@ -418,7 +430,9 @@ um_status um_session_status(um_session *s, char **json, um_error *err)
             status = UM_OK;
         bool done = known && strcmp(row.status, "done") == 0;
         json_object_set_new(object, "state",
-                            json_string(done ? "done" : known ? "begun" : "not begun"));
+                            json_string(done    ? "done"
+                                        : known ? "begun"
+                                                : "not begun"));
         if (known) {
             json_object_set_new(object, "items", json_integer((json_int_t)row.items_done));
             json_object_set_new(object, "seconds", json_real(row.seconds));

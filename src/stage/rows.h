@@ -8,9 +8,9 @@ typedef enum um_row_kind {
     UM_ROW_UNIFORM,
     UM_ROW_POPULARITY,
     UM_ROW_CHOICE,
-    UM_ROW_TRUTH,   /* synthetic worlds only */
-    UM_ROW_DIRECT,  /* a model, asked for the letter at once */
-    UM_ROW_PROCESS  /* a model, with decision processes */
+    UM_ROW_TRUTH,  /* synthetic worlds only */
+    UM_ROW_DIRECT, /* a model, asked for the letter at once */
+    UM_ROW_PROCESS /* a model, with decision processes */
 } um_row_kind;
 
 typedef struct um_eval_row {

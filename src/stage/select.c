@@ -14,7 +14,7 @@
 /* What one scene's decision processes came to. */
 typedef struct gathered {
     UM_VEC(um_candidate) candidates;
-    UM_VEC(double) p[2];         /* teacher, student: [n, k] */
+    UM_VEC(double) p[2]; /* teacher, student: [n, k] */
     UM_VEC(uint8_t) behaviors[2];
     um_uncertainty measure[2];
     bool measured, has_pair;
@@ -35,8 +35,9 @@ static um_status gather(void *context, const um_row_distribution *row, um_error 
     uint32_t student = strcmp(row->role, UM_ROLE_STUDENT) == 0;
 
     if (row->k != scene->k)
-        return um_fail(err, UM_ERR_INPUT, "workspace: distribution of decision %llu has %u letters, "
-                                          "its scene %u",
+        return um_fail(err, UM_ERR_INPUT,
+                       "workspace: distribution of decision %llu has %u letters, "
+                       "its scene %u",
                        (unsigned long long)row->decision_id, row->k, scene->k);
     um_candidate c = {.decision = row->decision_id,
                       .entropy = um_entropy_bits(row->p, row->k),
@@ -60,8 +61,8 @@ static um_status measure_scene(selector *t, size_t i, um_error *err)
     for (int r = 0; r < 2 && g->measured && status == UM_OK; r++)
         status = um_uncertainty_measure(&g->measure[r], g->p[r].data, g->behaviors[r].len, scene->k,
                                         g->behaviors[r].data, scene->target, err);
-    g->has_pair = g->measured && um_pair_choose(g->candidates.data, g->candidates.len, scene->target,
-                                                &g->chosen, &g->rejected);
+    g->has_pair = g->measured && um_pair_choose(g->candidates.data, g->candidates.len,
+                                                scene->target, &g->chosen, &g->rejected);
     return status;
 }
 

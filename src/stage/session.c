@@ -93,7 +93,8 @@ void um_session_close(um_session *s)
     free(s);
 }
 
-/* Things loaded once ------------------------------------------------------------------------------ */
+/* Things loaded once ------------------------------------------------------------------------------
+ */
 
 um_status um_session_dataset(um_session *s, const um_dataset **out, um_error *err)
 {
@@ -219,8 +220,9 @@ um_status um_actor_open(um_actor *out, um_session *s, const char *name, um_error
     if ((status = um_session_model_dir(s, name, &dir, err)) != UM_OK)
         return status;
     if (!um_path_exists(dir))
-        status = um_fail(err, UM_ERR_STATE, "model folder '%s' does not exist; run the stage that "
-                                            "makes it first (`mirrorer status` names it)",
+        status = um_fail(err, UM_ERR_STATE,
+                         "model folder '%s' does not exist; run the stage that "
+                         "makes it first (`mirrorer status` names it)",
                          dir);
     if (status == UM_OK)
         status = um_session_tokenizer(s, &tok, err);
@@ -254,7 +256,8 @@ um_status um_actor_fits(um_responder *responder, const um_prompt *prompt, const 
     return status;
 }
 
-/* One run of one stage ----------------------------------------------------------------------------- */
+/* One run of one stage
+ * ----------------------------------------------------------------------------- */
 
 static bool in_sections(const char *key, const char *sections)
 {
@@ -293,12 +296,13 @@ static json_t *stage_parameters(um_session *s, const char *sections, const char 
 }
 
 /* UM_ERR_STATE naming the first parameter that differs. */
-static um_status compare_parameters(const um_stage_info *info, const json_t *now, const json_t *then,
-                                    um_error *err)
+static um_status compare_parameters(const um_stage_info *info, const json_t *now,
+                                    const json_t *then, um_error *err)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)now, key, value) {
+    json_object_foreach((json_t *)now, key, value)
+    {
         const char *old = json_string_value(json_object_get(then, key));
         if (old != NULL && strcmp(old, json_string_value(value)) == 0)
             continue;
@@ -450,17 +454,17 @@ um_status um_run_save(um_run *run, bool finished, um_error *err)
         status = um_fail_memory(err, "stage");
     } else {
         uint64_t peak = um_peak_rss_kb();
-        row = (um_row_stage){
-            .name = run->info->name,
-            .parameters = parameters,
-            .fingerprint = fingerprint,
-            .status = finished ? "done" : "running",
-            .items_done = run->done,
-            .items_total = run->total,
-            .seconds = run->seconds_before + (double)(um_clock_ms() - run->begun_ms) / 1000,
-            .peak_rss_kb = peak > row.peak_rss_kb ? peak : row.peak_rss_kb,
-            .detail = um_str_text(&detail),
-            .updated_s = (int64_t)time(NULL)};
+        row = (um_row_stage){.name = run->info->name,
+                             .parameters = parameters,
+                             .fingerprint = fingerprint,
+                             .status = finished ? "done" : "running",
+                             .items_done = run->done,
+                             .items_total = run->total,
+                             .seconds = run->seconds_before +
+                                        (double)(um_clock_ms() - run->begun_ms) / 1000,
+                             .peak_rss_kb = peak > row.peak_rss_kb ? peak : row.peak_rss_kb,
+                             .detail = um_str_text(&detail),
+                             .updated_s = (int64_t)time(NULL)};
         status = um_workspace_put_stage(ws, &row, err);
     }
     free(parameters);

@@ -52,7 +52,8 @@ um_status um_scenes_load(um_workspace *ws, const um_dataset *d, um_scene_set **o
 uint64_t um_path_hash(const char *path);
 
 #define UM_IMPORTED_MODEL "imported" /* name of the model that imported decisions belong to */
-/* Whether a stage's results ("scenes", "distill") were imported, and not made here; if so, says so. */
+/* Whether a stage's results ("scenes", "distill") were imported, and not made here; if so, says so.
+ */
 um_status um_session_imported(um_session *s, const char *stage, bool *imported,
                               um_error *err) UM_CHECKED;
 
@@ -67,9 +68,9 @@ typedef struct um_run {
     uint64_t begun_ms, shown_ms;
     double seconds_before; /* of earlier runs of this stage */
     uint64_t done, total, resumed;
-    bool finished_before;  /* nothing to do */
-    bool fresh;            /* no earlier run of this stage */
-    json_t *detail;        /* figures for the report; ours */
+    bool finished_before; /* nothing to do */
+    bool fresh;           /* no earlier run of this stage */
+    json_t *detail;       /* figures for the report; ours */
 } um_run;
 
 /*
@@ -85,7 +86,8 @@ void um_run_progress(um_run *run, uint64_t done, const char *detail);
 /* Records progress and time in the workspace; call it inside the transaction of a portion. */
 um_status um_run_save(um_run *run, bool finished, um_error *err) UM_CHECKED;
 void um_run_dispose(um_run *run);
-/* Hash of the fingerprint of `after`, which must be done before `stage`: for stages that need two. */
+/* Hash of the fingerprint of `after`, which must be done before `stage`: for stages that need two.
+ */
 um_status um_stage_fingerprint(um_session *s, const char *stage, const char *after, uint64_t *hash,
                                um_error *err) UM_CHECKED;
 
@@ -100,7 +102,8 @@ um_status um_stage_distill(um_session *s, um_error *err) UM_CHECKED;
 um_status um_stage_train(um_session *s, const char *what, um_error *err) UM_CHECKED;
 um_status um_stage_eval(um_session *s, um_error *err) UM_CHECKED;
 
-/* Prompts of scenes, owned by the arena of the caller ------------------------------------------- */
+/* Prompts of scenes, owned by the arena of the caller -------------------------------------------
+ */
 
 typedef struct um_scene_prompts {
     um_prompt *prompts; /* [n], keys are scene ids */
@@ -115,7 +118,7 @@ void um_scene_prompts_dispose(um_scene_prompts *p);
 /* Opens a model folder as a responder and gives its id in the workspace. name: "student", ...  */
 typedef struct um_actor {
     um_responder *responder;
-    um_model *model;     /* local models: ours */
+    um_model *model;         /* local models: ours */
     um_tokenizer *tokenizer; /* ours when the folder is not one of the pipeline's */
     uint64_t id;
 } um_actor;
@@ -125,8 +128,10 @@ um_status um_actor_open_folder(um_actor *out, um_session *s, const char *name, c
                                um_error *err) UM_CHECKED;
 void um_actor_close(um_actor *a);
 
-#define UM_BEHAVIOR_TOKENS 16 /* room kept for "\nBehavior: [X]" and what re-tokenising a text may add */
-/* Whether the prompt with text (NULL: its opening alone) and `more` further tokens fits the model. */
+#define UM_BEHAVIOR_TOKENS                                                                         \
+    16 /* room kept for "\nBehavior: [X]" and what re-tokenising a text may add */
+/* Whether the prompt with text (NULL: its opening alone) and `more` further tokens fits the model.
+ */
 um_status um_actor_fits(um_responder *responder, const um_prompt *prompt, const char *text,
                         uint32_t more, bool *fits, um_error *err) UM_CHECKED;
 

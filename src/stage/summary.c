@@ -19,7 +19,7 @@
 #include "stage/version.h"
 
 #define MAX_EXAMPLES 3
-#define BINS 20
+#define BINS         20
 
 /* json_real refuses NaN and infinity; those become null. Six significant digits are enough. */
 static json_t *real(double value)
@@ -46,7 +46,8 @@ static json_t *integer(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
-/* Rows --------------------------------------------------------------------------------------------- */
+/* Rows
+ * --------------------------------------------------------------------------------------------- */
 
 typedef struct row_data {
     const um_scene_set *set;
@@ -88,9 +89,9 @@ static void row_dispose(row_data *r)
 
 static um_status measure_rows(um_session *s, json_t *root, um_error *err)
 {
-    static const char *const keys[] = {"accuracy",        "expected_accuracy", "log_loss",
-                                       "brier",           "reciprocal_rank",   "calibration_error",
-                                       "about",           "too_long"};
+    static const char *const keys[] = {"accuracy", "expected_accuracy", "log_loss",
+                                       "brier",    "reciprocal_rank",   "calibration_error",
+                                       "about",    "too_long"};
     const um_config *c = s->config;
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -101,8 +102,8 @@ static um_status measure_rows(um_session *s, json_t *root, um_error *err)
         um_status status = load_row(s, row->name, &r, err);
         /* A row that is not whole cannot stand beside the others. */
         if (status == UM_OK && r.n > 0 && r.n == s->scenes->n_split[UM_SPLIT_EVAL]) {
-            status = um_metrics_measure(&m, r.predictions, r.n, (uint32_t)c->eval.resamples, c->seed,
-                                        err);
+            status = um_metrics_measure(&m, r.predictions, r.n, (uint32_t)c->eval.resamples,
+                                        c->seed, err);
             const um_interval *all[] = {&m.accuracy, &m.expected_accuracy, &m.log_loss, &m.brier,
                                         &m.reciprocal_rank};
             for (int k = 0; k < 5 && status == UM_OK; k++)
@@ -140,8 +141,9 @@ static um_status measure_differences(um_session *s, json_t *root, um_error *err)
         if (status == UM_OK)
             status = load_row(s, pairs[i][1], &b, err);
         if (status == UM_OK && a.n > 0 && a.n == b.n)
-            status = um_metrics_difference(&d, a.predictions, b.predictions, a.n,
-                                           (uint32_t)s->config->eval.resamples, s->config->seed, err);
+            status =
+                um_metrics_difference(&d, a.predictions, b.predictions, a.n,
+                                      (uint32_t)s->config->eval.resamples, s->config->seed, err);
         if (status == UM_OK && a.n > 0 && a.n == b.n) {
             json_t *object = interval(&d);
             json_object_set_new(object, "row", json_string(pairs[i][0]));
@@ -156,7 +158,8 @@ static um_status measure_differences(um_session *s, json_t *root, um_error *err)
     return UM_OK;
 }
 
-/* Scenes ------------------------------------------------------------------------------------------- */
+/* Scenes
+ * ------------------------------------------------------------------------------------------- */
 
 static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
 {
@@ -211,7 +214,8 @@ static um_status add_file(void *context, const um_row_file *f, um_error *err)
     return UM_OK;
 }
 
-/* Distillation ------------------------------------------------------------------------------------- */
+/* Distillation
+ * ------------------------------------------------------------------------------------- */
 
 typedef struct score_sums {
     uint64_t teacher[BINS], student[BINS], reasons_n;
@@ -280,7 +284,8 @@ static um_status summarise_choice(um_session *s, json_t *root, um_error *err)
     return UM_OK;
 }
 
-/* Stages, curves, examples ------------------------------------------------------------------------- */
+/* Stages, curves, examples
+ * ------------------------------------------------------------------------- */
 
 typedef struct stage_sums {
     json_t *list;

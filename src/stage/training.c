@@ -56,8 +56,8 @@ um_status um_row_set_add_messages(um_row_set *set, const um_tokenizer *tok, uint
 {
     um_tokens tokens = {0};
     um_train_row row = {.id = id, .n_completions = n, .train_prompt = train_prompt};
-    um_status status = um_chat_encode_prompt(tok, um_chat_detect(tok), messages, n_messages, NULL,
-                                             &tokens, err);
+    um_status status =
+        um_chat_encode_prompt(tok, um_chat_detect(tok), messages, n_messages, NULL, &tokens, err);
     if (status != UM_OK)
         goto done;
     row.prompt = keep_tokens(set, &tokens);
@@ -68,9 +68,8 @@ um_status um_row_set_add_messages(um_row_set *set, const um_tokenizer *tok, uint
         row.completions[i] = status == UM_OK ? keep_tokens(set, &tokens) : NULL;
         row.completion_len[i] = (int)tokens.len;
     }
-    if (status == UM_OK &&
-        (row.prompt == NULL || row.completions[0] == NULL || (n > 1 && row.completions[1] == NULL) ||
-         !um_vec_push(&set->rows, row)))
+    if (status == UM_OK && (row.prompt == NULL || row.completions[0] == NULL ||
+                            (n > 1 && row.completions[1] == NULL) || !um_vec_push(&set->rows, row)))
         status = um_fail_memory(err, "training rows");
 done:
     um_tokens_dispose(&tokens);
@@ -84,13 +83,15 @@ um_status um_row_set_add(um_row_set *set, um_session *s, const um_tokenizer *tok
     um_scene_prompts prompts = {0};
     um_status status = um_scene_prompts_make(&prompts, s, &scene->id, 1, NULL, err);
     if (status == UM_OK)
-        status = um_row_set_add_messages(set, tok, scene->id, prompts.prompts[0].messages,
-                                         prompts.prompts[0].n_messages, answers, n, train_prompt, err);
+        status =
+            um_row_set_add_messages(set, tok, scene->id, prompts.prompts[0].messages,
+                                    prompts.prompts[0].n_messages, answers, n, train_prompt, err);
     um_scene_prompts_dispose(&prompts);
     return status;
 }
 
-/* The training itself ------------------------------------------------------------------------------ */
+/* The training itself
+ * ------------------------------------------------------------------------------ */
 
 typedef struct metrics_sink {
     um_run *run;
@@ -217,12 +218,13 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
         (status = um_path_make_dirs(dir, err)) != UM_OK)
         goto done;
     options.checkpoint_dir = dir;
-    /* The trainer reports progress through the metrics; it gets the monitor for stopping and messages. */
+    /* The trainer reports progress through the metrics; it gets the monitor for stopping and
+     * messages. */
     um_monitor quiet = s->monitor != NULL ? *s->monitor : (um_monitor){0};
     quiet.on_progress = NULL;
-    status = (what->dpo ? um_train_dpo : um_train_sft)(model, compute, set->rows.data, set->rows.len,
-                                                       &options, on_metrics, &sink, &result, &quiet,
-                                                       err);
+    status = (what->dpo ? um_train_dpo : um_train_sft)(model, compute, set->rows.data,
+                                                       set->rows.len, &options, on_metrics, &sink,
+                                                       &result, &quiet, err);
     um_error ignored;
     um_status stored = sink_commit(&sink, status == UM_OK ? err : &ignored);
     status = status == UM_OK ? stored : status;
@@ -235,7 +237,8 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     json_object_set_new(run->detail, "rows_dropped", json_integer((json_int_t)result.rows_dropped));
     json_object_set_new(run->detail, "tokens_processed",
                         json_integer((json_int_t)result.tokens_processed));
-    json_object_set_new(run->detail, "tokens_trained", json_integer((json_int_t)result.tokens_trained));
+    json_object_set_new(run->detail, "tokens_trained",
+                        json_integer((json_int_t)result.tokens_trained));
     put_real(run->detail, "first_loss", result.first_loss);
     put_real(run->detail, "last_loss", result.last_loss);
     status = um_run_save(run, true, err);
@@ -247,7 +250,8 @@ done:
     return status;
 }
 
-/* Rows of the trainings ---------------------------------------------------------------------------- */
+/* Rows of the trainings
+ * ---------------------------------------------------------------------------- */
 
 typedef struct pair_rows {
     um_session *s;

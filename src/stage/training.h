@@ -35,8 +35,8 @@ um_status um_row_set_add_messages(um_row_set *set, const um_tokenizer *tok, uint
                                   um_error *err) UM_CHECKED;
 
 typedef struct um_training {
-    const char *stage;        /* "train.sft" */
-    const char *from, *to;    /* names of models: "base", "sft" */
+    const char *stage;     /* "train.sft" */
+    const char *from, *to; /* names of models: "base", "sft" */
     const um_train_config *config;
     bool dpo;
     uint64_t token_budget;
