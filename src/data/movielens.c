@@ -51,8 +51,7 @@ static bool parse_rating(const char *text, size_t len, double *value)
     return um_parse_f64(text, value);
 }
 
-/* Ratings: user, film, rating, time
- * ---------------------------------------------------------------- */
+/* Ratings: user, film, rating, time ----------------------------------------------------------- */
 
 static um_status take_rating(um_reading *r, const um_row *row, bool users_are_described,
                              um_error *err)

@@ -62,8 +62,7 @@ static um_status portion_end(portion *p, um_status status, um_error *err)
     return status;
 }
 
-/* decide
- * ------------------------------------------------------------------------------------------- */
+/* decide -------------------------------------------------------------------------------------- */
 
 typedef struct pending {
     char **texts; /* [samples], NULL until it arrives */
@@ -287,8 +286,7 @@ done:
     return status;
 }
 
-/* predict
- * ------------------------------------------------------------------------------------------ */
+/* predict ------------------------------------------------------------------------------------- */
 
 typedef struct unscored {
     uint64_t decision, scene;

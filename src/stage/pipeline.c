@@ -13,8 +13,7 @@
 
 #define MAX_STORED_REJECTIONS 1000
 
-/* Ingest
- * ------------------------------------------------------------------------------------------- */
+/* Ingest -------------------------------------------------------------------------------------- */
 
 typedef struct rejections {
     um_session *s;
@@ -115,8 +114,7 @@ done:
     return status;
 }
 
-/* Scenes
- * ------------------------------------------------------------------------------------------- */
+/* Scenes -------------------------------------------------------------------------------------- */
 
 static void fill_scene_options(um_scene_options *o, const um_config *c)
 {
@@ -201,8 +199,7 @@ done:
     return status;
 }
 
-/* Report
- * ------------------------------------------------------------------------------------------- */
+/* Report -------------------------------------------------------------------------------------- */
 
 um_status um_stage_report(um_session *s, const char *out_dir, um_error *err)
 {
@@ -224,8 +221,7 @@ done:
     return status;
 }
 
-/* All of it
- * ---------------------------------------------------------------------------------------- */
+/* All of it ----------------------------------------------------------------------------------- */
 
 um_status um_stage_run(um_session *s, const char *name, um_error *err)
 {
@@ -342,7 +338,7 @@ static um_status clear_rows(um_session *s, const char *name, um_error *err)
 
     if (strcmp(name, "decide.student") == 0 || strcmp(name, "distill") == 0) {
         /* What the teacher wrote stays; what an import brought goes with its pairs. */
-        bool student = name[2] == 'c';
+        bool student = strcmp(name, "decide.student") == 0;
         if ((status = um_workspace_begin(s->ws, err)) != UM_OK)
             return status;
         status = um_workspace_clear_stage(s->ws, student ? "predict" : "distill", err);
@@ -403,8 +399,7 @@ um_status um_stage_redo(um_session *s, const char *name, um_error *err)
     return status;
 }
 
-/* Status
- * ------------------------------------------------------------------------------------------- */
+/* Status -------------------------------------------------------------------------------------- */
 
 um_status um_session_status(um_session *s, char **json, um_error *err)
 {

@@ -256,8 +256,7 @@ um_status um_actor_fits(um_responder *responder, const um_prompt *prompt, const 
     return status;
 }
 
-/* One run of one stage
- * ----------------------------------------------------------------------------- */
+/* One run of one stage ------------------------------------------------------------------------ */
 
 static bool in_sections(const char *key, const char *sections)
 {

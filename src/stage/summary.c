@@ -46,8 +46,7 @@ static json_t *integer(uint64_t value)
     return json_integer((json_int_t)value);
 }
 
-/* Rows
- * --------------------------------------------------------------------------------------------- */
+/* Rows ---------------------------------------------------------------------------------------- */
 
 typedef struct row_data {
     const um_scene_set *set;
@@ -158,8 +157,7 @@ static um_status measure_differences(um_session *s, json_t *root, um_error *err)
     return UM_OK;
 }
 
-/* Scenes
- * ------------------------------------------------------------------------------------------- */
+/* Scenes -------------------------------------------------------------------------------------- */
 
 static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
 {
@@ -214,8 +212,7 @@ static um_status add_file(void *context, const um_row_file *f, um_error *err)
     return UM_OK;
 }
 
-/* Distillation
- * ------------------------------------------------------------------------------------- */
+/* Distillation -------------------------------------------------------------------------------- */
 
 typedef struct score_sums {
     uint64_t teacher[BINS], student[BINS], reasons_n;
@@ -284,8 +281,7 @@ static um_status summarise_choice(um_session *s, json_t *root, um_error *err)
     return UM_OK;
 }
 
-/* Stages, curves, examples
- * ------------------------------------------------------------------------- */
+/* Stages, curves, examples -------------------------------------------------------------------- */
 
 typedef struct stage_sums {
     json_t *list;

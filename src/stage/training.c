@@ -90,8 +90,7 @@ um_status um_row_set_add(um_row_set *set, um_session *s, const um_tokenizer *tok
     return status;
 }
 
-/* The training itself
- * ------------------------------------------------------------------------------ */
+/* The training itself ------------------------------------------------------------------------- */
 
 typedef struct metrics_sink {
     um_run *run;
@@ -250,8 +249,7 @@ done:
     return status;
 }
 
-/* Rows of the trainings
- * ---------------------------------------------------------------------------- */
+/* Rows of the trainings ----------------------------------------------------------------------- */
 
 typedef struct pair_rows {
     um_session *s;
