@@ -12,6 +12,8 @@ run 0 decide --role student -w ws --redo
 run 0 status -w ws
 out_has 'Teacher writes decision processes *done'
 out_has 'Score every decision process *not begun'
+run 0 status -w ws --json
+out_has '"decisions":192' # 24 scenes, 4 texts of each of the two
 # A path with and without its slash is the same log.
 run 0 ingest "$work/world" -w ws
 err_has 'already done'
