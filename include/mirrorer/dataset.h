@@ -52,16 +52,26 @@ typedef struct um_dataset {
     uint64_t n_interactions;
     uint64_t *user_start; /* [users.n_rows + 1] */
     uint32_t *item;       /* [n_interactions] */
-    int64_t *time_s;      /* [n_interactions] seconds since 1970 UTC */
+    int64_t *time_s; /* [n_interactions] seconds since 1970 UTC; 0 = before the log, unknown when */
     uint32_t n_series;
     um_series *series;
 
     /* Impressions, when the log has them (else impression_start is NULL): interaction i was chosen
      * from impression_item[impression_start[i] .. impression_start[i + 1]), at position
-     * impression_position[i]; an empty list means this row has none. */
+     * impression_position[i]; an empty list means this row has none. Interactions of one user at
+     * one time with equal lists are the several clicks of one impression. */
     uint64_t *impression_start; /* [n_interactions + 1] */
     uint32_t *impression_item;
     int32_t *impression_position;
+
+    /* Logged lists that nobody chose from ("saw it and left"), by user, then time. Those of user u
+     * are [skip_start[u], skip_start[u + 1]), skip k showed skip_item[skip_list_start[k] ..
+     * skip_list_start[k + 1]). NULL when the log has none. */
+    uint64_t n_skips;
+    uint64_t *skip_start;      /* [users.n_rows + 1] */
+    int64_t *skip_time_s;      /* [n_skips] */
+    uint64_t *skip_list_start; /* [n_skips + 1] */
+    uint32_t *skip_item;
 
     /* When an item can first be shown: its release if the log says so, else the first time anyone
      * chose it or was shown it; INT64_MAX when nobody ever did. */
@@ -113,6 +123,9 @@ um_status um_dataset_builder_text(um_dataset_builder *b, const char *series, con
                                   um_error *err) UM_CHECKED;
 um_status um_dataset_builder_impressions(um_dataset_builder *b, const uint32_t *items, size_t n,
                                          int32_t position, um_error *err) UM_CHECKED;
+/* Adds a list nobody chose from; n >= 1. */
+um_status um_dataset_builder_skip(um_dataset_builder *b, uint32_t user, int64_t time_s,
+                                  const uint32_t *items, size_t n, um_error *err) UM_CHECKED;
 /* Sorts and hands over. Users without interactions are kept, and so are equal rows. Whatever the
  * outcome, the builder is empty afterwards and can only be freed. */
 um_status um_dataset_builder_finish(um_dataset_builder *b, um_dataset **out,
@@ -127,15 +140,38 @@ typedef struct um_rejection {
     const char *reason;
 } um_rejection;
 
+/*
+ * What is left out of a log although it is well formed. Each adapter has published values for some
+ * of them (um_adapter_info); 0 switches one off. They hold in this order, once each: rows by
+ * min_rating_count, min_history and max_list; then the newest share of what is left;
+ * then items by min_item_interactions, then users by min_ and max_user_interactions.
+ */
+#define UM_FILTER_DEFAULT (-1)
+typedef struct um_ingest_filters {
+    double newest_share;           /* of interactions kept, newest first, 0..1; 0 or 1 = all */
+    int64_t min_user_interactions; /* users with fewer are left out */
+    int64_t max_user_interactions; /* users with more are left out */
+    int64_t min_item_interactions; /* items with fewer are left out of the log */
+    int64_t min_rating_count;      /* Amazon: items with fewer ratings on the site, or no details */
+    int64_t min_history;           /* MIND: rows with fewer earlier clicks */
+    int64_t max_list;              /* impressions with more items */
+} um_ingest_filters;
+
 typedef struct um_ingest_options {
     const char *adapter; /* NULL or "auto" recognises the files; else an adapter's name */
     const char *name;    /* data set name; NULL = the adapter's */
     int64_t max_bad;     /* bad rows that are put up with: one more ends reading with UM_ERR_LIMIT;
                             0 = none, -1 = no limit */
-    uint32_t min_user_interactions; /* users with fewer are left out; 0 = adapter's default */
+    um_ingest_filters filters; /* UM_FILTER_DEFAULT in a field: what the adapter publishes */
+    const char *mapping;       /* YAML file of the adapter "mapped"; NULL for all others */
+    const char *spool_dir;     /* where long texts are put aside while reading, in an unlinked
+                                  file; NULL = $TMPDIR or the system's */
     void (*on_rejection)(void *context, const um_rejection *rejection); /* may be NULL */
     void *context;
 } um_ingest_options;
+
+/* adapter "auto", its published filters, no limit of bad rows. */
+void um_ingest_defaults(um_ingest_options *options);
 
 /*
  * read = kept + rejected. Blank lines and headers are no rows. A row equal to an earlier one in
@@ -149,11 +185,11 @@ typedef struct um_ingest_file {
 
 typedef struct um_ingest_report {
     char adapter[32];
-    um_ingest_file files[16];
+    um_ingest_file files[64];
     size_t n_files;
     uint64_t rows_read, rows_kept, rows_rejected;
-    uint64_t rows_filtered; /* of rows_rejected: well formed, but left out by a filter such as
-                               min_user_interactions; max_bad does not count them */
+    uint64_t rows_filtered; /* of rows_rejected: well formed, but left out by um_ingest_filters;
+                               max_bad does not count them */
 } um_ingest_report;
 
 /*
@@ -165,9 +201,10 @@ um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char
                           const um_ingest_options *options, const um_monitor *monitor,
                           um_error *err) UM_CHECKED;
 
-/* One line an adapter: name and the files it expects, for --help. Ends with a NULL name. */
+/* One line an adapter: name, the files it expects, published filters. Ends with a NULL name. */
 typedef struct um_adapter_info {
     const char *name, *files;
+    um_ingest_filters filters;
 } um_adapter_info;
 const um_adapter_info *um_adapters(void);
 

@@ -33,12 +33,37 @@ typedef enum um_source {
     UM_SOURCE_POPULARITY,
     UM_SOURCE_SPECTRAL,
     UM_SOURCE_CONTENT,
+    UM_SOURCE_SOCIAL, /* items that most of the user's friends interacted with before */
     UM_SOURCE_COUNT
 } um_source;
 const char *um_source_name(um_source source);
 
+/* How evaluation is kept apart from training. */
+typedef enum um_split_by {
+    UM_SPLIT_BY_USER, /* users are disjoint (default) */
+    UM_SPLIT_BY_TIME, /* training targets lie before the cut, evaluation targets at or after it */
+    UM_SPLIT_BY_BOTH  /* both hold */
+} um_split_by;
+const char *um_split_by_name(um_split_by split_by); /* "user", "time", "both" */
+
+/* What becomes of impressions with several clicks. */
+typedef enum um_multi_click {
+    UM_MULTI_CLICK_SKIP, /* counted and left out, as published */
+    UM_MULTI_CLICK_EACH  /* one scene a click; the other clicked items stay in its list */
+} um_multi_click;
+
+/* Given embeddings of items, for the content source instead of TF-IDF. Borrowed. */
+typedef struct um_item_embeddings {
+    uint32_t n_items, dim;
+    const float *rows; /* [n_items][dim]; a row of zeros knows nothing; scaled to length 1 here */
+} um_item_embeddings;
+
 typedef struct um_scene_options {
     uint64_t seed;
+    um_split_by split_by;
+    int64_t time_cut_s; /* global cut; 0: placed so that eval_time_share of the possible targets lie
+                           at or after it */
+    double eval_time_share;
     double eval_user_share;                          /* of users with a possible scene */
     uint32_t base_scenes, train_scenes, eval_scenes; /* wanted; fewer when the log has fewer */
     uint32_t min_order;                              /* strictly earlier interactions it needs */
@@ -47,24 +72,34 @@ typedef struct um_scene_options {
     uint32_t train_min_len, train_max_len; /* exposure length where it is sampled */
     uint32_t eval_min_len, eval_max_len;
     bool use_impressions; /* take logged impressions where they exist */
+    um_multi_click multi_click;
+    bool no_click; /* every scene gets one more action, "none of these", as its last; logged lists
+                      nobody chose from become scenes whose true action it is */
     bool source_on[UM_SOURCE_COUNT];
-    uint32_t spectral_rank; /* GF-CF, Shen et al., CIKM 2021 */
-    bool spectral_compat;   /* scaling of the published UserMirrorer code */
-    uint32_t content_rank;  /* TF-IDF + truncated SVD */
+    double source_weight[UM_SOURCE_COUNT]; /* relative pull in the merge; 1 = its share of items */
+    uint32_t spectral_rank;                /* GF-CF, Shen et al., CIKM 2021 */
+    bool spectral_compat;                  /* scaling of the published UserMirrorer code */
+    uint32_t content_rank;                 /* TF-IDF + truncated SVD */
+    const um_item_embeddings *embeddings;  /* NULL = TF-IDF + truncated SVD */
 } um_scene_options;
 void um_scene_defaults(um_scene_options *options);
+
+#define UM_SCENE_NONE           UINT32_MAX /* in items: the action "none of these" */
+#define UM_SCENE_NO_INTERACTION UINT64_MAX
 
 typedef struct um_scene {
     uint64_t id; /* 0.. over all splits, in order base, train, eval; stable for a seed */
     um_split split;
     uint32_t user;
-    uint64_t interaction; /* index of the target in the data set */
-    uint32_t order_id;    /* of the target among its user's interactions */
+    uint64_t interaction; /* index of the target in the data set; UM_SCENE_NO_INTERACTION where the
+                             true action is none */
+    uint32_t order_id;    /* of the target among its user's interactions; where there is none, how
+                             many lie before time_s */
     int64_t time_s;
     uint32_t n_history;
     uint64_t *history; /* interaction indices, oldest first */
     uint32_t k;
-    uint32_t *items;  /* [k] */
+    uint32_t *items;  /* [k]; with no_click the last is UM_SCENE_NONE */
     uint8_t *sources; /* [k] um_source of a distractor; 255 for the target and in impressions */
     uint32_t target;  /* position of the true action */
     double *truth;    /* [k] real choice probabilities (synthetic worlds), or NULL */
@@ -74,13 +109,24 @@ typedef struct um_scene {
     char **actions; /* [k] */
 } um_scene;
 
+/* Why a possible target gave no scene. */
+typedef enum um_drop {
+    UM_DROP_FEW_CANDIDATES, /* too few items passed the filters */
+    UM_DROP_BAD_LIST,       /* a logged list without the target, or with an item twice */
+    UM_DROP_LONG_LIST,      /* a logged list with more items than letters */
+    UM_DROP_MULTI_CLICK,    /* an impression with several clicks */
+    UM_DROP_LONG_PROMPT,    /* more tokens than scenes.max_prompt_tokens */
+    UM_DROP_COUNT
+} um_drop;
+const char *um_drop_name(um_drop drop); /* "few_candidates", ... */
+
 typedef struct um_scene_set {
     um_scene *scenes; /* in id order */
     size_t n;
     size_t n_split[3];
-    uint64_t dropped_few_candidates; /* targets left out: too few items passed the filters, or a
-                                        logged list without the target or with an item twice */
-    uint64_t dropped_long_list;      /* impressions with more items than letters */
+    uint64_t dropped[UM_DROP_COUNT];
+    um_split_by split_by;
+    int64_t time_cut_s; /* where split_by uses one, else 0 */
     struct um_scene_memory *memory;
 } um_scene_set;
 void um_scene_set_free(um_scene_set *set);

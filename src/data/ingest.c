@@ -24,7 +24,9 @@ static once_flag infos_made = ONCE_FLAG_INIT;
 static void make_infos(void)
 {
     for (size_t i = 0; i < N_ADAPTERS; i++)
-        infos[i] = (um_adapter_info){.name = adapters[i]->name, .files = adapters[i]->files};
+        infos[i] = (um_adapter_info){.name = adapters[i]->name,
+                                     .files = adapters[i]->files,
+                                     .filters = adapters[i]->filters};
 }
 
 const um_adapter_info *um_adapters(void)
@@ -63,6 +65,22 @@ um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const c
                    "raise the limit",
                    r->file_name, (unsigned long long)line, reason, (unsigned long long)r->bad,
                    (long long)r->options->max_bad);
+}
+
+um_status um_reading_filter(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
+{
+    char reason[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    r->file->rows_rejected++;
+    r->report->rows_rejected++;
+    r->report->rows_filtered++;
+    const um_rejection rejection = {.file = r->file_name, .line = line, .reason = reason};
+    if (r->options->on_rejection != NULL)
+        r->options->on_rejection(r->options->context, &rejection);
+    return check_stop(r, err);
 }
 
 um_status um_reading_row_failed(um_reading *r, um_status status, uint64_t line, um_error *err)
@@ -253,22 +271,57 @@ static um_status make_builder(um_reading *r, const um_adapter *adapter, um_error
     return status;
 }
 
+void um_ingest_defaults(um_ingest_options *options)
+{
+    *options = (um_ingest_options){.max_bad = -1,
+                                   .filters = {.newest_share = UM_FILTER_DEFAULT,
+                                               .min_user_interactions = UM_FILTER_DEFAULT,
+                                               .max_user_interactions = UM_FILTER_DEFAULT,
+                                               .min_item_interactions = UM_FILTER_DEFAULT,
+                                               .min_rating_count = UM_FILTER_DEFAULT,
+                                               .min_history = UM_FILTER_DEFAULT,
+                                               .max_list = UM_FILTER_DEFAULT}};
+}
+
+static um_ingest_filters merge_filters(const um_ingest_filters *published,
+                                       const um_ingest_filters *asked)
+{
+    um_ingest_filters f = *asked;
+    if (f.newest_share < 0)
+        f.newest_share = published->newest_share;
+    if (f.min_user_interactions < 0)
+        f.min_user_interactions = published->min_user_interactions;
+    if (f.max_user_interactions < 0)
+        f.max_user_interactions = published->max_user_interactions;
+    if (f.min_item_interactions < 0)
+        f.min_item_interactions = published->min_item_interactions;
+    if (f.min_rating_count < 0)
+        f.min_rating_count = published->min_rating_count;
+    if (f.min_history < 0)
+        f.min_history = published->min_history;
+    if (f.max_list < 0)
+        f.max_list = published->max_list;
+    return f;
+}
+
 um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char *path,
                           const um_ingest_options *options, const um_monitor *monitor,
                           um_error *err)
 {
-    static const um_ingest_options default_options = {0};
+    um_ingest_options default_options;
     um_ingest_report unread;
     um_reading r = {.report = report != NULL ? report : &unread,
                     .options = options != NULL ? options : &default_options,
                     .monitor = monitor};
     const um_adapter *adapter = NULL;
+    um_ingest_defaults(&default_options);
     *r.report = (um_ingest_report){0};
     um_status status = um_bundle_open(&r.bundle, path, err);
     if (status == UM_OK)
         status = choose_adapter(&adapter, r.bundle, r.options->adapter, err);
     if (status != UM_OK)
         goto done;
+    r.filters = merge_filters(&adapter->filters, &r.options->filters);
     snprintf(r.report->adapter, sizeof r.report->adapter, "%s", adapter->name);
     status = make_builder(&r, adapter, err);
     if (status == UM_OK)
@@ -277,9 +330,7 @@ um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char
         goto done;
     const um_builder_finish_options finish = {
         .unique = true,
-        .min_user_interactions = r.options->min_user_interactions != 0
-                                     ? r.options->min_user_interactions
-                                     : adapter->min_user_interactions,
+        .min_user_interactions = (uint32_t)r.filters.min_user_interactions,
         .on_left_out = left_out,
         .context = &r,
     };

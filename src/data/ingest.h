@@ -12,13 +12,14 @@
 #include "data/lines.h"
 #include "mirrorer/dataset.h"
 
-#define UM_ADAPTER_MAX_TABLES 4 /* files whose rows are interactions */
+#define UM_ADAPTER_MAX_TABLES 64 /* files whose rows are interactions */
 
 typedef struct um_reading {
     um_bundle *bundle;
     um_dataset_builder *builder;
     um_ingest_report *report;
     const um_ingest_options *options;
+    um_ingest_filters filters; /* the adapter's where the options leave the default */
     const um_monitor *monitor;
     um_ingest_file *file;  /* counters of the file being read */
     const char *file_name; /* its path inside the bundle */
@@ -35,9 +36,9 @@ typedef struct um_reading {
 
 typedef struct um_adapter {
     const char *name;
-    const char *files;        /* one line for --help and for messages */
-    const char *default_name; /* of the data set; NULL: the adapter sets it from the file names */
-    uint32_t min_user_interactions; /* default of the option */
+    const char *files;         /* one line for --help and for messages */
+    const char *default_name;  /* of the data set; NULL: the adapter sets it from the file names */
+    um_ingest_filters filters; /* published defaults; 0 = off */
     bool (*detect)(const um_bundle *bundle);
     um_status (*read)(um_reading *r, um_error *err);
     /* Data set name from the files, only where default_name is NULL. */
@@ -49,6 +50,10 @@ extern const um_adapter um_adapter_canonical, um_adapter_ml_1m, um_adapter_ml_10
 
 /* Counts a row of the current file as rejected and reports it; UM_ERR_LIMIT past max_bad. */
 um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format,
+                            ...) UM_CHECKED UM_PRINTF(4, 5);
+
+/* Counts a well-formed row as left out by a filter: reported, but no bad row. */
+um_status um_reading_filter(um_reading *r, um_error *err, uint64_t line, const char *format,
                             ...) UM_CHECKED UM_PRINTF(4, 5);
 
 /* Puts file and line before the message of a failure other than too many bad rows. */

@@ -237,8 +237,7 @@ um_status um_scenes_build(um_scene_set **out, const um_dataset *dataset,
     if ((status = fill_all(&b, pool, monitor, err)) != UM_OK)
         goto done;
     memcpy(set->n_split, b.plan.n_split, sizeof set->n_split);
-    set->dropped_few_candidates = b.plan.dropped_few_candidates;
-    set->dropped_long_list = b.plan.dropped_long_list;
+    memcpy(set->dropped, b.plan.dropped, sizeof set->dropped);
     *out = set;
     set = NULL;
 done:

@@ -14,14 +14,28 @@ const char *um_split_name(um_split split)
 const char *um_source_name(um_source source)
 {
     static const char *const names[UM_SOURCE_COUNT] = {"random", "popularity", "spectral",
-                                                       "content"};
+                                                       "content", "social"};
     return (unsigned)source < UM_SOURCE_COUNT ? names[source] : "unknown";
+}
+
+const char *um_drop_name(um_drop drop)
+{
+    static const char *const names[UM_DROP_COUNT] = {"few_candidates", "bad_list", "long_list",
+                                                     "multi_click", "long_prompt"};
+    return (unsigned)drop < UM_DROP_COUNT ? names[drop] : "unknown";
+}
+
+const char *um_split_by_name(um_split_by split_by)
+{
+    static const char *const names[] = {"user", "time", "both"};
+    return (unsigned)split_by < 3 ? names[split_by] : "unknown";
 }
 
 void um_scene_defaults(um_scene_options *options)
 {
     *options = (um_scene_options){
         .seed = 1,
+        .eval_time_share = 0.2,
         .eval_user_share = 0.2,
         .base_scenes = 4096,
         .train_scenes = 1024,
@@ -37,6 +51,7 @@ void um_scene_defaults(um_scene_options *options)
         .use_impressions = true,
         .source_on =
             {[UM_SOURCE_RANDOM] = true, [UM_SOURCE_SPECTRAL] = true, [UM_SOURCE_CONTENT] = true},
+        .source_weight = {1, 1, 1, 1, 1},
         .spectral_rank = 64,
         .content_rank = 64,
     };

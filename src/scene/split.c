@@ -119,10 +119,10 @@ static size_t take_targets(um_split_plan *plan, group *g, size_t want)
                 out[taken++] = t;
                 break;
             case FEW_CANDIDATES:
-                plan->dropped_few_candidates++;
+                plan->dropped[UM_DROP_FEW_CANDIDATES]++;
                 break;
             case LONG_LIST:
-                plan->dropped_long_list++;
+                plan->dropped[UM_DROP_LONG_LIST]++;
                 break;
             }
             if (round + 1 < g->n_possible[user])

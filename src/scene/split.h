@@ -19,7 +19,7 @@ typedef struct um_split_plan {
     um_scene_target *targets; /* base, then train, then eval */
     size_t n, n_split[3];
     bool *train_user; /* [users] true for users of the base and train splits */
-    uint64_t dropped_few_candidates, dropped_long_list;
+    uint64_t dropped[UM_DROP_COUNT];
 } um_split_plan;
 
 /*

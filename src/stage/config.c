@@ -60,8 +60,8 @@ static const um_option options[] = {
     TEXT("ingest.name", ingest.name, "", NULL, "name of the data set; empty = the adapter's"),
     INT("ingest.max_bad", ingest.max_bad, "-1", -1, MANY,
         "stop after this many rejected rows; -1 = never"),
-    INT("ingest.min_user_interactions", ingest.min_user_interactions, "0", 0, 1e6,
-        "leave out users with fewer; 0 = the adapter's own rule"),
+    INT("ingest.min_user_interactions", ingest.min_user_interactions, "-1", -1, 1e6,
+        "leave out users with fewer; -1 = as the adapter publishes"),
 
     INT("world.users", world.users, "1000", 2, 1e8, "users of the synthetic world"),
     INT("world.items", world.items, "480", 30, 1e7, "items"),

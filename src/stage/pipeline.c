@@ -66,13 +66,16 @@ um_status um_stage_ingest(um_session *s, const char *path, um_error *err)
     um_ingest_report report = {0};
     um_dataset *d = NULL;
     rejections all = {.s = s};
-    um_ingest_options options = {.adapter = c->ingest.adapter,
-                                 .name = c->ingest.name[0] != '\0' ? c->ingest.name : NULL,
-                                 .max_bad = c->ingest.max_bad,
-                                 .min_user_interactions = (uint32_t)c->ingest.min_user_interactions,
-                                 .on_rejection = on_rejection,
-                                 .context = &all};
+    um_ingest_options options;
     um_status status;
+
+    um_ingest_defaults(&options);
+    options.adapter = c->ingest.adapter;
+    options.name = c->ingest.name[0] != '\0' ? c->ingest.name : NULL;
+    options.max_bad = c->ingest.max_bad;
+    options.filters.min_user_interactions = c->ingest.min_user_interactions;
+    options.on_rejection = on_rejection;
+    options.context = &all;
 
     if (!um_path_exists(path))
         return um_fail(err, UM_ERR_INPUT, "ingest: '%s' does not exist", path);
@@ -175,10 +178,11 @@ um_status um_stage_scenes(um_session *s, um_error *err)
     for (size_t i = 0; i < set->n && status == UM_OK; i++)
         status = um_scene_store(s->ws, d, &set->scenes[i], err);
     run.done = set->n;
-    json_object_set_new(run.detail, "dropped_few_candidates",
-                        json_integer((json_int_t)set->dropped_few_candidates));
-    json_object_set_new(run.detail, "dropped_long_list",
-                        json_integer((json_int_t)set->dropped_long_list));
+    json_t *dropped = json_object();
+    for (int i = 0; i < UM_DROP_COUNT; i++)
+        json_object_set_new(dropped, um_drop_name((um_drop)i),
+                            json_integer((json_int_t)set->dropped[i]));
+    json_object_set_new(run.detail, "dropped", dropped);
     if (status == UM_OK && set->n == 0)
         status =
             um_fail(err, UM_ERR_INPUT,

@@ -379,14 +379,14 @@ static void limits_and_choices(void **state)
     assert_has(err.text, "2 bad rows, limit 1");
     assert_int_equal(report.rows_rejected, 2);
     options.max_bad = 2;
-    options.min_user_interactions = 2;
+    options.filters.min_user_interactions = 2;
     assert_ok(um_dataset_read(&d, &report, dir, &options, NULL, &err), err);
     assert_int_equal(d->users.n_rows, 1);
     assert_int_equal(report.rows_filtered, 1); /* not a bad row */
     assert_int_equal(report.rows_rejected, 3);
     assert_int_equal(report.rows_read, report.rows_kept + report.rows_rejected);
     um_dataset_free(d);
-    options.min_user_interactions = 3;
+    options.filters.min_user_interactions = 3;
     assert_int_equal(um_dataset_read(&d, &report, dir, &options, NULL, &err), UM_ERR_INPUT);
     assert_has(err.text, "no user has the 3 interactions");
     options = (um_ingest_options){.adapter = "ml-latst"};

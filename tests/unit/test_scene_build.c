@@ -139,8 +139,8 @@ static char *set_bytes(const um_scene_set *set)
 {
     um_error err;
     um_str s = UM_STR_INIT;
-    um_str_appendf(&s, "%zu %llu %llu\n", set->n, (unsigned long long)set->dropped_few_candidates,
-                   (unsigned long long)set->dropped_long_list);
+    um_str_appendf(&s, "%zu %llu %llu\n", set->n, (unsigned long long)set->dropped[UM_DROP_FEW_CANDIDATES],
+                   (unsigned long long)set->dropped[UM_DROP_LONG_LIST]);
     for (size_t i = 0; i < set->n; i++) {
         const um_scene *x = &set->scenes[i];
         um_str_appendf(&s, "%llu %d %u %llu %u %lld %u %u %u %d %s|%s\n", (unsigned long long)x->id,
@@ -167,8 +167,8 @@ static void every_rule_holds_on_random_logs(void **state)
             um_scene_set *set = build_scenes(d, &o, 1);
             check_set(d, set, &o);
             scenes += set->n;
-            dropped += set->dropped_few_candidates;
-            long_lists += set->dropped_long_list;
+            dropped += set->dropped[UM_DROP_FEW_CANDIDATES];
+            long_lists += set->dropped[UM_DROP_LONG_LIST];
             um_scene_set_free(set);
             o.use_impressions = false;
             set = build_scenes(d, &o, 1);
@@ -427,8 +427,8 @@ static void unfit_lists_are_counted(void **state)
     assert_int_equal(set->n, 1);
     assert_int_equal(set->scenes[0].k, 26);
     assert_int_equal(set->scenes[0].target, 5);
-    assert_int_equal(set->dropped_long_list, 1);
-    assert_int_equal(set->dropped_few_candidates, 3);
+    assert_int_equal(set->dropped[UM_DROP_LONG_LIST], 1);
+    assert_int_equal(set->dropped[UM_DROP_FEW_CANDIDATES], 3);
     um_scene_set_free(set);
     um_dataset_free(d);
 }
