@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/str.h"
 #include "data/calendar.h"
+#include "data/dates.h"
 #include "data/ingest.h"
 
 /* Past the year 5138 in seconds; 1973 in milliseconds. */
@@ -401,27 +401,6 @@ static const char *const genres_100k[] = {
     "Romance",     "Sci-Fi", "Thriller",  "War",       "Western"};
 #define N_GENRES_100K (sizeof genres_100k / sizeof *genres_100k)
 
-/* "01-Jan-1995" -> seconds. */
-static bool parse_date_100k(const char *text, int64_t *time_s)
-{
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    char name[4] = {0}, date[32];
-    if (strlen(text) != 11 || text[2] != '-' || text[6] != '-')
-        return false;
-    memcpy(name, text + 3, 3);
-    const char *found = strstr(months, name);
-    if (found == NULL || (found - months) % 3 != 0)
-        return false;
-    int month = (int)(found - months) / 3 + 1;
-    memcpy(date, text + 7, 4);
-    memcpy(date + 4, "-00-", 4);
-    date[5] = (char)('0' + month / 10);
-    date[6] = (char)('0' + month % 10);
-    memcpy(date + 8, text, 2);
-    memcpy(date + 10, " 00:00:00", 10);
-    return um_time_parse(date, time_s);
-}
-
 static um_status take_film_100k(um_reading *r, const um_row *row, um_error *err)
 {
     uint32_t item = 0;
@@ -429,7 +408,7 @@ static um_status take_film_100k(um_reading *r, const um_row *row, um_error *err)
     int64_t time_s = 0;
     um_str genres = UM_STR_INIT;
     um_status status = add_film(r, row, &item, &taken, err);
-    if (status == UM_OK && taken && parse_date_100k(row->field[2], &time_s))
+    if (status == UM_OK && taken && um_date_parse_dashed(row->field[2], &time_s))
         status = um_dataset_builder_release(r->builder, item, time_s, err);
     for (size_t g = 1; g < N_GENRES_100K; g++) {
         if (strcmp(row->field[FLAG_FIELD + g], "1") == 0)
