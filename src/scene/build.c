@@ -60,7 +60,7 @@ static um_status render_scene(const build *b, um_scene *s, uint64_t n_before, wo
     um_render_history(&b->renderer, &w->text, &w->scratch, &at, s->history, s->n_history);
     status = keep_text(&s->history_text, w, err);
     for (uint32_t i = 0; i < s->k && status == UM_OK; i++) {
-        um_render_action(&b->renderer, &w->text, &w->scratch, s->items[i]);
+        um_render_action(&b->renderer, &w->text, &w->scratch, &at, s->items[i]);
         status = keep_text(&s->actions[i], w, err);
     }
     return status;

@@ -27,7 +27,7 @@ enum { MEAN_DECIMALS = 1 };
 /* Where a text is being rendered. */
 typedef struct place {
     const um_renderer *r;
-    const um_render_scene *scene; /* NULL for actions */
+    const um_render_scene *scene;
     uint32_t item;
     uint64_t interaction; /* history only */
 } place;
@@ -214,7 +214,8 @@ static void append_value(um_str *out, const char *text, const um_piece *p)
     }
 }
 
-static void append_json(um_str *out, const json_t *value)
+/* At most `entries` of the outermost list; 0 = all. */
+static void append_json(um_str *out, const json_t *value, size_t entries)
 {
     size_t i;
     const char *key;
@@ -226,8 +227,10 @@ static void append_json(um_str *out, const json_t *value)
     case JSON_ARRAY:
         json_array_foreach(value, i, child)
         {
+            if (entries > 0 && i == entries)
+                break;
             um_str_append(out, i > 0 ? ", " : "");
-            append_json(out, child);
+            append_json(out, child, 0);
         }
         break;
     case JSON_OBJECT:
@@ -235,7 +238,7 @@ static void append_json(um_str *out, const json_t *value)
         json_object_foreach((json_t *)value, key, child)
         {
             um_str_appendf(out, "%s%s: ", i++ > 0 ? ", " : "", key);
-            append_json(out, child);
+            append_json(out, child, 0);
         }
         break;
     case JSON_NULL:
@@ -247,7 +250,7 @@ static void append_json(um_str *out, const json_t *value)
 
 /* The readable form of a JSON text: strings without quotes, lists joined by commas. False when it
  * is null, empty, or no JSON. */
-static bool json_value(um_str *out, const char *json)
+static bool json_value(um_str *out, const char *json, const um_piece *p)
 {
     size_t len = strlen(json);
     if (strcmp(json, "null") == 0)
@@ -260,19 +263,28 @@ static bool json_value(um_str *out, const char *json)
         json_t *value = NULL;
         if (um_json_parse(&value, json, len, "cell", NULL) != UM_OK)
             return false;
-        append_json(out, value);
+        append_json(out, value, p->entries);
         json_decref(value);
     }
     return out->len > 0;
 }
 
-static bool cell_value(um_str *out, const um_table *table, uint32_t row, int column)
+static bool cell_value(um_str *out, const um_table *table, uint32_t row, int column,
+                       const um_piece *p)
 {
     const char *cell = um_table_cell(table, row, column);
     if (cell == NULL || *cell == '\0')
         return false;
     if (table->kinds[column] == UM_COLUMN_FEATURE)
-        return json_value(out, cell);
+        return json_value(out, cell, p);
+    if (p->is_list && *cell == '[') {
+        json_t *list = NULL;
+        if (um_json_parse(&list, cell, strlen(cell), "cell", NULL) == UM_OK) {
+            append_json(out, list, p->entries);
+            json_decref(list);
+            return out->len > 0;
+        }
+    }
     um_str_append(out, cell);
     return true;
 }
@@ -293,6 +305,22 @@ static bool append_all(um_str *out, const um_table *table, uint32_t row, const u
         any = true;
     }
     return any;
+}
+
+/* 950, 1.2k, 12k, 3M, 1.5B: two digits, three from 100 on. */
+static void append_short(um_str *out, double value)
+{
+    static const char units[] = {'\0', 'k', 'M', 'B'};
+    double size = fabs(value);
+    size_t unit = 0;
+    while (size >= 999.5 && unit + 1 < sizeof units) {
+        size /= 1000.0;
+        unit++;
+    }
+    int decimals = unit > 0 && size < 9.95 && fabs(size - round(size)) >= 0.05 ? 1 : 0;
+    um_str_appendf(out, "%s%.*f", value <= -0.5 ? "-" : "", decimals, size);
+    if (unit > 0)
+        um_str_append_char(out, units[unit]);
 }
 
 static bool number_value(um_str *out, double value, int decimals)
@@ -321,12 +349,12 @@ static bool mean_value(um_str *out, const place *at, int column, int decimals)
     return n > 0 && number_value(out, sum / (double)n, decimals >= 0 ? decimals : MEAN_DECIMALS);
 }
 
-static bool series_value(um_str *out, const um_series *s, uint64_t interaction, int decimals)
+static bool series_value(um_str *out, const um_series *s, uint64_t interaction, const um_piece *p)
 {
     if (s->numbers != NULL)
-        return number_value(out, s->numbers[interaction], decimals);
+        return number_value(out, s->numbers[interaction], p->decimals);
     const char *json = s->texts[interaction];
-    return json != NULL && json_value(out, json);
+    return json != NULL && json_value(out, json, p);
 }
 
 static bool ago_value(um_str *out, const place *at, uint64_t interaction)
@@ -343,9 +371,9 @@ static bool field_value(um_str *out, const place *at, const um_binding *b, const
     const um_dataset *d = at->r->d;
     switch (b->source) {
     case READ_ITEM_CELL:
-        return cell_value(out, &d->items, at->item, b->column);
+        return cell_value(out, &d->items, at->item, b->column, p);
     case READ_USER_CELL:
-        return cell_value(out, &d->users, at->scene->user, b->column);
+        return cell_value(out, &d->users, at->scene->user, b->column, p);
     case READ_ITEM_ID:
         um_str_append(out, d->items.ids[at->item]);
         return true;
@@ -353,7 +381,7 @@ static bool field_value(um_str *out, const place *at, const um_binding *b, const
         um_str_append(out, d->users.ids[at->scene->user]);
         return true;
     case READ_SERIES:
-        return series_value(out, &d->series[b->column], at->interaction, p->decimals);
+        return series_value(out, &d->series[b->column], at->interaction, p);
     case READ_AGO:
         return ago_value(out, at, at->interaction);
     case READ_N_EARLIER:
@@ -383,7 +411,9 @@ static bool append_field(um_str *out, um_str *scratch, const place *at, const um
         um_str_clear(scratch);
         if (field_value(scratch, at, b, p)) {
             double number;
-            if (p->decimals >= 0 && um_parse_f64(um_str_text(scratch), &number))
+            if (p->is_short && um_parse_f64(um_str_text(scratch), &number))
+                append_short(out, number);
+            else if (p->decimals >= 0 && um_parse_f64(um_str_text(scratch), &number))
                 um_str_appendf(out, "%.*f", (int)p->decimals, number);
             else
                 append_value(out, um_str_text(scratch), p);
@@ -449,8 +479,9 @@ void um_render_history(const um_renderer *r, um_str *out, um_str *scratch,
     }
 }
 
-void um_render_action(const um_renderer *r, um_str *out, um_str *scratch, uint32_t item)
+void um_render_action(const um_renderer *r, um_str *out, um_str *scratch,
+                      const um_render_scene *scene, uint32_t item)
 {
-    place at = {.r = r, .item = item};
+    place at = {.r = r, .scene = scene, .item = item};
     render(out, scratch, &at, UM_TEMPLATE_ACTION);
 }

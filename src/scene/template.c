@@ -77,7 +77,7 @@ static um_status read_count(const reader *r, const char *at, const char *value, 
 
 static um_status read_option(const reader *r, um_piece *piece, const char *at, char *option)
 {
-    static const char *const names[] = {"words", "chars", "number", "or", "lower"};
+    static const char *const names[] = {"words", "chars", "number", "short", "list", "or", "lower"};
     char *value = strchr(option, ':');
     if (value != NULL)
         *value++ = '\0';
@@ -92,6 +92,13 @@ static um_status read_option(const reader *r, um_piece *piece, const char *at, c
     } else if (strcmp(option, "number") == 0) {
         status = read_count(r, at, value, 0, MAX_DECIMALS, &count);
         piece->decimals = (int32_t)count;
+    } else if (strcmp(option, "list") == 0) {
+        piece->is_list = true;
+        if (value != NULL)
+            status = read_count(r, at, value, 1, MAX_COUNT, &count);
+        piece->entries = (uint32_t)count;
+    } else if (strcmp(option, "short") == 0 && value == NULL) {
+        piece->is_short = true;
     } else if (strcmp(option, "lower") == 0 && value == NULL) {
         piece->lower = true;
     } else if (strcmp(option, "or") == 0 && value != NULL && piece->fallback == NULL) {
@@ -101,7 +108,7 @@ static um_status read_option(const reader *r, um_piece *piece, const char *at, c
         const char *near = um_nearest(option, names, sizeof names / sizeof *names);
         return um_fail(r->err, UM_ERR_INPUT,
                        "%s:%d: %s, character %td: unknown or malformed option '%s'%s%s%s; options "
-                       "are words:N, chars:N, number:N, or:TEXT, lower",
+                       "are words:N, chars:N, number:N, short, list, list:N, or:TEXT, lower",
                        r->where, r->line, r->key, at - r->text + 1, option,
                        near != NULL ? ", did you mean '" : "", near != NULL ? near : "",
                        near != NULL ? "'" : "");

@@ -33,6 +33,9 @@ typedef struct um_piece {
     uint32_t words;   /* at most; 0 = all */
     uint32_t chars;   /* code points at most; 0 = all */
     int32_t decimals; /* -1 = as it is */
+    bool is_short;    /* 950, 12k, 3M */
+    bool is_list;     /* a JSON list, also where a description holds it */
+    uint32_t entries; /* of a JSON list at most; 0 = all */
     bool lower;       /* ASCII letters */
     char *fallback;   /* printed when absent, or NULL */
 } um_piece;
@@ -80,6 +83,7 @@ void um_render_profile(const um_renderer *r, um_str *out, um_str *scratch,
                        const um_render_scene *scene);
 void um_render_history(const um_renderer *r, um_str *out, um_str *scratch,
                        const um_render_scene *scene, const uint64_t *history, uint32_t n);
-void um_render_action(const um_renderer *r, um_str *out, um_str *scratch, uint32_t item);
+void um_render_action(const um_renderer *r, um_str *out, um_str *scratch,
+                      const um_render_scene *scene, uint32_t item);
 
 #endif

@@ -23,6 +23,9 @@ static int set_up(void **state)
     describe(b, f.full, "title", "Silent Harbor");
     describe(b, f.full, "genre", "Fantasy");
     describe(b, f.full, "plot_line", "one two three four");
+    describe(b, f.full, "tags", "[\"a\", \"b\", \"c\"]");
+    describe(b, f.odd, "tags", "[not a list");
+    describe(b, f.full, "awards", "[]");
     describe(b, f.odd, "title", "  two\n\tlines {x} [A]  ");
     describe(b, f.odd, "plot_line", "\xc3\xa9t\xc3\xa9 court");
     assert_ok(um_dataset_builder_set_item(b, f.full, "year", UM_COLUMN_FEATURE, "1994", &err), err);
@@ -80,7 +83,7 @@ static void expect(const fixture *f, um_template_part part, uint32_t item, uint6
     else if (part == UM_TEMPLATE_HISTORY)
         um_render_history(&r, &out, &scratch, &scene, &interaction, 1);
     else
-        um_render_action(&r, &out, &scratch, item);
+        um_render_action(&r, &out, &scratch, &scene, item);
     assert_string_equal(um_str_text(&out), expected);
     um_str_dispose(&out);
     um_str_dispose(&scratch);
@@ -111,11 +114,48 @@ static void items_are_rendered(void **state)
         {f->odd, "x[[ {cast} {year} {title}]]y", "xy"},
         {f->odd, "x[[ {year|or:unknown}]]", "x unknown"},
         {f->full, "{{{id}}} [one] ]", "{full} [one] ]"},
-        {f->full, "{*|words:2}", "title: Silent Harbor; genre: Fantasy; plot line: one two..."},
+        {f->full, "{*|words:2}",
+         "title: Silent Harbor; genre: Fantasy; plot line: one two...; "
+         "tags: [\"a\", \"b\",...; awards: []"},
         {f->bare, "{*}", "bare"},
+        {f->full, "{cast|list:2}; {cast|list}; {cast|list:9}",
+         "Al, B\"o; Al, B\"o, 3; Al, B\"o, 3"},
+        {f->odd, "{cast|list:1}", "solo"},
+        {f->full, "{tags|list:2}; {tags}", "a, b; [\"a\", \"b\", \"c\"]"},
+        {f->odd, "{tags|list}", "[not a list"},
+        {f->full, "{awards|list|or:none}", "none"},
+        {f->full, "{year|short} {title|short}", "2k Silent Harbor"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect(f, UM_TEMPLATE_ACTION, cases[i].item, 0, cases[i].text, cases[i].expected);
+}
+
+/* Feature "year" of a new item, printed short. */
+static void numbers_are_shortened(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"0", "0"},          {"950", "950"},         {"999", "999"},
+        {"999.4", "999"},    {"999.5", "1k"},        {"1000", "1k"},
+        {"1049", "1k"},      {"1050", "1.1k"},       {"1234", "1.2k"},
+        {"9949", "9.9k"},    {"9950", "10k"},        {"12345", "12k"},
+        {"999499", "999k"},  {"999500", "1M"},       {"3000000", "3M"},
+        {"3400000", "3.4M"}, {"1500000000", "1.5B"}, {"7e15", "7000000B"},
+        {"-12345", "-12k"},  {"-0.2", "0"},          {"\"12345\"", "12k"},
+        {"0.4", "0"},        {"true", "true"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        um_error err;
+        um_dataset_builder *b = new_builder("numbers");
+        uint32_t user = add_user(b, "ann"), item = add_item(b, "x");
+        assert_ok(
+            um_dataset_builder_set_item(b, item, "year", UM_COLUMN_FEATURE, cases[i][0], &err),
+            err);
+        for (int k = 0; k < 4; k++)
+            interact(b, user, item, 1000 + k);
+        const fixture f = {.d = finish(b)};
+        expect(&f, UM_TEMPLATE_ACTION, item, 0, "{year|short}", cases[i][1]);
+        um_dataset_free(f.d);
+    }
 }
 
 static void history_and_profile_are_rendered(void **state)
@@ -185,6 +225,8 @@ static void bad_syntax_is_named(void **state)
         {"{x|words:1e3}", "found '1e3'"},
         {"{x|number:10}", "needs a whole number 0..9"},
         {"{x|or}", "unknown or malformed option 'or'"},
+        {"{x|short:1}", "unknown or malformed option 'short'"},
+        {"{x|list:0}", "needs a whole number 1..1000000"},
         {"{x|lower:1}", "unknown or malformed option 'lower'"},
         {"{x|or:a|or:b}", "unknown or malformed option 'or'"},
         {"{x|}", "unknown or malformed option ''"},
@@ -361,6 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_are_rendered),
+        cmocka_unit_test(numbers_are_shortened),
         cmocka_unit_test(history_and_profile_are_rendered),
         cmocka_unit_test(unknown_fields_are_named),
         cmocka_unit_test(bad_syntax_is_named),
