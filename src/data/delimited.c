@@ -294,11 +294,17 @@ static um_status read_rows(um_reading *r, table *t, um_error *err)
 
 um_status um_reading_table(um_reading *r, const um_table_spec *spec, um_error *err)
 {
-    um_status status = UM_OK;
     const um_entry *entry = um_bundle_find(r->bundle, spec->file);
     if (entry == NULL)
         return um_fail(err, UM_ERR_INPUT, "%s: no file, or more than one, called %s",
                        r->bundle->path, spec->file);
+    return um_reading_entry(r, entry, spec, err);
+}
+
+um_status um_reading_entry(um_reading *r, const um_entry *entry, const um_table_spec *spec,
+                           um_error *err)
+{
+    um_status status = UM_OK;
     table *t = um_calloc(1, sizeof *t);
     if (t == NULL)
         return um_fail_memory(err, "a table reader");

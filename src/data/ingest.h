@@ -26,6 +26,7 @@ typedef struct um_reading {
     uint64_t bad;          /* rejected rows that count towards max_bad */
     bool is_past_max_bad;
     um_error first_bad; /* text of the first of them in this file */
+    void *state;        /* the adapter's own while it reads: a row callback gets nothing else */
     struct {
         um_ingest_file *file;
         const char *file_name;
@@ -85,6 +86,9 @@ typedef struct um_table_spec {
 /* Reads one required file row by row. A file without rows is refused, and one without a good row.
  */
 um_status um_reading_table(um_reading *r, const um_table_spec *spec, um_error *err) UM_CHECKED;
+/* The same of a given file, where several have one name; spec->file is not looked at. */
+um_status um_reading_entry(um_reading *r, const um_entry *entry, const um_table_spec *spec,
+                           um_error *err) UM_CHECKED;
 
 /* For files of another form: begin, then for each line count, take or reject, then end. */
 um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_interactions,
