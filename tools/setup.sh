@@ -5,12 +5,14 @@ set -eu
 # command-or-file : Debian package : what it is for
 needs='
 cc:gcc:C compiler
+c++:g++:C++ compiler for the JSON reader
 /usr/include/stdio.h:libc6-dev:C library headers
 make:make:build
 cmake:cmake:build
 ninja:ninja-build:build
 pkg-config:pkg-config:finds the libraries
 @jansson:libjansson-dev:JSON
+@simdjson:libsimdjson-dev:JSON lines
 @yaml-0.1:libyaml-dev:configuration files
 @libxxhash:libxxhash-dev:content hashes
 @sqlite3:libsqlite3-dev:the workspace

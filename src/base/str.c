@@ -159,8 +159,13 @@ static void append_json_escape(um_str *s, unsigned char c)
 
 void um_str_append_json(um_str *s, const char *text)
 {
+    um_str_append_json_n(s, text, strlen(text));
+}
+
+void um_str_append_json_n(um_str *s, const char *text, size_t n)
+{
     const unsigned char *p = (const unsigned char *)text;
-    const unsigned char *end = p + strlen(text);
+    const unsigned char *end = p + n;
     const unsigned char *plain = p; /* start of the bytes to copy as they are */
     um_str_append_char(s, '"');
     while (p < end) {

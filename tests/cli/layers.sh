@@ -5,7 +5,7 @@ root=$1
 cd "$root"
 {
     grep -v '^#' layers.txt | sed 's/^/L /'
-    grep -rn --include='*.c' --include='*.h' '^#include "' src include |
+    grep -rn --include='*.c' --include='*.cpp' --include='*.h' '^#include "' src include |
         sed 's/^\([^:]*\):\([0-9]*\):#include "\([^"]*\)".*/I \1 \2 \3/'
 } | awk '
     $1 == "L" && $2 ~ /^\[/ {
@@ -47,7 +47,7 @@ status=0
 only_in() { # header folder...
     header=$1
     shift
-    for file in $(grep -rl --include='*.c' --include='*.h' "#include <$header" src include || true); do
+    for file in $(grep -rl --include='*.c' --include='*.cpp' --include='*.h' "#include <$header" src include || true); do
         ok=0
         for folder in "$@"; do
             case $file in "$folder"/*) ok=1 ;; esac
@@ -60,6 +60,7 @@ only_in archive src/data
 only_in pcre2.h src/tok
 only_in utf8proc.h src/tok
 only_in yaml.h src/base
+only_in simdjson.h src/base
 only_in xxhash.h src/base
 only_in immintrin.h src/nn
 exit $status

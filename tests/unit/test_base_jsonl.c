@@ -1,0 +1,355 @@
+/* test_base_jsonl.c - the fast JSON reader against a table of bad texts and against jansson. */
+#include <math.h>
+
+#include "base/json.h"
+#include "base/jsonl.h"
+#include "base/rng.h"
+#include "test_util.h"
+
+static um_error err;
+
+static void *parser_new(void)
+{
+    um_jsonl *j = NULL;
+    assert_ok(um_jsonl_new(&j, &err), err);
+    return j;
+}
+
+static void bad_texts_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } rows[] = {
+        {"", "column 0"},
+        {" \t", "column"},
+        {"{", "column 1"},
+        {"{\"a\":1", "column 6"},
+        {"{\"a\":1,\"a\":2}", "duplicate"},
+        {"{\"b\":[{\"a\":1,\"c\":[{}],\"a\":2}]}", "duplicate"},
+        {"{\"a\":1,\"\\u0061\":2}", "duplicate"},
+        {"{\"\":1,\"\":2}", "duplicate"},
+        {"{\"a\":1} x", "end of file expected"},
+        {"{\"a\":1}{\"b\":2}", "end of file expected"},
+        {"{\"a\":1e999}", "overflow"},
+        {"{\"a\":-1e999}", "overflow"},
+        {"{\"a\":9223372036854775808}", "too big"},
+        {"{\"a\":-9223372036854775809}", "too "},
+        {"{\"a\":99999999999999999999999}", "too big"},
+        {"{\"a\":\"\xC3(\"}", "decode byte 0xc3"},
+        {"{\"a\":\"\xED\xA0\x80\"}", "decode byte 0xed"},
+        {"{\"a\":\"\\ud800\"}", "Unicode"},
+        {"{\"a\":\"\\udc00\"}", "Unicode"},
+        {"{\"a\":\"\\udc00\\ud800\"}", "Unicode"},
+        {"{\"a\":\"\\ud800\\u0041\"}", "Unicode"},
+        {"{\"a\":\"\\ud800x\"}", "Unicode"},
+        {"{\"\\ud800\":1}", "Unicode"},
+        {"{\"a\\u0000b\":1}", "\\u0000"},
+        {"{\"a\":\"\\x\"}", "escape"},
+        {"{\"a\":\"\t\"}", "control character"},
+        {"{\"a\":NaN}", "invalid token"},
+        {"{\"a\":Infinity}", "invalid token"},
+        {"{\"a\":01}", "column"},
+        {"{\"a\":1.}", "column"},
+        {"{\"a\":.5}", "column"},
+        {"{\"a\":+1}", "column"},
+        {"{\"a\":1e}", "column"},
+        {"{\"a\":tru}", "invalid token"},
+        {"{\"a\":[1,]}", "column"},
+        {"{\"a\":1,}", "column"},
+        {"{a:1}", "column"},
+        {"{'a':1}", "column"},
+        {"{\"a\" 1}", "column"},
+        {"{\"a\":\"torn", "column"},
+        {"{\"a\":[1}", "column"},
+        {"[1,2]", "found an array where an object is needed"},
+        {"7", "found a number"},
+        {"\"a\"", "found a string"},
+        {"null", "found null"},
+        {"true", "found true or false"},
+        {"\xEF\xBB\xBF{}", "column"},
+    };
+    um_jsonl *j = parser_new();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        um_jval root = {NULL, 77};
+        if (um_jsonl_parse(j, rows[i].text, strlen(rows[i].text), &root, &err) != UM_ERR_INPUT)
+            fail_msg("%s: not refused", rows[i].text);
+        assert_int_equal(root.at, 77);
+        if (strstr(err.text, rows[i].message) == NULL)
+            fail_msg("%s: \"%s\" lacks \"%s\"", rows[i].text, err.text, rows[i].message);
+        /* The parser is as good as before. */
+        assert_ok(um_jsonl_parse(j, "{\"a\":1}", 7, &root, &err), err);
+    }
+    um_jsonl_free(j);
+}
+
+/* {"a": followed by so many brackets; empty innermost ones count too. */
+static um_status parse_nested(um_jsonl *j, size_t levels, char open, char close)
+{
+    char text[600];
+    um_jval root;
+    size_t n = (size_t)snprintf(text, sizeof text, "{\"a\":");
+    if (open == '{') {
+        for (size_t i = 0; i + 1 < levels; i++)
+            n += (size_t)snprintf(text + n, sizeof text - n, "{\"\":");
+        text[n++] = '{';
+    } else {
+        memset(text + n, open, levels);
+        n += levels;
+    }
+    memset(text + n, close, levels);
+    n += levels;
+    text[n++] = '}';
+    return um_jsonl_parse(j, text, n, &root, &err);
+}
+
+static void depth_is_limited(void **state)
+{
+    (void)state;
+    um_jsonl *j = parser_new();
+    assert_ok(parse_nested(j, UM_JSONL_MAX_DEPTH - 1, '[', ']'), err);
+    assert_int_equal(parse_nested(j, UM_JSONL_MAX_DEPTH, '[', ']'), UM_ERR_INPUT);
+    assert_non_null(strstr(err.text, "nested deeper than 64"));
+    assert_int_equal(parse_nested(j, 100, '[', ']'), UM_ERR_INPUT);
+    assert_non_null(strstr(err.text, "column 69: JSON is nested deeper than 64"));
+    um_jsonl_free(j);
+    j = parser_new();
+    assert_ok(parse_nested(j, UM_JSONL_MAX_DEPTH - 1, '{', '}'), err);
+    assert_int_equal(parse_nested(j, UM_JSONL_MAX_DEPTH, '{', '}'), UM_ERR_INPUT);
+    um_jsonl_free(j);
+}
+
+static void many_keys(void **state)
+{
+    (void)state;
+    um_jsonl *j = parser_new();
+    um_str text = UM_STR_INIT;
+    for (int twin = -1; twin < 40; twin += 3) {
+        um_jval root, value;
+        double number = 0;
+        um_str_clear(&text);
+        um_str_append(&text, "{\"k\":{");
+        for (int i = 0; i < 40; i++)
+            um_str_appendf(&text, "%s\"key %d\":%d.5", i > 0 ? "," : "", i, i);
+        if (twin >= 0)
+            um_str_appendf(&text, ",\"key %d\":[{}]", twin);
+        um_str_append(&text, "}}");
+        um_status status = um_jsonl_parse(j, text.data, text.len, &root, &err);
+        if (twin >= 0) {
+            assert_int_equal(status, UM_ERR_INPUT);
+            assert_non_null(strstr(err.text, "duplicate"));
+            continue;
+        }
+        assert_ok(status, err);
+        assert_true(um_jval_get(root, "k", &value));
+        assert_int_equal(um_jval_len(value), 40);
+        assert_true(um_jval_get(value, "key 39", &value));
+        assert_true(um_jval_f64(value, &number) && number == 39.5);
+    }
+    um_str_dispose(&text);
+    um_jsonl_free(j);
+}
+
+static void values_are_typed(void **state)
+{
+    (void)state;
+    static const char text[] =
+        " {\"s\":\"\\u00e9\\n\\ud83d\\ude00\",\"i\":-7,\"f\":2.5,\"t\":true,\"n\":null,\"l\":"
+        "[1,[],{\"x\":0},\"z\"],\"o\":{},\"nul\":\"a\\u0000b\",\"max\":9223372036854775807,"
+        "\"min\":-9223372036854775808,\"zero\":-0.0} ";
+    um_jsonl *j = parser_new();
+    um_jval root, v;
+    const char *s = NULL;
+    size_t len = 0;
+    int64_t i = 0;
+    double f = 0;
+    bool b = false;
+    assert_ok(um_jsonl_parse(j, text, sizeof text - 1, &root, &err), err);
+    assert_int_equal(um_jval_type(root), UM_J_OBJECT);
+    assert_int_equal(um_jval_len(root), 11);
+    assert_false(um_jval_get(root, "absent", &v));
+    assert_false(um_jval_get(root, "", &v));
+    assert_true(um_jval_get(root, "s", &v) && um_jval_type(v) == UM_J_STRING);
+    assert_true(um_jval_str(v, &s, &len));
+    assert_string_equal(s, "\xC3\xA9\n\xF0\x9F\x98\x80");
+    assert_int_equal(len, 7);
+    assert_false(um_jval_i64(v, &i) || um_jval_f64(v, &f) || um_jval_bool(v, &b));
+    assert_int_equal(um_jval_len(v), 0);
+    assert_false(um_jval_get(v, "s", &v));
+    assert_true(um_jval_get(root, "i", &v) && um_jval_type(v) == UM_J_INT);
+    assert_true(um_jval_i64(v, &i) && i == -7 && um_jval_f64(v, &f) && f == -7);
+    assert_false(um_jval_str(v, &s, &len));
+    assert_true(um_jval_get(root, "f", &v) && um_jval_type(v) == UM_J_REAL);
+    assert_true(um_jval_f64(v, &f) && f == 2.5 && !um_jval_i64(v, &i));
+    assert_true(um_jval_get(root, "t", &v) && um_jval_type(v) == UM_J_BOOL);
+    assert_true(um_jval_bool(v, &b) && b);
+    assert_true(um_jval_get(root, "n", &v) && um_jval_type(v) == UM_J_NULL);
+    assert_true(um_jval_get(root, "max", &v) && um_jval_i64(v, &i) && i == INT64_MAX);
+    assert_true(um_jval_get(root, "min", &v) && um_jval_i64(v, &i) && i == INT64_MIN);
+    assert_true(um_jval_get(root, "zero", &v) && um_jval_f64(v, &f) && f == 0 && signbit(f));
+    assert_true(um_jval_get(root, "nul", &v) && um_jval_str(v, &s, &len) && len == 3);
+    assert_memory_equal(s, "a\0b", 4);
+    assert_true(um_jval_get(root, "o", &v) && um_jval_type(v) == UM_J_OBJECT);
+    assert_int_equal(um_jval_len(v), 0);
+
+    assert_true(um_jval_get(root, "l", &v) && um_jval_type(v) == UM_J_ARRAY);
+    assert_int_equal(um_jval_len(v), 4);
+    static const um_jtype types[] = {UM_J_INT, UM_J_ARRAY, UM_J_OBJECT, UM_J_STRING};
+    um_jiter it = um_jval_iter(v);
+    const char *key = "unset";
+    for (size_t n = 0; n < 4; n++) {
+        assert_true(um_jiter_next(&it, &key, &v));
+        assert_null(key);
+        assert_int_equal(um_jval_type(v), types[n]);
+    }
+    assert_false(um_jiter_next(&it, &key, &v));
+    static const char *const keys[] = {"s", "i", "f", "t", "n", "l", "o", "nul", "max", "min"};
+    it = um_jval_iter(root);
+    for (size_t n = 0; n < 10; n++) {
+        assert_true(um_jiter_next(&it, &key, &v));
+        assert_string_equal(key, keys[n]);
+    }
+    um_jsonl_free(j);
+}
+
+/* Random JSON, now and then damaged ----------------------------------------------------------- */
+
+static void append_random(um_str *s, um_rng *r, int depth)
+{
+    static const char *const scalars[] = {"0",
+                                          "-1",
+                                          "12345678901234",
+                                          "9223372036854775807",
+                                          "-9223372036854775808",
+                                          "1.5",
+                                          "-0.25",
+                                          "1e10",
+                                          "1E-7",
+                                          "3.141592653589793",
+                                          "-0",
+                                          "0.0",
+                                          "5e-324",
+                                          "1.7976931348623157e308",
+                                          "1e-400",
+                                          "true",
+                                          "false",
+                                          "null"};
+    static const char *const strings[] = {"",
+                                          "a",
+                                          "\\\"\\\\\\/\\b\\f\\n\\r\\t",
+                                          "\xE4\xBD\xA0\xE5\xA5\xBD",
+                                          "\\u00e9",
+                                          "\\ud83d\\ude00",
+                                          "{[,:]}",
+                                          "key",
+                                          "\xF0\x9F\x98\x80 smile"};
+    uint32_t kind = um_rng_below(r, depth > 5 ? 2 : 4);
+    if (kind == 0) {
+        um_str_append(s, scalars[um_rng_below(r, sizeof scalars / sizeof *scalars)]);
+    } else if (kind == 1) {
+        um_str_appendf(s, "\"%s\"", strings[um_rng_below(r, sizeof strings / sizeof *strings)]);
+    } else {
+        uint32_t n = um_rng_below(r, 5);
+        um_str_append_char(s, kind == 2 ? '[' : '{');
+        for (uint32_t i = 0; i < n; i++) {
+            um_str_append(s, i > 0 ? (um_rng_below(r, 4) == 0 ? " ,\t" : ",") : "");
+            if (kind == 3)
+                um_str_appendf(
+                    s, "\"%s%u\": ", strings[um_rng_below(r, sizeof strings / sizeof *strings)],
+                    um_rng_below(r, 12));
+            append_random(s, r, depth + 1);
+        }
+        um_str_append_char(s, kind == 2 ? ']' : '}');
+    }
+}
+
+static void damage(um_str *s, um_rng *r)
+{
+    static const char bytes[] = "{}[],:\"\\u0e-+.x \n\x01\x80\xC3\xED\xFF";
+    size_t at = um_rng_below(r, (uint32_t)s->len);
+    if (um_rng_below(r, 3) == 0)
+        s->len = at;
+    else
+        s->data[at] = bytes[um_rng_below(r, sizeof bytes - 1)];
+}
+
+static void agrees_with_jansson(void **state)
+{
+    (void)state;
+    um_rng r;
+    um_jsonl *j = parser_new();
+    um_str text = UM_STR_INIT, ours = UM_STR_INIT, theirs = UM_STR_INIT;
+    size_t good = 0, bad = 0;
+    um_rng_init(&r, 5, UM_RNG_TEST, 1, 0, 0);
+    for (int round = 0; round < 30000; round++) {
+        um_jval root;
+        json_t *value = NULL;
+        um_str_clear(&text);
+        um_str_append(&text, "{\"v\":");
+        append_random(&text, &r, 0);
+        um_str_append(&text, "}");
+        if (round % 2 == 1)
+            damage(&text, &r);
+        um_status expected = um_json_parse(&value, text.data, text.len, "t", &err);
+        um_status status = um_jsonl_parse(j, text.data, text.len, &root, &err);
+        if (expected == UM_OK && !json_is_object(value))
+            expected = UM_ERR_INPUT;
+        if (status != expected)
+            fail_msg("%.*s: %s, jansson %s", (int)text.len, text.data, um_status_name(status),
+                     um_status_name(expected));
+        if (status == UM_OK) {
+            good++;
+            um_str_clear(&ours);
+            um_str_clear(&theirs);
+            um_jval_dump(&ours, root);
+            um_json_dump(&theirs, value);
+            assert_string_equal(um_str_text(&ours), um_str_text(&theirs));
+        } else {
+            bad++;
+        }
+        json_decref(value);
+    }
+    assert_true(good > 10000 && bad > 5000);
+    um_str_dispose(&text);
+    um_str_dispose(&ours);
+    um_str_dispose(&theirs);
+    um_jsonl_free(j);
+}
+
+/* Texts of every length around those where room is made anew; nothing past the text is read. */
+static void sizes(void **state)
+{
+    (void)state;
+    static const size_t lens[] = {12, 4095, 4096, 4097, 70000, 8191, 8192, 8193, 3000000, 20};
+    um_jsonl *j = parser_new();
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        char *text = malloc(lens[i]);
+        um_jval root, v;
+        const char *s = NULL;
+        size_t len = 0;
+        assert_non_null(text);
+        memset(text, 'y', lens[i]);
+        memcpy(text, "{\"x\":\"", 6);
+        memcpy(text + lens[i] - 2, "\"}", 2);
+        assert_ok(um_jsonl_parse(j, text, lens[i], &root, &err), err);
+        free(text);
+        assert_true(um_jval_get(root, "x", &v) && um_jval_str(v, &s, &len));
+        assert_int_equal(len, lens[i] - 8);
+        assert_int_equal(strspn(s, "y"), len);
+    }
+    um_jsonl_free(j);
+    um_jsonl_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_texts_are_refused),
+        cmocka_unit_test(depth_is_limited),
+        cmocka_unit_test(many_keys),
+        cmocka_unit_test(values_are_typed),
+        cmocka_unit_test(agrees_with_jansson),
+        cmocka_unit_test(sizes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
