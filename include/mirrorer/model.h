@@ -69,6 +69,17 @@ um_status um_model_config_read(um_model_config *config, const char *dir, um_erro
 um_status um_model_logits(const um_model *model, um_compute *compute, const int32_t *ids, size_t n,
                           float *logits, um_error *err) UM_CHECKED;
 
+typedef enum um_pooling { UM_POOL_MEAN, UM_POOL_LAST } um_pooling;
+/*
+ * Texts as vectors of length 1: out [n, C] are final hidden states (after the last norm, causal
+ * attention), their mean over a text's tokens or that of its last one. A text begins with BOS where
+ * the tokenizer puts one. Of longer texts the first max_tokens (0: max_positions) count; an empty
+ * text is a row of zeros. A row depends on its own text only.
+ */
+um_status um_model_embed(const um_model *model, const um_tokenizer *tok, um_compute *compute,
+                         const char *const *texts, size_t n, um_pooling pooling, int max_tokens,
+                         float *out, const um_monitor *monitor, um_error *err) UM_CHECKED;
+
 /* The ids of "A" .. "Z" as they follow "\nBehavior: [". UM_ERR_UNSUPPORTED, naming the letter,
  * where one is not a single token of its own: such a vocabulary can neither be trained nor scored.
  */

@@ -2,7 +2,8 @@
 
 Run from the repository's root: python tests/golden/gen_model.py
 Needs torch, transformers and safetensors. Each folder is a model as save_pretrained writes it, and
-expected.safetensors with `ids` [n] and `logits` [n, vocab], both float32.
+expected.safetensors with `ids` [n], `logits` [n, vocab], and the final hidden states pooled to length
+1: their `mean` and the `last` [hidden]; all float32.
 """
 
 import json
@@ -62,8 +63,11 @@ def main():
         model = cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
         ids = torch.randint(0, VOCAB, (TOKENS,), generator=generator)
         with torch.no_grad():
-            logits = model(ids[None]).logits[0]
-        save_file({"ids": ids.float(), "logits": logits.float().contiguous()},
+            result = model(ids[None], output_hidden_states=True)
+            logits, hidden = result.logits[0], result.hidden_states[-1][0]
+        unit = torch.nn.functional.normalize
+        save_file({"ids": ids.float(), "logits": logits.float().contiguous(),
+                   "mean": unit(hidden.mean(0), dim=0), "last": unit(hidden[-1], dim=0)},
                   os.path.join(folder, "expected.safetensors"))
         sizes = {f: os.path.getsize(os.path.join(folder, f)) for f in sorted(os.listdir(folder))}
         print(name, json.dumps(sizes))

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "model/params.h"
 #include "model/safetensors.h"
+#include "tok_util.h"
 
 static float *golden_tensor(const char *folder, const char *name, size_t *n)
 {
@@ -71,6 +72,81 @@ static void test_logits(void **state)
     }
 }
 
+/* A tokenizer whose text '0' + i is token i. */
+static um_tokenizer *letter_tokenizer(size_t vocab)
+{
+    um_str json = UM_STR_INIT;
+    um_tokenizer *tok = NULL;
+    um_error err;
+    um_str_append(&json, "{\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                         "\"use_regex\":false},\"decoder\":{\"type\":\"ByteLevel\"},"
+                         "\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{");
+    for (size_t i = 0; i < vocab; i++) {
+        char text[2] = {(char)('0' + i), '\0'};
+        um_str_append(&json, i > 0 ? "," : "");
+        um_str_append_json(&json, text);
+        um_str_appendf(&json, ":%zu", i);
+    }
+    um_str_append(&json, "}}}");
+    assert_ok(load_text(&tok, um_str_text(&json), &err), err);
+    um_str_dispose(&json);
+    return tok;
+}
+
+/* Pooled states against transformers; alone, cut, and among others that fill several passes. */
+static void check_embedding(const char *name, um_pooling pooling, const char *tensor)
+{
+    enum { COPIES = 60 };
+    char folder[400], text[65] = {0}, cut[65];
+    const char *texts[COPIES + 2];
+    um_error err;
+    um_model *model;
+    um_compute *compute;
+    size_t n, c;
+    snprintf(folder, sizeof folder, "%s/tests/golden/model/%s", UM_SOURCE_DIR, name);
+    assert_ok(um_model_load(&model, folder, &err), err);
+    assert_ok(um_compute_open(&compute, NULL, 2, &err), err);
+    um_tokenizer *tok = letter_tokenizer((size_t)um_model_get_config(model)->vocab);
+    float *ids = golden_tensor(folder, "ids", &n);
+    float *expected = golden_tensor(folder, tensor, &c);
+    assert_true(n < sizeof text);
+    for (size_t i = 0; i < n; i++)
+        text[i] = (char)('0' + (int)ids[i]);
+    snprintf(cut, sizeof cut, "%.20s", text);
+    for (size_t i = 0; i < COPIES; i++)
+        texts[i] = i % 3 == 1 ? cut : text;
+    texts[COPIES] = "";
+    texts[COPIES + 1] = text;
+    float *out = um_calloc((COPIES + 2) * c, sizeof *out), *alone = um_calloc(c, sizeof *alone);
+    assert_ok(um_model_embed(model, tok, compute, texts, COPIES + 2, pooling, 0, out, NULL, &err),
+              err);
+    assert_ok(um_model_embed(model, tok, compute, texts, 1, pooling, 20, alone, NULL, &err), err);
+    for (size_t j = 0; j < c; j++) {
+        assert_true(fabs((double)out[j] - (double)expected[j]) < 1e-5);
+        assert_true(out[COPIES * c + j] == 0.0f);
+    }
+    for (size_t i = 0; i < COPIES; i++)
+        assert_memory_equal(out + i * c, i % 3 == 1 ? alone : out, c * sizeof *out);
+    assert_memory_equal(out + (COPIES + 1) * c, out, c * sizeof *out);
+    free(out);
+    free(alone);
+    free(ids);
+    free(expected);
+    um_tokenizer_free(tok);
+    um_compute_close(compute);
+    um_model_free(model);
+}
+
+static void test_embeddings(void **state)
+{
+    (void)state;
+    const char *const cases[] = {"llama-tied", "llama3-shards", "llama-linear", "qwen2"};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        check_embedding(cases[i], UM_POOL_MEAN, "mean");
+        check_embedding(cases[i], UM_POOL_LAST, "last");
+    }
+}
+
 static int32_t argmax(const float *logits, size_t n)
 {
     size_t best = 0;
@@ -130,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_embeddings),
         cmocka_unit_test(test_tinystories),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
