@@ -180,6 +180,9 @@ static um_status refuse_options(const um_model_config *c, const json_t *root, co
         if (status != UM_OK)
             return status;
     }
+    if (json_is_false(json_object_get(root, "is_causal")))
+        return um_fail(err, UM_ERR_UNSUPPORTED,
+                       "%s: \"is_causal\" is false; only causal attention is supported", where);
     if (c->arch == UM_ARCH_LLAMA) {
         status = refuse(root, "attention_bias", where, err);
         if (status == UM_OK && !json_is_false(json_object_get(root, "use_sliding_window")))

@@ -166,17 +166,19 @@ static um_status check_cover(const um_safetensors *file, uint64_t data_len, um_e
     return status;
 }
 
-static um_status check_metadata(const json_t *metadata, const char *path, um_error *err)
+static um_status keep_metadata(um_safetensors *file, json_t *metadata, um_error *err)
 {
+    const char *path = file->path;
     const char *key;
     json_t *value;
     if (!json_is_object(metadata))
         return um_fail(err, UM_ERR_INPUT, "%s: __metadata__ must be an object", path);
-    json_object_foreach((json_t *)metadata, key, value)
+    json_object_foreach(metadata, key, value)
     {
         if (!json_is_string(value))
             return um_fail(err, UM_ERR_INPUT, "%s: __metadata__ \"%s\" must be a text", path, key);
     }
+    file->metadata = json_incref(metadata);
     return UM_OK;
 }
 
@@ -192,7 +194,7 @@ static um_status read_header(um_safetensors *file, const json_t *root, uint64_t 
     json_object_foreach((json_t *)root, name, value)
     {
         if (strcmp(name, "__metadata__") == 0)
-            status = check_metadata(value, file->path, err);
+            status = keep_metadata(file, value, err);
         else
             status = read_tensor(&file->tensors[file->n++], name, value, data_len, file->path, err);
         if (status != UM_OK)
@@ -259,6 +261,7 @@ void um_safetensors_close(um_safetensors *file)
     for (size_t i = 0; i < file->n; i++)
         free(file->tensors[i].name);
     free(file->tensors);
+    json_decref(file->metadata);
     free(file->path);
     if (file->map.data != NULL)
         um_filemap_close(&file->map);
@@ -271,6 +274,11 @@ const um_safetensor *um_safetensors_find(const um_safetensors *file, const char 
     if (file->n == 0)
         return NULL;
     return bsearch(&key, file->tensors, file->n, sizeof *file->tensors, by_name);
+}
+
+const char *um_safetensors_metadata(const um_safetensors *file, const char *key)
+{
+    return json_string_value(json_object_get(file->metadata, key));
 }
 
 /* IEEE 754 binary16 to binary32; exact. */

@@ -33,7 +33,8 @@ typedef struct um_safetensors {
     um_filemap map;
     const unsigned char *data; /* first byte after the header */
     size_t n;
-    um_safetensor *tensors; /* sorted by name */
+    um_safetensor *tensors;  /* sorted by name */
+    struct json_t *metadata; /* __metadata__, or NULL */
 } um_safetensors;
 
 /* Opens and checks everything but the values. UM_ERR_INPUT names the broken rule. */
@@ -41,6 +42,8 @@ um_status um_safetensors_open(um_safetensors *out, const char *path, um_error *e
 void um_safetensors_close(um_safetensors *file);
 /* Borrowed; NULL when absent. */
 const um_safetensor *um_safetensors_find(const um_safetensors *file, const char *name);
+/* Text of a metadata key; borrowed; NULL when absent. */
+const char *um_safetensors_metadata(const um_safetensors *file, const char *key);
 /*
  * Copies a tensor as float32 into out (as many floats as the shape holds). F32, F16 and BF16 only
  * (UM_ERR_UNSUPPORTED); a NaN or infinite value is UM_ERR_NUMERIC and names tensor and index.

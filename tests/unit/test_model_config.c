@@ -89,6 +89,7 @@ static void test_refusals(void **state)
         {LLAMA ", \"hidden_act\": \"gelu\"}", UM_ERR_UNSUPPORTED, "gelu"},
         {LLAMA ", \"sliding_window\": 128}", UM_ERR_UNSUPPORTED, "sliding_window"},
         {QWEN2 ", \"use_sliding_window\": true}", UM_ERR_UNSUPPORTED, "use_sliding_window"},
+        {QWEN2 ", \"is_causal\": false}", UM_ERR_UNSUPPORTED, "is_causal"},
         {QWEN2 ", \"layer_types\": [\"full_attention\", \"sliding_attention\"]}",
          UM_ERR_UNSUPPORTED, "layer_types[1]"},
         {LLAMA ", \"partial_rotary_factor\": 0.5}", UM_ERR_UNSUPPORTED, "partial_rotary_factor"},
