@@ -73,6 +73,10 @@ typedef struct um_config {
         int64_t samples, max_tokens, max_rows;
         double temperature, top_p, ridge;
     } decide;
+    struct { /* what one run does of a stage; changes no result */
+        char shard[32];
+        int64_t limit;
+    } run;
     struct {
         int64_t pairs;
         char strategy[32];

@@ -68,6 +68,18 @@ um_status um_session_export(um_session *session, const char *what, const char *p
 um_status um_session_import(um_session *session, const char *what, const char *path,
                             um_error *err) UM_CHECKED;
 
+typedef struct um_merge_report {
+    uint64_t decisions, distributions; /* taken over */
+    uint64_t known;                    /* decisions that were here already, and are equal */
+} um_merge_report;
+/*
+ * Takes over the decisions and distributions of another workspace with the same log and scenes
+ * (UM_ERR_STATE otherwise, and where the two hold different texts for one sample): all of them or
+ * none. The other is only read.
+ */
+um_status um_session_merge(um_session *session, const char *from, um_merge_report *report,
+                           um_error *err) UM_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif

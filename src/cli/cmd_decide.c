@@ -25,7 +25,7 @@ const cli_command cmd_decide = {
              "teacher is a\n"
              "choice model fitted on the log (\"choice\"), which names what in the scene drove its "
              "choice.",
-    .sections = "decide. prompt.",
+    .sections = "decide. prompt. run.",
     .local = {{"--role", "teacher|student", "who writes"}},
     .uses_workspace = true,
     .run = run,

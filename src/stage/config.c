@@ -141,6 +141,10 @@ static const um_option options[] = {
     REAL("decide.top_p", decide.top_p, "0.9", 0, 1, "nucleus"),
     REAL("decide.ridge", decide.ridge, "1.0", 0, 1e9, "L2 penalty of the choice model"),
 
+    TEXT("run.shard", run.shard, "", NULL,
+         "i/n: only every n-th scene, from the i-th; empty = all (see merge)"),
+    INT("run.limit", run.limit, "0", 0, 1e12, "scenes at most in this run; 0 = all"),
+
     INT("distill.pairs", distill.pairs, "10000", 1, 1e9, "preference pairs kept"),
     TEXT("distill.strategy", distill.strategy, "gap",
          "gap|total-gap|data-gap|high-accuracy|low-accuracy|accuracy-difference|log-loss|random",

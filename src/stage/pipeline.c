@@ -266,7 +266,7 @@ um_status um_session_remember(um_session *s, um_error *err)
         um_config_get(s->config, &options[i], value, sizeof value);
         um_config_get(&profile, &options[i], usual, sizeof usual);
         if (strcmp(value, usual) != 0 && strcmp(options[i].key, "threads") != 0 &&
-            strcmp(options[i].key, "backend") != 0)
+            strcmp(options[i].key, "backend") != 0 && strncmp(options[i].key, "run.", 4) != 0)
             json_object_set_new(object, options[i].key, json_string(value));
     }
     um_json_dump(&text, object);

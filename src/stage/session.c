@@ -328,7 +328,9 @@ static um_status input_fingerprint(um_session *s, const um_stage_info *info, con
     if (after == NULL)
         return UM_OK;
     um_status status = um_workspace_get_stage(&row, s->ws, after, err);
-    if (status == UM_ERR_NOT_FOUND || (status == UM_OK && strcmp(row.status, "done") != 0))
+    /* One shard of a stage rests on the same shard of the one before. */
+    bool whole = s->config->run.shard[0] == '\0' || strncmp(after, "decide.", 7) != 0;
+    if (status == UM_ERR_NOT_FOUND || (status == UM_OK && whole && strcmp(row.status, "done") != 0))
         return um_fail(err, UM_ERR_STATE, "stage %s needs %s first; run `mirrorer %s`", info->name,
                        after, um_stage_find(after)->verb);
     if (status == UM_OK)
