@@ -69,7 +69,7 @@ typedef struct um_scene_options {
     uint32_t min_order;                              /* strictly earlier interactions it needs */
     uint32_t min_history, max_history;     /* history length, uniform; at most what is there */
     bool eval_last_history;                /* evaluation takes the last max_history */
-    uint32_t train_min_len, train_max_len; /* exposure length where it is sampled */
+    uint32_t train_min_len, train_max_len; /* items of an exposure where it is sampled */
     uint32_t eval_min_len, eval_max_len;
     bool use_impressions; /* take logged impressions where they exist */
     um_multi_click multi_click;
@@ -92,7 +92,7 @@ typedef struct um_scene {
     um_split split;
     uint32_t user;
     uint64_t interaction; /* index of the target in the data set; UM_SCENE_NO_INTERACTION where the
-                             true action is none */
+                             true action is none, and where the log does not hold it (imported) */
     uint32_t order_id;    /* of the target among its user's interactions; where there is none, how
                              many lie before time_s */
     int64_t time_s;
@@ -130,6 +130,9 @@ typedef struct um_scene_set {
     struct um_scene_memory *memory;
 } um_scene_set;
 void um_scene_set_free(um_scene_set *set);
+/* Of the base and train scenes that have the action "none of these", the share whose true action it
+ * is, by Laplace's rule: what guesses that look at items alone give it. */
+double um_scene_none_share(const um_scene_set *set);
 
 /* Templates: one YAML file a data set, data not code (docs/FORMATS.md, "Templates"). */
 typedef struct um_template um_template;

@@ -66,24 +66,28 @@ static um_status render_scene(const build *b, um_scene *s, uint64_t n_before, wo
     return status;
 }
 
-/* Recorded choice probabilities: a JSON list of k numbers. Anything else is counted and left out.
- */
+/* Recorded choice probabilities: a JSON list of one number a listed item; the action "none" gets
+ * what they leave of 1. Anything else is counted and left out. */
 static um_status read_truth(um_scene *s, const char *json, worker *w, um_error *err)
 {
     json_t *list = NULL;
+    uint32_t n = s->k - (s->items[s->k - 1] == UM_SCENE_NONE);
     if (um_json_parse(&list, json, strlen(json), "choice_probabilities", NULL) != UM_OK ||
-        !json_is_array(list) || json_array_size(list) != s->k) {
+        !json_is_array(list) || json_array_size(list) != n) {
         json_decref(list);
         w->bad_truth++;
         return UM_OK;
     }
     double *truth = um_arena_alloc(w->arena, s->k * sizeof *truth);
     bool good = true;
-    for (uint32_t i = 0; truth != NULL && i < s->k; i++) {
+    double sum = 0.0;
+    for (uint32_t i = 0; truth != NULL && i < n; i++) {
         const json_t *p = json_array_get(list, i);
-        truth[i] = json_number_value(p);
+        sum += truth[i] = json_number_value(p);
         good = good && json_is_number(p) && truth[i] >= 0.0 && truth[i] <= 1.0;
     }
+    if (truth != NULL && n < s->k)
+        truth[n] = sum < 1.0 ? 1.0 - sum : 0.0;
     json_decref(list);
     if (truth == NULL)
         return um_fail_memory(err, "scenes");
@@ -113,8 +117,9 @@ static um_status fill_scene(const build *b, size_t id, const um_exposure *exposu
     um_scene *s = &b->scenes[id];
     uint64_t first;
     *s = (um_scene){.id = id, .split = t->split, .user = t->user, .interaction = t->interaction};
-    s->order_id = (uint32_t)(t->interaction - b->d->user_start[t->user]);
-    s->time_s = b->d->time_s[t->interaction];
+    bool chosen = t->interaction != UM_SCENE_NO_INTERACTION;
+    s->order_id = (uint32_t)(chosen ? t->interaction - b->d->user_start[t->user] : t->n_before);
+    s->time_s = t->time_s;
     s->k = exposure->k;
     s->target = exposure->target;
     um_scene_history(&first, &s->n_history, t, b->d, b->o);
@@ -128,7 +133,7 @@ static um_status fill_scene(const build *b, size_t id, const um_exposure *exposu
         s->history[i] = first + i;
     memcpy(s->items, exposure->items, s->k * sizeof *s->items);
     memcpy(s->sources, exposure->sources, s->k * sizeof *s->sources);
-    um_status status = t->logged ? read_world(b, s, w, err) : UM_OK;
+    um_status status = t->logged && chosen ? read_world(b, s, w, err) : UM_OK;
     return status == UM_OK ? render_scene(b, s, t->n_before, w, err) : status;
 }
 
@@ -238,6 +243,8 @@ um_status um_scenes_build(um_scene_set **out, const um_dataset *dataset,
         goto done;
     memcpy(set->n_split, b.plan.n_split, sizeof set->n_split);
     memcpy(set->dropped, b.plan.dropped, sizeof set->dropped);
+    set->split_by = options->split_by;
+    set->time_cut_s = options->split_by != UM_SPLIT_BY_USER ? b.plan.known_until_s : 0;
     *out = set;
     set = NULL;
 done:
@@ -248,6 +255,19 @@ done:
     um_renderer_dispose(&b.renderer);
     um_pool_free(pool);
     return status;
+}
+
+double um_scene_none_share(const um_scene_set *set)
+{
+    double n = 0.0, none = 0.0;
+    for (size_t i = 0; i < set->n; i++) {
+        const um_scene *s = &set->scenes[i];
+        if (s->split == UM_SPLIT_EVAL || s->items[s->k - 1] != UM_SCENE_NONE)
+            continue;
+        n += 1.0;
+        none += s->target == s->k - 1;
+    }
+    return (none + 1.0) / (n + 2.0);
 }
 
 void um_scene_set_free(um_scene_set *set)

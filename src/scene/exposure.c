@@ -24,40 +24,46 @@ static uint32_t cut_of(const um_scene_options *o, um_split split)
 /* Items that may stand beside the target; marks the user's own with the current epoch. */
 static uint32_t list_candidates(um_exposure_work *w, const um_dataset *d, const um_scene_target *t)
 {
-    int64_t time_s = d->time_s[t->interaction];
     uint32_t n = 0;
     um_scene_mark_user(d, t->user, w->mark, ++w->epoch);
-    for (uint32_t i = 0; i < d->items.n_rows; i++)
-        if (um_scene_item_allowed(d, w->mark, w->epoch, time_s, i))
-            w->candidates[n++] = i;
+    for (uint32_t i = 0; i < d->items.n_rows; i++) {
+        w->candidates[n] = i;
+        n += um_scene_item_allowed(d, w->mark, w->epoch, t->time_s, i);
+    }
     return n;
 }
 
 /* Popularity ------------------------------------------------------------------------------------
  */
 
-typedef struct event {
+/*
+ * Counts of what training knows before each scene. Scenes are sorted by time; a click belongs to
+ * the first scene it lies before, so the counts of scene s are the sum of buckets 0..s. Whole
+ * numbers: their order does not matter.
+ */
+typedef struct timed_scene {
     int64_t time_s;
-    uint64_t index; /* interaction, or target of the plan */
-} event;
+    size_t target; /* of the plan */
+} timed_scene;
 
-static int compare_events(const void *a, const void *b)
+static int compare_scenes(const void *a, const void *b)
 {
-    const event *x = a, *y = b;
+    const timed_scene *x = a, *y = b;
     if (x->time_s != y->time_s)
         return x->time_s < y->time_s ? -1 : 1;
-    return (x->index > y->index) - (x->index < y->index);
+    return (x->target > y->target) - (x->target < y->target);
 }
 
 typedef struct popularity {
     um_exposure_model *m;
-    event *clicks, *scenes; /* in time order */
-    size_t n_clicks, n_scenes;
-    um_status *failed; /* [threads] */
+    timed_scene *scenes; /* [n_scenes] */
+    size_t n_scenes;
+    uint64_t *bucket_start; /* [n_scenes + 1] */
+    uint32_t *clicks;       /* items by bucket */
+    um_status *failed;      /* [threads] */
 } popularity;
 
-/* Counts of the clicks before each scene's time: a walk over the clicks, from the first one for
- * whichever scene a thread begins with. */
+/* A thread adds up the buckets from the first one for whichever scene it begins with. */
 static void rank_popular(void *ctx, size_t begin, size_t end, int thread)
 {
     const popularity *p = ctx;
@@ -70,11 +76,12 @@ static void rank_popular(void *ctx, size_t begin, size_t end, int thread)
         p->failed[thread] = UM_ERR_MEMORY;
         goto done;
     }
-    size_t click = 0;
+    for (uint64_t c = 0; c < p->bucket_start[begin]; c++)
+        counts[p->clicks[c]] += 1.0f;
     for (size_t s = begin; s < end; s++) {
-        for (; click < p->n_clicks && p->clicks[click].time_s < p->scenes[s].time_s; click++)
-            counts[d->item[p->clicks[click].index]] += 1.0f;
-        size_t scene = p->scenes[s].index;
+        for (uint64_t c = p->bucket_start[s]; c < p->bucket_start[s + 1]; c++)
+            counts[p->clicks[c]] += 1.0f;
+        size_t scene = p->scenes[s].target;
         const um_scene_target *t = &p->m->plan->targets[scene];
         uint32_t n = list_candidates(&w, d, t);
         p->m->n_popular[scene] = um_rank_top(p->m->popular + scene * p->m->cut_max,
@@ -86,37 +93,93 @@ done:
     free(counts);
 }
 
+/* The first scene after time_s, from the one before it was for an earlier time. */
+static size_t scene_after(const popularity *p, size_t from, int64_t time_s)
+{
+    size_t step = 1, low = from, high = from;
+    while (high < p->n_scenes && p->scenes[high].time_s <= time_s) {
+        low = high + 1;
+        high += step;
+        step *= 2;
+    }
+    high = high < p->n_scenes ? high : p->n_scenes;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (p->scenes[middle].time_s <= time_s)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Sorts what training knows into buckets: once to count, once to fill. */
+static um_status fill_buckets(popularity *p, um_error *err)
+{
+    const um_dataset *d = p->m->d;
+    const um_split_plan *plan = p->m->plan;
+    uint64_t *fill = um_calloc(p->n_scenes + 1, sizeof *fill);
+    if (fill == NULL)
+        return um_fail_memory(err, "popularity rankings");
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t u = 0; u < d->users.n_rows; u++) {
+            size_t s = 0;
+            for (uint64_t i = d->user_start[u]; plan->train_user[u] && i < d->user_start[u + 1] &&
+                                                d->time_s[i] < plan->known_until_s;
+                 i++) {
+                s = scene_after(p, s, d->time_s[i]);
+                if (s == p->n_scenes)
+                    break; /* later than every scene, and so is what follows */
+                if (pass == 0)
+                    p->bucket_start[s + 1]++;
+                else
+                    p->clicks[fill[s]++] = d->item[i];
+            }
+        }
+        if (pass > 0)
+            break;
+        for (size_t s = 0; s < p->n_scenes; s++)
+            p->bucket_start[s + 1] += p->bucket_start[s];
+        memcpy(fill, p->bucket_start, (p->n_scenes + 1) * sizeof *fill);
+        p->clicks = um_calloc(p->bucket_start[p->n_scenes], sizeof *p->clicks);
+        if (p->clicks == NULL) {
+            free(fill);
+            return um_fail_memory(err, "popularity rankings");
+        }
+    }
+    free(fill);
+    return UM_OK;
+}
+
 static um_status new_popularity(um_exposure_model *m, um_pool *pool, um_error *err)
 {
-    const um_dataset *d = m->d;
     um_status status = UM_OK;
     popularity p = {.m = m};
     int threads = um_pool_threads(pool);
-    p.clicks = um_calloc(d->n_interactions, sizeof *p.clicks);
     p.scenes = um_calloc(m->plan->n, sizeof *p.scenes);
+    p.bucket_start = um_calloc(m->plan->n + 1, sizeof *p.bucket_start);
     p.failed = um_calloc((size_t)threads, sizeof *p.failed);
     m->popular = um_calloc(m->plan->n, m->cut_max * sizeof *m->popular);
     m->n_popular = um_calloc(m->plan->n, sizeof *m->n_popular);
-    if (p.clicks == NULL || p.scenes == NULL || p.failed == NULL || m->popular == NULL ||
+    if (p.scenes == NULL || p.bucket_start == NULL || p.failed == NULL || m->popular == NULL ||
         m->n_popular == NULL) {
         status = um_fail_memory(err, "popularity rankings");
         goto done;
     }
-    for (uint32_t u = 0; u < d->users.n_rows; u++)
-        for (uint64_t i = d->user_start[u]; m->plan->train_user[u] && i < d->user_start[u + 1]; i++)
-            p.clicks[p.n_clicks++] = (event){d->time_s[i], i};
     for (size_t s = 0; s < m->plan->n; s++)
         if (!m->plan->targets[s].logged)
-            p.scenes[p.n_scenes++] = (event){d->time_s[m->plan->targets[s].interaction], s};
-    qsort(p.clicks, p.n_clicks, sizeof *p.clicks, compare_events);
-    qsort(p.scenes, p.n_scenes, sizeof *p.scenes, compare_events);
+            p.scenes[p.n_scenes++] = (timed_scene){m->plan->targets[s].time_s, s};
+    qsort(p.scenes, p.n_scenes, sizeof *p.scenes, compare_scenes);
+    if ((status = fill_buckets(&p, err)) != UM_OK)
+        goto done;
     um_pool_run(pool, p.n_scenes, 1, rank_popular, &p);
     for (int i = 0; i < threads && status == UM_OK; i++)
         if (p.failed[i] != UM_OK)
             status = um_fail_memory(err, "popularity rankings");
 done:
-    free(p.clicks);
     free(p.scenes);
+    free(p.bucket_start);
+    free(p.clicks);
     free(p.failed);
     return status;
 }
@@ -130,11 +193,13 @@ static um_status new_spectral(um_exposure_model *m, um_pool *pool, um_error *err
     uint64_t *left_out = um_calloc(n, sizeof *left_out);
     if (left_out == NULL)
         return um_fail_memory(err, "the interaction matrix");
+    size_t n_left_out = 0;
     for (size_t i = 0; i < n; i++)
-        left_out[i] = m->plan->targets[i].interaction;
-    um_status status =
-        um_spectral_factors(&m->spectral, m->d, m->plan->train_user, left_out, n,
-                            m->o->spectral_rank, m->o->spectral_compat, m->o->seed, pool, err);
+        if (m->plan->targets[i].interaction != UM_SCENE_NO_INTERACTION)
+            left_out[n_left_out++] = m->plan->targets[i].interaction;
+    um_status status = um_spectral_factors(
+        &m->spectral, m->d, m->plan->train_user, m->plan->known_until_s, left_out, n_left_out,
+        m->o->spectral_rank, m->o->spectral_compat, m->o->seed, pool, err);
     free(left_out);
     return status;
 }
@@ -158,8 +223,12 @@ um_status um_exposure_model_new(um_exposure_model *m, const um_dataset *dataset,
     if (status == UM_OK && any && options->source_on[UM_SOURCE_SPECTRAL])
         status = new_spectral(m, pool, err);
     if (status == UM_OK && any && options->source_on[UM_SOURCE_CONTENT])
-        status = um_content_factors(&m->content, dataset, options->content_rank, options->seed,
-                                    pool, err);
+        status = options->embeddings != NULL
+                     ? um_embedding_factors(&m->content, dataset, options->embeddings, err)
+                     : um_content_factors(&m->content, dataset, options->content_rank,
+                                          options->seed, pool, err);
+    if (status == UM_OK && any && options->source_on[UM_SOURCE_SOCIAL])
+        status = um_social_new(&m->social, dataset, err);
     if (status != UM_OK)
         um_exposure_model_dispose(m);
     return status;
@@ -169,6 +238,7 @@ void um_exposure_model_dispose(um_exposure_model *m)
 {
     um_factors_dispose(&m->spectral);
     um_factors_dispose(&m->content);
+    um_social_free(m->social);
     free(m->popular);
     free(m->n_popular);
     memset(m, 0, sizeof *m);
@@ -184,9 +254,11 @@ um_status um_exposure_work_new(um_exposure_work *w, const um_exposure_model *m, 
     w->queries = um_calloc(UM_EXPOSURE_BATCH, rank * sizeof *w->queries);
     w->spectral = um_calloc(m->spectral.stride, UM_EXPOSURE_BATCH * sizeof *w->spectral);
     w->content = um_calloc(m->content.stride, UM_EXPOSURE_BATCH * sizeof *w->content);
+    w->friends = um_calloc(m->social != NULL ? n_items : 0, sizeof *w->friends);
+    w->touched = um_calloc(m->social != NULL ? n_items : 0, sizeof *w->touched);
     w->rankings = um_calloc(UM_SOURCE_COUNT, m->cut_max * sizeof *w->rankings);
     if (w->mark == NULL || w->candidates == NULL || w->queries == NULL || w->spectral == NULL ||
-        w->content == NULL || w->rankings == NULL) {
+        w->content == NULL || w->friends == NULL || w->touched == NULL || w->rankings == NULL) {
         um_exposure_work_dispose(w);
         return um_fail_memory(err, "exposure rankings");
     }
@@ -200,6 +272,8 @@ void um_exposure_work_dispose(um_exposure_work *w)
     free(w->queries);
     free(w->spectral);
     free(w->content);
+    free(w->friends);
+    free(w->touched);
     free(w->rankings);
     memset(w, 0, sizeof *w);
 }
@@ -207,13 +281,15 @@ void um_exposure_work_dispose(um_exposure_work *w)
 /* Drawing ---------------------------------------------------------------------------------------
  */
 
-static void score_spectral(const um_exposure_model *m, um_exposure_work *w, size_t first, size_t n)
+/* rows: the targets of the plan to score, none of them logged. */
+static void score_spectral(const um_exposure_model *m, um_exposure_work *w, const size_t *rows,
+                           size_t n)
 {
     const um_dataset *d = m->d;
     uint32_t rank = m->spectral.rank;
     memset(w->queries, 0, n * rank * sizeof *w->queries);
     for (size_t b = 0; b < n; b++) {
-        const um_scene_target *t = &m->plan->targets[first + b];
+        const um_scene_target *t = &m->plan->targets[rows[b]];
         uint64_t begin = d->user_start[t->user];
         w->epoch++;
         for (uint64_t i = begin; i < begin + t->n_before; i++) {
@@ -226,22 +302,56 @@ static void score_spectral(const um_exposure_model *m, um_exposure_work *w, size
     um_factors_score(&m->spectral, w->queries, n, w->spectral);
 }
 
-static void score_content(const um_exposure_model *m, um_exposure_work *w, size_t first, size_t n)
+static void score_content(const um_exposure_model *m, um_exposure_work *w, const size_t *rows,
+                          size_t n)
 {
     uint32_t rank = m->content.rank;
     memset(w->queries, 0, n * rank * sizeof *w->queries);
     for (size_t b = 0; b < n; b++)
         um_factors_add(&m->content, w->queries + b * rank,
-                       m->d->item[m->plan->targets[first + b].interaction]);
+                       m->d->item[m->plan->targets[rows[b]].interaction]);
     um_factors_score(&m->content, w->queries, n, w->content);
 }
 
-static void take_logged(um_exposure *out, const um_dataset *d, uint64_t interaction)
+/* The allowed items of most friends; the user's own are marked with the current epoch. */
+static uint32_t rank_social(uint32_t *out, uint32_t cut, const um_exposure_model *m,
+                            um_exposure_work *w, const um_scene_target *t, uint32_t n_touched)
 {
-    uint64_t begin = d->impression_start[interaction];
-    out->k = (uint32_t)(d->impression_start[interaction + 1] - begin);
-    out->target = (uint32_t)d->impression_position[interaction];
-    memcpy(out->items, d->impression_item + begin, out->k * sizeof *out->items);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < n_touched; i++)
+        if (um_scene_item_allowed(m->d, w->mark, w->epoch, t->time_s, w->touched[i])) {
+            uint32_t item = w->touched[n];
+            w->touched[n++] = w->touched[i];
+            w->touched[i] = item;
+        }
+    uint32_t found = um_rank_top(out, cut, w->touched, n, w->friends);
+    for (uint32_t i = 0; i < n_touched; i++)
+        w->friends[w->touched[i]] = 0.0f;
+    return found;
+}
+
+/* "None of these" comes last, and is no distractor of any source. */
+static void append_none(um_exposure *out)
+{
+    out->items[out->k] = UM_SCENE_NONE;
+    out->sources[out->k++] = UM_SOURCE_NONE;
+}
+
+static void take_logged(um_exposure *out, const um_exposure_model *m, const um_scene_target *t)
+{
+    const um_dataset *d = m->d;
+    const uint32_t *items;
+    if (t->interaction != UM_SCENE_NO_INTERACTION) {
+        items = d->impression_item + d->impression_start[t->interaction];
+        out->k = (uint32_t)(d->impression_start[t->interaction + 1] -
+                            d->impression_start[t->interaction]);
+        out->target = (uint32_t)d->impression_position[t->interaction];
+    } else {
+        items = d->skip_item + d->skip_list_start[t->skip];
+        out->k = (uint32_t)(d->skip_list_start[t->skip + 1] - d->skip_list_start[t->skip]);
+        out->target = out->k; /* where append_none puts it */
+    }
+    memcpy(out->items, items, out->k * sizeof *out->items);
     memset(out->sources, UM_SOURCE_NONE, out->k);
 }
 
@@ -258,34 +368,52 @@ static void insert_target(um_exposure *out, uint32_t want, uint32_t item, um_rng
     out->sources[out->target] = UM_SOURCE_NONE;
 }
 
-static void draw_one(um_exposure *out, const um_exposure_model *m, um_exposure_work *w,
-                     size_t scene, size_t row)
+/* The rankings of a target, in w->rankings; returns how many. row: of the score tables. */
+static size_t list_rankings(um_ranking *rankings, const um_exposure_model *m, um_exposure_work *w,
+                            size_t scene, size_t row, uint32_t *n_candidates, um_rng *rng)
 {
     const um_scene_options *o = m->o;
     const um_scene_target *t = &m->plan->targets[scene];
-    uint32_t min = t->split == UM_SPLIT_EVAL ? o->eval_min_len : o->train_min_len;
-    uint32_t cut = cut_of(o, t->split), n = list_candidates(w, m->d, t), n_rankings = 0;
-    um_ranking rankings[UM_SOURCE_COUNT];
-    um_rng r;
-    um_rng_init(&r, o->seed, UM_RNG_EXPOSURE, t->interaction, 0, 0);
-    uint32_t want = min - 1 + um_rng_below(&r, max_len(o, t->split) - min + 1);
+    size_t n_rankings = 0;
+    uint32_t cut = cut_of(o, t->split), n_touched = 0;
+    if (m->social != NULL) /* before the user's items are marked: it marks too */
+        n_touched = um_social_counts(m->social, t->user, t->time_s, w->friends, w->touched, w->mark,
+                                     &w->epoch);
+    uint32_t n = *n_candidates = list_candidates(w, m->d, t);
     for (int s = UM_SOURCE_COUNT - 1; s >= 0; s--) {
         /* Random comes last (s = 0): it permutes the candidates. */
         if (!o->source_on[s])
             continue;
         uint32_t *items = w->rankings + (size_t)s * m->cut_max, found = 0;
-        if (s == UM_SOURCE_SPECTRAL)
+        if (s == UM_SOURCE_SPECTRAL) {
             found =
                 um_rank_top(items, cut, w->candidates, n, w->spectral + row * m->spectral.stride);
-        else if (s == UM_SOURCE_CONTENT)
+        } else if (s == UM_SOURCE_CONTENT) {
             found = um_rank_top(items, cut, w->candidates, n, w->content + row * m->content.stride);
-        else if (s == UM_SOURCE_POPULARITY) {
+        } else if (s == UM_SOURCE_POPULARITY) {
             items = m->popular + scene * m->cut_max;
             found = m->n_popular[scene];
-        } else
-            found = um_rank_random(items, cut, w->candidates, n, &r);
-        rankings[n_rankings++] = (um_ranking){items, found, (um_source)s};
+        } else if (s == UM_SOURCE_SOCIAL) {
+            found = rank_social(items, cut, m, w, t, n_touched);
+        } else {
+            found = um_rank_random(items, cut, w->candidates, n, rng);
+        }
+        rankings[n_rankings++] = (um_ranking){items, found, (um_source)s, o->source_weight[s]};
     }
+    return n_rankings;
+}
+
+static void draw_one(um_exposure *out, const um_exposure_model *m, um_exposure_work *w,
+                     size_t scene, size_t row)
+{
+    const um_scene_options *o = m->o;
+    const um_scene_target *t = &m->plan->targets[scene];
+    uint32_t min = t->split == UM_SPLIT_EVAL ? o->eval_min_len : o->train_min_len, n;
+    um_ranking rankings[UM_SOURCE_COUNT];
+    um_rng r;
+    um_rng_init(&r, o->seed, UM_RNG_EXPOSURE, t->interaction, 0, 0);
+    uint32_t want = min - 1 + um_rng_below(&r, max_len(o, t->split) - min + 1);
+    size_t n_rankings = list_rankings(rankings, m, w, scene, row, &n, &r);
     uint32_t filled =
         um_rank_merge(out->items, out->sources, want, rankings, n_rankings, w->mark, w->epoch, &r);
     if (filled < want) {
@@ -304,15 +432,20 @@ static void draw_one(um_exposure *out, const um_exposure_model *m, um_exposure_w
 void um_exposures_draw(um_exposure *out, const um_exposure_model *m, um_exposure_work *w,
                        size_t first, size_t n)
 {
-    if (m->spectral.rank > 0)
-        score_spectral(m, w, first, n);
-    if (m->content.rank > 0)
-        score_content(m, w, first, n);
+    size_t rows[UM_EXPOSURE_BATCH], n_rows = 0, row = 0;
+    for (size_t b = 0; b < n; b++)
+        if (!m->plan->targets[first + b].logged)
+            rows[n_rows++] = first + b;
+    if (m->spectral.rank > 0 && n_rows > 0)
+        score_spectral(m, w, rows, n_rows);
+    if (m->content.rank > 0 && n_rows > 0)
+        score_content(m, w, rows, n_rows);
     for (size_t b = 0; b < n; b++) {
-        const um_scene_target *t = &m->plan->targets[first + b];
-        if (t->logged)
-            take_logged(&out[b], m->d, t->interaction);
+        if (m->plan->targets[first + b].logged)
+            take_logged(&out[b], m, &m->plan->targets[first + b]);
         else
-            draw_one(&out[b], m, w, first + b, b);
+            draw_one(&out[b], m, w, first + b, row++);
+        if (m->o->no_click)
+            append_none(&out[b]);
     }
 }

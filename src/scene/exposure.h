@@ -6,6 +6,7 @@
 
 #include "base/pool.h"
 #include "scene/rank.h"
+#include "scene/social.h"
 #include "scene/split.h"
 
 enum { UM_EXPOSURE_BATCH = 16, UM_SOURCE_NONE = 255 };
@@ -16,13 +17,14 @@ typedef struct um_exposure {
     uint8_t sources[UM_SCENE_MAX_ITEMS];
 } um_exposure;
 
-/* What every exposure of a build draws on. Read-only once made. Everything is borrowed but the
- * factors and the popularity rankings. */
+/* What every exposure of a build draws on. Read-only once made. Data set, options and plan are
+ * borrowed. */
 typedef struct um_exposure_model {
     const um_dataset *d;
     const um_scene_options *o;
     const um_split_plan *plan;
     um_factors spectral, content;
+    um_social *social;   /* NULL without friends */
     uint32_t cut_max;    /* longest ranking of any split */
     uint32_t *popular;   /* [plan->n][cut_max], NULL when the source is off */
     uint32_t *n_popular; /* [plan->n] */
@@ -35,6 +37,8 @@ typedef struct um_exposure_work {
     double *queries;    /* [UM_EXPOSURE_BATCH][larger rank] */
     float *spectral;    /* [UM_EXPOSURE_BATCH][stride] */
     float *content;     /* the same */
+    float *friends;     /* [items] counts, zero between targets */
+    uint32_t *touched;  /* [items] */
     uint32_t *rankings; /* [UM_SOURCE_COUNT][cut_max] */
 } um_exposure_work;
 

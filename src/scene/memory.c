@@ -10,7 +10,7 @@ void um_scene_history(uint64_t *first, uint32_t *n, const um_scene_target *targe
     uint32_t length = options->max_history;
     if (target->split != UM_SPLIT_EVAL || !options->eval_last_history) {
         um_rng r;
-        um_rng_init(&r, options->seed, UM_RNG_SCENE, target->interaction, 0, 0);
+        um_rng_init(&r, options->seed, UM_RNG_SCENE, um_scene_target_key(target), 0, 0);
         uint32_t range = options->max_history - options->min_history;
         length = options->min_history + (range < UINT32_MAX ? um_rng_below(&r, range + 1) : 0);
     }

@@ -4,6 +4,7 @@
 #include "scene/split.h"
 
 enum { MAX_RANK = 1024, MAX_SCENES = 1 << 28 };
+#define MAX_WEIGHT 1e6
 
 const char *um_split_name(um_split split)
 {
@@ -49,28 +50,74 @@ void um_scene_defaults(um_scene_options *options)
         .eval_min_len = 5,
         .eval_max_len = 5,
         .use_impressions = true,
-        .source_on =
-            {[UM_SOURCE_RANDOM] = true, [UM_SOURCE_SPECTRAL] = true, [UM_SOURCE_CONTENT] = true},
+        .source_on = {[UM_SOURCE_RANDOM] = true,
+                      [UM_SOURCE_SPECTRAL] = true,
+                      [UM_SOURCE_CONTENT] = true,
+                      [UM_SOURCE_SOCIAL] = true},
         .source_weight = {1, 1, 1, 1, 1},
         .spectral_rank = 64,
         .content_rank = 64,
     };
 }
 
-static um_status check_lengths(const char *split, uint32_t min, uint32_t max, um_error *err)
+static um_status check_lengths(const char *split, uint32_t min, uint32_t max, bool no_click,
+                               um_error *err)
 {
-    if (min < 2 || max > UM_SCENE_MAX_ITEMS || min > max)
+    if (min < 2 || max > UM_SCENE_MAX_ITEMS - (uint32_t)no_click || min > max)
+        return um_fail(
+            err, UM_ERR_INPUT,
+            "scene options: %s list length must be 2 <= min <= max <= %d%s, found %u..%u", split,
+            UM_SCENE_MAX_ITEMS - no_click, no_click ? " (no_click takes a letter)" : "", min, max);
+    return UM_OK;
+}
+
+static um_status check_split(const um_scene_options *o, um_error *err)
+{
+    if ((unsigned)o->split_by > UM_SPLIT_BY_BOTH)
+        return um_fail(err, UM_ERR_INPUT, "scene options: split_by %d is unknown",
+                       (int)o->split_by);
+    if (!(o->eval_user_share >= 0.0 && o->eval_user_share <= 1.0))
+        return um_fail(err, UM_ERR_INPUT, "scene options: eval_user_share must be 0..1, found %g",
+                       o->eval_user_share);
+    if (!(o->eval_time_share >= 0.0 && o->eval_time_share <= 1.0))
+        return um_fail(err, UM_ERR_INPUT, "scene options: eval_time_share must be 0..1, found %g",
+                       o->eval_time_share);
+    if ((unsigned)o->multi_click > UM_MULTI_CLICK_EACH)
+        return um_fail(err, UM_ERR_INPUT, "scene options: multi_click %d is unknown",
+                       (int)o->multi_click);
+    return UM_OK;
+}
+
+static um_status check_sources(const um_scene_options *o, um_error *err)
+{
+    bool any = false;
+    for (int s = 0; s < UM_SOURCE_COUNT; s++) {
+        double weight = o->source_weight[s];
+        if (!(weight >= 0.0 && weight <= MAX_WEIGHT))
+            return um_fail(err, UM_ERR_INPUT,
+                           "scene options: the weight of source %s must be 0..%g, found %g",
+                           um_source_name((um_source)s), MAX_WEIGHT, weight);
+        any = any || (o->source_on[s] && weight > 0.0);
+    }
+    if (!any)
         return um_fail(err, UM_ERR_INPUT,
-                       "scene options: %s list length must be 2 <= min <= max <= %d, found %u..%u",
-                       split, UM_SCENE_MAX_ITEMS, min, max);
+                       "scene options: no exposure source is on (with a weight above 0); turn on "
+                       "one of random, popularity, spectral, content, social");
+    if (o->source_on[UM_SOURCE_SPECTRAL] && (o->spectral_rank < 1 || o->spectral_rank > MAX_RANK))
+        return um_fail(err, UM_ERR_INPUT, "scene options: spectral_rank must be 1..%d, found %u",
+                       MAX_RANK, o->spectral_rank);
+    if (o->source_on[UM_SOURCE_CONTENT] && o->embeddings == NULL &&
+        (o->content_rank < 1 || o->content_rank > MAX_RANK))
+        return um_fail(err, UM_ERR_INPUT, "scene options: content_rank must be 1..%d, found %u",
+                       MAX_RANK, o->content_rank);
     return UM_OK;
 }
 
 um_status um_scene_options_check(const um_scene_options *o, um_error *err)
 {
-    if (!(o->eval_user_share >= 0.0 && o->eval_user_share <= 1.0))
-        return um_fail(err, UM_ERR_INPUT, "scene options: eval_user_share must be 0..1, found %g",
-                       o->eval_user_share);
+    um_status status = check_split(o, err);
+    if (status != UM_OK)
+        return status;
     if (o->base_scenes > MAX_SCENES || o->train_scenes > MAX_SCENES || o->eval_scenes > MAX_SCENES)
         return um_fail(err, UM_ERR_LIMIT,
                        "scene options: at most %d scenes a split, found %u base, %u train, %u eval",
@@ -79,23 +126,8 @@ um_status um_scene_options_check(const um_scene_options *o, um_error *err)
         return um_fail(err, UM_ERR_INPUT,
                        "scene options: min_history must not pass max_history, found %u > %u",
                        o->min_history, o->max_history);
-    um_status status = check_lengths("train", o->train_min_len, o->train_max_len, err);
+    status = check_lengths("train", o->train_min_len, o->train_max_len, o->no_click, err);
     if (status == UM_OK)
-        status = check_lengths("eval", o->eval_min_len, o->eval_max_len, err);
-    if (status != UM_OK)
-        return status;
-    bool any = false;
-    for (int s = 0; s < UM_SOURCE_COUNT; s++)
-        any = any || o->source_on[s];
-    if (!any)
-        return um_fail(err, UM_ERR_INPUT,
-                       "scene options: no exposure source is on; turn on one of "
-                       "random, popularity, spectral, content");
-    if (o->source_on[UM_SOURCE_SPECTRAL] && (o->spectral_rank < 1 || o->spectral_rank > MAX_RANK))
-        return um_fail(err, UM_ERR_INPUT, "scene options: spectral_rank must be 1..%d, found %u",
-                       MAX_RANK, o->spectral_rank);
-    if (o->source_on[UM_SOURCE_CONTENT] && (o->content_rank < 1 || o->content_rank > MAX_RANK))
-        return um_fail(err, UM_ERR_INPUT, "scene options: content_rank must be 1..%d, found %u",
-                       MAX_RANK, o->content_rank);
-    return UM_OK;
+        status = check_lengths("eval", o->eval_min_len, o->eval_max_len, o->no_click, err);
+    return status == UM_OK ? check_sources(o, err) : status;
 }

@@ -1,5 +1,6 @@
 #include "scene/rank.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,15 +22,53 @@ um_status um_factors_new(um_factors *f, uint32_t rank, uint32_t n_items, um_erro
     return UM_OK;
 }
 
+um_status um_embedding_factors(um_factors *f, const um_dataset *dataset,
+                               const um_item_embeddings *embeddings, um_error *err)
+{
+    uint32_t n = embeddings->n_items, rank = embeddings->dim;
+    memset(f, 0, sizeof *f);
+    if (n != dataset->items.n_rows || rank == 0)
+        return um_fail(err, UM_ERR_INPUT,
+                       "item embeddings: found %u rows of %u numbers, the log has %u items", n,
+                       rank, dataset->items.n_rows);
+    f->rank = rank;
+    f->n_items = n;
+    f->stride = ((size_t)n + UM_FACTOR_BLOCK - 1) / UM_FACTOR_BLOCK * UM_FACTOR_BLOCK;
+    f->both = um_aligned_calloc(f->stride, rank * sizeof *f->both);
+    if (f->both == NULL)
+        return um_fail_memory(err, "item embeddings");
+    for (uint32_t i = 0; i < n; i++) {
+        const float *row = embeddings->rows + (size_t)i * rank;
+        double squares = 0.0;
+        for (uint32_t k = 0; k < rank; k++)
+            squares += (double)row[k] * (double)row[k];
+        if (!isfinite(squares)) {
+            um_factors_dispose(f);
+            return um_fail(err, UM_ERR_INPUT, "item embeddings: row %u (item %s) is not finite", i,
+                           dataset->items.ids[i]);
+        }
+        double scale = squares > 0.0 ? 1.0 / sqrt(squares) : 0.0;
+        for (uint32_t k = 0; k < rank; k++)
+            f->both[(size_t)k * f->stride + i] = (float)((double)row[k] * scale);
+    }
+    return UM_OK;
+}
+
 void um_factors_dispose(um_factors *f)
 {
     free(f->in);
     free(f->out);
+    free(f->both);
     memset(f, 0, sizeof *f);
 }
 
 void um_factors_add(const um_factors *f, double *query, uint32_t item)
 {
+    if (f->both != NULL) {
+        for (uint32_t k = 0; k < f->rank; k++)
+            query[k] += (double)f->both[(size_t)k * f->stride + item];
+        return;
+    }
     const double *in = f->in + (size_t)item * f->rank;
     for (uint32_t k = 0; k < f->rank; k++)
         query[k] += in[k];
@@ -50,11 +89,28 @@ static void score_block(const um_factors *f, const double *query, size_t first, 
         scores[first + j] = (float)sum[j];
 }
 
+static void score_block_both(const um_factors *f, const double *query, size_t first, float *scores)
+{
+    float sum[UM_FACTOR_BLOCK] = {0};
+    for (uint32_t k = 0; k < f->rank; k++) {
+        const float *restrict out = f->both + (size_t)k * f->stride + first;
+        float q = (float)query[k];
+        for (size_t j = 0; j < UM_FACTOR_BLOCK; j++)
+            sum[j] += q * out[j];
+    }
+    memcpy(scores + first, sum, sizeof sum);
+}
+
 void um_factors_score(const um_factors *f, const double *queries, size_t n, float *scores)
 {
-    for (size_t first = 0; first < f->stride; first += UM_FACTOR_BLOCK)
-        for (size_t b = 0; b < n; b++)
-            score_block(f, queries + b * f->rank, first, scores + b * f->stride);
+    for (size_t first = 0; first < f->stride; first += UM_FACTOR_BLOCK) {
+        for (size_t b = 0; b < n; b++) {
+            if (f->both != NULL)
+                score_block_both(f, queries + b * f->rank, first, scores + b * f->stride);
+            else
+                score_block(f, queries + b * f->rank, first, scores + b * f->stride);
+        }
+    }
 }
 
 /* True where item a ranks below item b. */
@@ -124,25 +180,45 @@ uint32_t um_rank_random(uint32_t *out, uint32_t cut, uint32_t *candidates, uint3
     return kept;
 }
 
+/* Which ranking the next item of a merge comes from; *left counts what all have, > 0. */
+static size_t draw_ranking(const um_ranking *rankings, const uint32_t *used, size_t n,
+                           bool equal_weights, uint32_t left, um_rng *rng)
+{
+    double weight[UM_SOURCE_COUNT];
+    size_t s = 0;
+    if (equal_weights) {
+        uint32_t ticket = um_rng_below(rng, left);
+        for (; ticket >= rankings[s].n - used[s]; s++)
+            ticket -= rankings[s].n - used[s];
+        return s;
+    }
+    for (s = 0; s < n; s++)
+        weight[s] = rankings[s].weight * (double)(rankings[s].n - used[s]);
+    return um_rng_categorical(rng, weight, n);
+}
+
 uint32_t um_rank_merge(uint32_t *items, uint8_t *sources, uint32_t want, const um_ranking *rankings,
                        size_t n_rankings, uint32_t *mark, uint32_t epoch, um_rng *rng)
 {
     uint32_t used[UM_SOURCE_COUNT] = {0}, left = 0, filled = 0;
-    for (size_t s = 0; s < n_rankings; s++)
+    um_ranking taking_part[UM_SOURCE_COUNT];
+    bool equal_weights = true;
+    size_t n = 0;
+    for (size_t s = 0; s < n_rankings; s++) {
+        if (!(rankings[s].weight > 0.0))
+            continue;
+        taking_part[n++] = rankings[s];
         left += rankings[s].n;
-    /* Taking the next item from a ranking with probability proportional to what it has left draws
-     * every interleaving equally often. */
+        equal_weights = equal_weights && rankings[s].weight == taking_part[0].weight;
+    }
     for (; left > 0 && filled < want; left--) {
-        uint32_t ticket = um_rng_below(rng, left);
-        size_t s = 0;
-        for (; ticket >= rankings[s].n - used[s]; s++)
-            ticket -= rankings[s].n - used[s];
-        uint32_t item = rankings[s].items[used[s]++];
+        size_t s = draw_ranking(taking_part, used, n, equal_weights, left, rng);
+        uint32_t item = taking_part[s].items[used[s]++];
         if (mark[item] == epoch)
             continue;
         mark[item] = epoch;
         items[filled] = item;
-        sources[filled++] = (uint8_t)rankings[s].source;
+        sources[filled++] = (uint8_t)taking_part[s].source;
     }
     return filled;
 }

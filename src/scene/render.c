@@ -483,5 +483,8 @@ void um_render_action(const um_renderer *r, um_str *out, um_str *scratch,
                       const um_render_scene *scene, uint32_t item)
 {
     place at = {.r = r, .scene = scene, .item = item};
-    render(out, scratch, &at, UM_TEMPLATE_ACTION);
+    if (item == UM_SCENE_NONE)
+        um_str_append(out, r->t->none_action);
+    else
+        render(out, scratch, &at, UM_TEMPLATE_ACTION);
 }

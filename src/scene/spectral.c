@@ -15,9 +15,10 @@ static int compare_u64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The rows of R: each used user's distinct items, less those of a left-out interaction. A left-out
- * pair goes whole: another interaction of the same user with the item would tell the answer too. */
-static void fill_rows(um_sparse *r, const um_dataset *d, const bool *user_used,
+/* The rows of R: each used user's distinct items before before_s, less those of a left-out
+ * interaction. A left-out pair goes whole: another interaction of the same user with the item would
+ * tell the answer too. */
+static void fill_rows(um_sparse *r, const um_dataset *d, const bool *user_used, int64_t before_s,
                       const uint64_t *left_out, size_t n_left_out, uint32_t *mark)
 {
     uint64_t n = 0;
@@ -28,7 +29,7 @@ static void fill_rows(um_sparse *r, const um_dataset *d, const bool *user_used,
         for (; skip < n_left_out && left_out[skip] < end; skip++)
             if (left_out[skip] >= begin)
                 mark[d->item[left_out[skip]]] = u + 1;
-        for (uint64_t i = begin; user_used[u] && i < end; i++) {
+        for (uint64_t i = begin; user_used[u] && i < end && d->time_s[i] < before_s; i++) {
             if (mark[d->item[i]] == u + 1)
                 continue;
             mark[d->item[i]] = u + 1;
@@ -64,8 +65,9 @@ static void set_factors(um_factors *f, const double *v, const double *inverse_ro
 }
 
 um_status um_spectral_factors(um_factors *f, const um_dataset *dataset, const bool *user_used,
-                              const uint64_t *left_out, size_t n_left_out, uint32_t rank,
-                              bool compat, uint64_t seed, um_pool *pool, um_error *err)
+                              int64_t before_s, const uint64_t *left_out, size_t n_left_out,
+                              uint32_t rank, bool compat, uint64_t seed, um_pool *pool,
+                              um_error *err)
 {
     um_sparse r = {0};
     double *v = NULL, *sigma = NULL;
@@ -84,7 +86,7 @@ um_status um_spectral_factors(um_factors *f, const um_dataset *dataset, const bo
     status = um_sparse_new(&r, dataset->users.n_rows, n_items, dataset->n_interactions, 0, err);
     if (status != UM_OK)
         goto done;
-    fill_rows(&r, dataset, user_used, sorted, n_left_out, mark);
+    fill_rows(&r, dataset, user_used, before_s, sorted, n_left_out, mark);
     set_scales(&r);
     status = um_svd_right(&v, &sigma, &rank, &r, seed, SVD_STREAM_SPECTRAL, pool, err);
     if (status == UM_OK)

@@ -8,29 +8,42 @@
 #include "mirrorer/scene.h"
 
 typedef struct um_scene_target {
-    uint64_t interaction;
-    uint64_t n_before; /* the user's interactions strictly earlier than this one */
+    uint64_t interaction; /* UM_SCENE_NO_INTERACTION: nobody chose, the target is `skip` */
+    uint64_t skip;        /* index of the skipped list, where there is no interaction */
+    uint64_t n_before;    /* the user's interactions strictly earlier than this one */
+    int64_t time_s;
     uint32_t user;
     um_split split;
     bool logged; /* its exposure is the logged impression */
 } um_scene_target;
 
+/* Interactions that training may learn from: those of users with train_user, before known_until_s.
+ */
 typedef struct um_split_plan {
     um_scene_target *targets; /* base, then train, then eval */
     size_t n, n_split[3];
-    bool *train_user; /* [users] true for users of the base and train splits */
+    bool *train_user;      /* [users] */
+    int64_t known_until_s; /* the time cut; INT64_MAX where split_by uses none */
     uint64_t dropped[UM_DROP_COUNT];
 } um_split_plan;
 
 /*
- * Users with a possible scene are shuffled and eval_user_share of them held out. In each group,
- * every user's possible targets are shuffled and taken round robin, so that no user dominates,
- * until the wanted number stands; targets whose exposure would be too short or too long are counted
- * and passed over. What the training users gave is split between base and train at random.
+ * By user: users with a possible scene are shuffled and eval_user_share of them held out. By time:
+ * targets before the cut are for training, the others for evaluation. By both: both hold, and what
+ * lies on the wrong side of the cut for its user is not used. In each group, every user's possible
+ * targets (interactions, and skipped lists with no_click) are shuffled and taken round robin, so
+ * that no user dominates, until the wanted number stands; targets whose exposure would be unfit are
+ * counted and passed over. What the training group gave is split between base and train at random.
  */
 um_status um_split_plan_new(um_split_plan *plan, const um_dataset *dataset,
                             const um_scene_options *options, um_error *err) UM_CHECKED;
 void um_split_plan_dispose(um_split_plan *plan);
+
+/* What the random draws about a target are keyed by: no two targets share it. */
+static inline uint64_t um_scene_target_key(const um_scene_target *t)
+{
+    return t->interaction != UM_SCENE_NO_INTERACTION ? t->interaction : UINT64_C(1) << 63 | t->skip;
+}
 
 um_status um_scene_options_check(const um_scene_options *options, um_error *err) UM_CHECKED;
 

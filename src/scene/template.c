@@ -17,8 +17,10 @@ UM_EMBEDDED_DECLARE(template_generic);
 
 enum { MAX_TEMPLATE_BYTES = 1 << 20, MAX_COUNT = 1000000, MAX_DECIMALS = 9 };
 
-static const char *const part_names[] = {"profile", "history", "action", "empty_history"};
-enum { N_KEYS = 4 };
+static const char *const part_names[] = {"profile", "history", "action", "empty_history",
+                                         "none_action"};
+enum { N_KEYS = sizeof part_names / sizeof *part_names };
+#define NONE_ACTION "None of these: leave without choosing anything."
 
 /* Parsing of one text. Messages are "file:line: key: rule, found X; what to do". */
 typedef struct reader {
@@ -218,6 +220,17 @@ static um_status read_part(um_template *t, um_template_part part, const um_yaml 
     return status;
 }
 
+/* An optional text without fields. */
+static um_status read_plain(char **out, const um_template *t, const um_yaml *root, const char *key,
+                            const char *fallback, um_error *err)
+{
+    const um_yaml *node = um_yaml_get(root, key);
+    if (node != NULL && node->kind != UM_YAML_SCALAR)
+        return um_fail(err, UM_ERR_INPUT, "%s:%d: %s must be a text", t->where, node->line, key);
+    *out = um_strdup(node != NULL ? node->text : fallback);
+    return *out != NULL ? UM_OK : um_fail_memory(err, "a template");
+}
+
 static um_status check_keys(const um_template *t, const um_yaml *root, um_error *err)
 {
     if (root == NULL || root->kind != UM_YAML_MAP)
@@ -234,7 +247,7 @@ static um_status check_keys(const um_template *t, const um_yaml *root, um_error 
         const char *near = um_nearest(root->keys[i], part_names, N_KEYS);
         return um_fail(err, UM_ERR_INPUT,
                        "%s:%d: unknown key '%s'%s%s%s; keys are profile, "
-                       "history, action, empty_history",
+                       "history, action, empty_history, none_action",
                        t->where, root->item[i]->line, root->keys[i],
                        near != NULL ? ", did you mean '" : "", near != NULL ? near : "",
                        near != NULL ? "'" : "");
@@ -258,17 +271,9 @@ um_status um_template_parse(um_template **out, const char *yaml, size_t len, con
     for (int part = 0; part < UM_TEMPLATE_PARTS; part++)
         if ((status = read_part(t, (um_template_part)part, root, err)) != UM_OK)
             goto done;
-    const um_yaml *empty = um_yaml_get(root, "empty_history");
-    if (empty != NULL && empty->kind != UM_YAML_SCALAR) {
-        status =
-            um_fail(err, UM_ERR_INPUT, "%s:%d: empty_history must be a text", where, empty->line);
+    if ((status = read_plain(&t->empty_history, t, root, "empty_history", "", err)) != UM_OK ||
+        (status = read_plain(&t->none_action, t, root, "none_action", NONE_ACTION, err)) != UM_OK)
         goto done;
-    }
-    t->empty_history = um_strdup(empty != NULL ? empty->text : "");
-    if (t->empty_history == NULL) {
-        status = um_fail_memory(err, "a template");
-        goto done;
-    }
     *out = t;
     t = NULL;
 done:
@@ -314,6 +319,7 @@ void um_template_free(um_template *t)
         free(t->part[part].pieces);
     }
     free(t->empty_history);
+    free(t->none_action);
     free(t->where);
     free(t);
 }

@@ -50,6 +50,7 @@ struct um_template {
     char *where; /* file name for messages */
     um_template_text part[UM_TEMPLATE_PARTS];
     char *empty_history;
+    char *none_action; /* the action "none of these" */
 };
 
 um_status um_template_parse(um_template **out, const char *yaml, size_t len, const char *where,
@@ -83,6 +84,7 @@ void um_render_profile(const um_renderer *r, um_str *out, um_str *scratch,
                        const um_render_scene *scene);
 void um_render_history(const um_renderer *r, um_str *out, um_str *scratch,
                        const um_render_scene *scene, const uint64_t *history, uint32_t n);
+/* item may be UM_SCENE_NONE. */
 void um_render_action(const um_renderer *r, um_str *out, um_str *scratch,
                       const um_render_scene *scene, uint32_t item);
 

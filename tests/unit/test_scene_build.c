@@ -139,7 +139,8 @@ static char *set_bytes(const um_scene_set *set)
 {
     um_error err;
     um_str s = UM_STR_INIT;
-    um_str_appendf(&s, "%zu %llu %llu\n", set->n, (unsigned long long)set->dropped[UM_DROP_FEW_CANDIDATES],
+    um_str_appendf(&s, "%zu %llu %llu\n", set->n,
+                   (unsigned long long)set->dropped[UM_DROP_FEW_CANDIDATES],
                    (unsigned long long)set->dropped[UM_DROP_LONG_LIST]);
     for (size_t i = 0; i < set->n; i++) {
         const um_scene *x = &set->scenes[i];
@@ -350,8 +351,8 @@ static void spectral_never_sees_targets_or_held_out_users(void **state)
             targets[n++] = plan.targets[i].interaction;
     }
     assert_true(n > 20 && n < plan.n);
-    assert_ok(um_spectral_factors(&expected, d, used, targets, n, o.spectral_rank, false, o.seed,
-                                  NULL, &err),
+    assert_ok(um_spectral_factors(&expected, d, used, INT64_MAX, targets, n, o.spectral_rank, false,
+                                  o.seed, NULL, &err),
               err);
     assert_int_equal(model.spectral.rank, expected.rank);
     assert_memory_equal(model.spectral.in, expected.in,
@@ -428,7 +429,8 @@ static void unfit_lists_are_counted(void **state)
     assert_int_equal(set->scenes[0].k, 26);
     assert_int_equal(set->scenes[0].target, 5);
     assert_int_equal(set->dropped[UM_DROP_LONG_LIST], 1);
-    assert_int_equal(set->dropped[UM_DROP_FEW_CANDIDATES], 3);
+    assert_int_equal(set->dropped[UM_DROP_FEW_CANDIDATES], 1);
+    assert_int_equal(set->dropped[UM_DROP_BAD_LIST], 2);
     um_scene_set_free(set);
     um_dataset_free(d);
 }

@@ -8,7 +8,7 @@ static void merge_keeps_order_and_drops_repeats(void **state)
 {
     (void)state;
     const uint32_t a[] = {4, 7, 1}, b[] = {7, 9};
-    const um_ranking rankings[] = {{a, 3, UM_SOURCE_SPECTRAL}, {b, 2, UM_SOURCE_CONTENT}};
+    const um_ranking rankings[] = {{a, 3, UM_SOURCE_SPECTRAL, 1}, {b, 2, UM_SOURCE_CONTENT, 1}};
     static const struct {
         uint32_t order[4];
         int ways;
@@ -50,7 +50,7 @@ static void merge_stops_when_full_and_obeys_marks(void **state)
 {
     (void)state;
     const uint32_t a[] = {3, 2, 1, 0};
-    const um_ranking ranking = {a, 4, UM_SOURCE_RANDOM};
+    const um_ranking ranking = {a, 4, UM_SOURCE_RANDOM, 1};
     uint32_t mark[4] = {0, 0, 0, 7}, items[4];
     uint8_t sources[4];
     um_rng r;

@@ -211,7 +211,8 @@ static void spectral_equals_its_formula(void **state)
         double expected[20];
         direct_scores(expected, d, used, left_out, 4, compat != 0);
         um_factors f;
-        assert_ok(um_spectral_factors(&f, d, used, &left_out, 1, 4, compat != 0, 1, NULL, &err),
+        assert_ok(um_spectral_factors(&f, d, used, INT64_MAX, &left_out, 1, 4, compat != 0, 1, NULL,
+                                      &err),
                   err);
         double query[4] = {0};
         float *scores = calloc(f.stride, sizeof *scores);
