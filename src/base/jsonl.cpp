@@ -17,6 +17,7 @@
  * of its message: bad rows are few, and a byte number helps.
  */
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <new>
 
@@ -57,10 +58,10 @@ struct um_jsonl {
     simdjson::dom::document document;
     char *text = nullptr; /* copy with SIMDJSON_PADDING bytes after it */
     size_t text_cap = 0;  /* without the padding */
-    const uint64_t *tape = nullptr;
-    const char *strings = nullptr;
+    um_jdoc view = {nullptr, nullptr};
     key_text *keys = nullptr; /* of one object, to be sorted */
     size_t keys_cap = 0;
+    bool has_nul = false;
 
     um_jsonl() = default;
     um_jsonl(const um_jsonl &) = delete;
@@ -74,31 +75,13 @@ struct um_jsonl {
 
 static char type_at(const um_jsonl *j, size_t at)
 {
-    return (char)(j->tape[at] >> 56);
+    return (char)(j->view.tape[at] >> 56);
 }
 
-/* First word after the value. */
-static size_t after(const um_jsonl *j, size_t at)
+static key_text string_at(const um_jdoc *d, size_t at)
 {
-    switch (type_at(j, at)) {
-    case '{':
-    case '[':
-        return (uint32_t)j->tape[at];
-    case 'l':
-    case 'u':
-    case 'd':
-        return at + 2;
-    default:
-        return at + 1;
-    }
-}
-
-static key_text string_at(const um_jsonl *j, size_t at)
-{
-    const char *place = j->strings + (j->tape[at] & UINT64_C(0x00ffffffffffffff));
     key_text s;
-    std::memcpy(&s.len, place, sizeof s.len);
-    s.text = place + sizeof s.len;
+    s.text = um_jdoc_string(d, at, &s.len);
     return s;
 }
 
@@ -181,22 +164,24 @@ static um_status check_many_keys(um_jsonl *j, size_t at, size_t n, um_error *err
         j->keys_cap = n;
     }
     size_t i = 0;
-    for (size_t end = after(j, at++) - 1; at < end; at = after(j, at + 1))
-        j->keys[i++] = string_at(j, at);
+    for (size_t end = um_jdoc_after(&j->view, at++) - 1; at < end;
+         at = um_jdoc_after(&j->view, at + 1))
+        j->keys[i++] = string_at(&j->view, at);
     std::sort(j->keys, j->keys + n);
     const key_text *twin = std::adjacent_find(j->keys, j->keys + n);
     return twin != j->keys + n ? fail_duplicate(*twin, err) : UM_OK;
 }
 
 /* No key of the object twice, none with U+0000 in it. */
-static um_status check_keys(um_jsonl *j, size_t object, um_error *err)
+static um_status check_keys(um_jsonl *j, size_t object, bool has_escapes, um_error *err)
 {
     key_text keys[FEW_KEYS];
     uint64_t seen = 0; /* bit = of the 64 classes of keys, one that occurred */
     size_t n = 0;
-    for (size_t at = object + 1, end = after(j, object) - 1; at < end; at = after(j, at + 1)) {
-        key_text key = string_at(j, at);
-        if (std::memchr(key.text, '\0', key.len) != nullptr)
+    for (size_t at = object + 1, end = um_jdoc_after(&j->view, object) - 1; at < end;
+         at = um_jdoc_after(&j->view, at + 1)) {
+        key_text key = string_at(&j->view, at);
+        if (has_escapes && std::memchr(key.text, '\0', key.len) != nullptr)
             return um_fail(err, UM_ERR_INPUT, "a key holds U+0000");
         if (n < FEW_KEYS) {
             unsigned last = key.len > 0 ? (unsigned char)key.text[key.len - 1] : 0;
@@ -211,21 +196,42 @@ static um_status check_keys(um_jsonl *j, size_t object, um_error *err)
     return n > FEW_KEYS ? check_many_keys(j, object, n, err) : UM_OK;
 }
 
-/* What simdjson does not look at: depth with empty levels, keys, integers past int64_t, and, in
- * texts with \u, the surrogates that some of its versions let pass. */
+/* Whether the text has a \u escape. */
+static bool has_unicode_escape(const char *text, size_t len)
+{
+    const char *end = text + len;
+    while ((text = (const char *)std::memchr(text, '\\', (size_t)(end - text))) != nullptr) {
+        if (end - text < 2 || text[1] == 'u')
+            return true;
+        text += 2;
+    }
+    return false;
+}
+
+/* Strings that were written with \u: some versions of simdjson let lone surrogates pass. */
+static um_status check_string(um_jsonl *j, key_text s, um_error *err)
+{
+    if (std::memchr(s.text, '\0', s.len) != nullptr)
+        j->has_nul = true;
+    return um_utf8_valid(s.text, s.len) ? UM_OK
+                                        : um_fail(err, UM_ERR_INPUT, "lone surrogate in a string");
+}
+
+/* What simdjson does not look at: depth with empty levels, keys, integers past int64_t. */
 static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
 {
     size_t depth = 0;
-    for (size_t at = 1, end = after(j, 1); at < end; at++) {
-        um_status status = UM_OK;
+    um_status status = UM_OK;
+    j->has_nul = false;
+    for (size_t at = 1, end = um_jdoc_after(&j->view, 1); at < end && status == UM_OK; at++) {
         switch (type_at(j, at)) {
         case '{':
+            status = check_keys(j, at, has_escapes, err);
+            [[fallthrough]];
         case '[':
             if (++depth > UM_JSONL_MAX_DEPTH)
-                return um_fail(err, UM_ERR_INPUT, "JSON is nested deeper than %d levels",
-                               UM_JSONL_MAX_DEPTH);
-            if (type_at(j, at) == '{')
-                status = check_keys(j, at, err);
+                status = um_fail(err, UM_ERR_INPUT, "JSON is nested deeper than %d levels",
+                                 UM_JSONL_MAX_DEPTH);
             break;
         case '}':
         case ']':
@@ -236,18 +242,17 @@ static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
             at++;
             break;
         case 'u':
-            return um_fail(err, UM_ERR_INPUT, "integer past 64 bits with sign");
+            status = um_fail(err, UM_ERR_INPUT, "integer past 64 bits with sign");
+            break;
         case '"':
-            if (has_escapes && !um_utf8_valid(string_at(j, at).text, string_at(j, at).len))
-                status = um_fail(err, UM_ERR_INPUT, "lone surrogate in a string");
+            if (has_escapes)
+                status = check_string(j, string_at(&j->view, at), err);
             break;
         default:
             break;
         }
-        if (status != UM_OK)
-            return status;
     }
-    return UM_OK;
+    return status;
 }
 
 um_status um_jsonl_parse(um_jsonl *parser, const char *text, size_t len, um_jval *root,
@@ -267,62 +272,35 @@ um_status um_jsonl_parse(um_jsonl *parser, const char *text, size_t len, um_jval
         return um_fail_memory(err, "a JSON text");
     if (result.error() != simdjson::SUCCESS)
         return explain(text, len, simdjson::error_message(result.error()), err);
-    parser->tape = parser->document.tape.get();
-    parser->strings = reinterpret_cast<const char *>(parser->document.string_buf.get());
-    bool has_escapes = memmem(text, len, "\\u", 2) != nullptr;
+    parser->view.tape = parser->document.tape.get();
+    parser->view.strings = reinterpret_cast<const char *>(parser->document.string_buf.get());
     um_error why;
-    um_status status = check_tape(parser, has_escapes, &why);
+    um_status status = check_tape(parser, has_unicode_escape(text, len), &why);
     if (status == UM_ERR_MEMORY)
         return um_fail_memory(err, "a JSON text");
     if (status != UM_OK)
         return explain(text, len, why.text, err);
-    root->document = parser;
+    root->document = &parser->view;
     root->at = 1;
     return UM_OK;
 }
 
-static const um_jsonl *parser_of(um_jval v)
+bool um_jsonl_has_nul(const um_jsonl *parser)
 {
-    return static_cast<const um_jsonl *>(v.document);
-}
-
-static char type_of(um_jval v)
-{
-    return type_at(parser_of(v), v.at);
-}
-
-um_jtype um_jval_type(um_jval v)
-{
-    switch (type_of(v)) {
-    case '{':
-        return UM_J_OBJECT;
-    case '[':
-        return UM_J_ARRAY;
-    case '"':
-        return UM_J_STRING;
-    case 'l':
-        return UM_J_INT;
-    case 'd':
-        return UM_J_REAL;
-    case 't':
-    case 'f':
-        return UM_J_BOOL;
-    default:
-        return UM_J_NULL;
-    }
+    return parser->has_nul;
 }
 
 bool um_jval_get(um_jval object, const char *key, um_jval *out)
 {
-    const um_jsonl *j = parser_of(object);
+    const um_jdoc *d = object.document;
     size_t len = std::strlen(key);
-    if (type_of(object) != '{')
+    if (um_jdoc_kind(object) != '{')
         return false;
-    for (size_t at = object.at + 1, end = after(j, object.at) - 1; at < end;
-         at = after(j, at + 1)) {
-        key_text name = string_at(j, at);
+    for (size_t at = object.at + 1, end = um_jdoc_after(d, object.at) - 1; at < end;
+         at = um_jdoc_after(d, at + 1)) {
+        key_text name = string_at(d, at);
         if (name.len == len && std::memcmp(name.text, key, len) == 0) {
-            out->document = j;
+            out->document = d;
             out->at = at + 1;
             return true;
         }
@@ -330,81 +308,25 @@ bool um_jval_get(um_jval object, const char *key, um_jval *out)
     return false;
 }
 
-bool um_jval_str(um_jval v, const char **text, size_t *len)
+void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found)
 {
-    if (type_of(v) != '"')
-        return false;
-    key_text s = string_at(parser_of(v), v.at);
-    *text = s.text;
-    *len = s.len;
-    return true;
-}
-
-bool um_jval_i64(um_jval v, int64_t *out)
-{
-    if (type_of(v) != 'l')
-        return false;
-    std::memcpy(out, &parser_of(v)->tape[v.at + 1], sizeof *out);
-    return true;
-}
-
-bool um_jval_f64(um_jval v, double *out)
-{
-    int64_t whole = 0;
-    if (um_jval_i64(v, &whole)) {
-        *out = (double)whole;
-        return true;
+    const um_jdoc *d = object.document;
+    for (size_t i = 0; i < n; i++)
+        found[i] = um_jval{nullptr, 0};
+    if (um_jdoc_kind(object) != '{')
+        return;
+    size_t expected = 0;
+    for (size_t at = object.at + 1, end = um_jdoc_after(d, object.at) - 1; at < end;
+         at = um_jdoc_after(d, at + 1)) {
+        key_text name = string_at(d, at);
+        for (size_t tried = 0, i = expected; tried < n; tried++, i = i + 1 < n ? i + 1 : 0) {
+            if (name.len != keys[i].len || std::memcmp(name.text, keys[i].name, name.len) != 0)
+                continue;
+            found[i] = um_jval{d, at + 1};
+            expected = i + 1 < n ? i + 1 : 0;
+            break;
+        }
     }
-    if (type_of(v) != 'd')
-        return false;
-    std::memcpy(out, &parser_of(v)->tape[v.at + 1], sizeof *out);
-    return true;
-}
-
-bool um_jval_bool(um_jval v, bool *out)
-{
-    char type = type_of(v);
-    if (type != 't' && type != 'f')
-        return false;
-    *out = type == 't';
-    return true;
-}
-
-um_jiter um_jval_iter(um_jval container)
-{
-    um_jiter it = {container, 0, 0};
-    char type = type_of(container);
-    if (type == '{' || type == '[') {
-        it.at = container.at + 1;
-        it.end = after(parser_of(container), container.at) - 1;
-    }
-    return it;
-}
-
-bool um_jiter_next(um_jiter *it, const char **key, um_jval *value)
-{
-    const um_jsonl *j = parser_of(it->container);
-    if (it->at >= it->end)
-        return false;
-    const char *name = nullptr;
-    if (type_of(it->container) == '{')
-        name = string_at(j, it->at++).text;
-    if (key != nullptr)
-        *key = name;
-    value->document = j;
-    value->at = it->at;
-    it->at = after(j, it->at);
-    return true;
-}
-
-size_t um_jval_len(um_jval v)
-{
-    um_jiter it = um_jval_iter(v);
-    um_jval element;
-    size_t n = 0;
-    while (um_jiter_next(&it, nullptr, &element))
-        n++;
-    return n;
 }
 
 static void dump_container(um_str *out, um_jval v, char open, char close)
@@ -423,6 +345,13 @@ static void dump_container(um_str *out, um_jval v, char open, char close)
         um_jval_dump(out, element);
     }
     um_str_append_char(out, close);
+}
+
+static void append_integer(um_str *out, int64_t value)
+{
+    char text[24];
+    auto end = std::to_chars(text, text + sizeof text, value).ptr;
+    um_str_append_n(out, text, (size_t)(end - text));
 }
 
 void um_jval_dump(um_str *out, um_jval v)
@@ -444,14 +373,14 @@ void um_jval_dump(um_str *out, um_jval v)
         break;
     case UM_J_INT:
         (void)um_jval_i64(v, &whole);
-        um_str_appendf(out, "%lld", (long long)whole);
+        append_integer(out, whole);
         break;
     case UM_J_REAL:
         (void)um_jval_f64(v, &real);
         um_str_append_number(out, real);
         break;
     case UM_J_BOOL:
-        um_str_append(out, type_of(v) == 't' ? "true" : "false");
+        um_str_append(out, um_jdoc_kind(v) == 't' ? "true" : "false");
         break;
     case UM_J_NULL:
         um_str_append(out, "null");

@@ -76,7 +76,10 @@ void um_str_append(um_str *s, const char *text)
 
 void um_str_append_char(um_str *s, char c)
 {
-    um_str_append_n(s, &c, 1);
+    if (!reserve(s, 1))
+        return;
+    s->data[s->len++] = c;
+    s->data[s->len] = '\0';
 }
 
 void um_str_appendf(um_str *s, const char *format, ...)
@@ -185,12 +188,62 @@ void um_str_append_json_n(um_str *s, const char *text, size_t n)
     um_str_append_char(s, '"');
 }
 
+/* n / 10^places without `zeros` zeros at its end, if it has them. Inline: power is a constant. */
+static inline void cut_zeros(uint64_t *n, int *places, uint64_t power, int zeros)
+{
+    if (*places >= zeros && *n % power == 0) {
+        *n /= power;
+        *places -= zeros;
+    }
+}
+
+/*
+ * Decimals of up to 15 digits, as nearly all numbers in files are, without the C library: the
+ * value is n / 10^places with 10^14 <= n < 10^15, then zeros at the end go. Both parts are doubles
+ * without error, so that their quotient is the double nearest to that decimal; when it is `value`,
+ * no shorter decimal reads back equal. False where %g would write an exponent, and where there is
+ * no such n.
+ */
+static bool append_short_decimal(um_str *s, double value)
+{
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
+                                    1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18};
+    double size = fabs(value);
+    int places = 14;
+    if (!(size >= 1e-4 && size < 1e15))
+        return false;
+    while (places > 0 && size >= powers[15 - places])
+        places--;
+    while (places < 18 && size * powers[places] < 1e14)
+        places++;
+    uint64_t n = (uint64_t)(size * powers[places] + 0.5);
+    if (n >= 1000000000000000 || (double)n / powers[places] != size)
+        return false;
+    cut_zeros(&n, &places, 100000000, 8);
+    cut_zeros(&n, &places, 10000, 4);
+    cut_zeros(&n, &places, 100, 2);
+    cut_zeros(&n, &places, 10, 1);
+    char text[40], *p = text + sizeof text;
+    for (int written = 0; n > 0 || written <= places; written++) {
+        if (written == places && places > 0)
+            *--p = '.';
+        *--p = (char)('0' + n % 10);
+        n /= 10;
+    }
+    if (value < 0)
+        *--p = '-';
+    um_str_append_n(s, p, (size_t)(text + sizeof text - p));
+    return true;
+}
+
 void um_str_append_number(um_str *s, double value)
 {
     if (!isfinite(value)) {
         um_str_append(s, "null");
         return;
     }
+    if (append_short_decimal(s, value))
+        return;
     /*
      * Every decimal of up to 15 digits survives the way through a normal double, and %g drops
      * trailing zeros, so 15 digits already give the shortest form when one that short exists.

@@ -189,6 +189,7 @@ static void values_are_typed(void **state)
     assert_true(um_jval_get(root, "zero", &v) && um_jval_f64(v, &f) && f == 0 && signbit(f));
     assert_true(um_jval_get(root, "nul", &v) && um_jval_str(v, &s, &len) && len == 3);
     assert_memory_equal(s, "a\0b", 4);
+    assert_true(um_jsonl_has_nul(j));
     assert_true(um_jval_get(root, "o", &v) && um_jval_type(v) == UM_J_OBJECT);
     assert_int_equal(um_jval_len(v), 0);
 
@@ -209,6 +210,9 @@ static void values_are_typed(void **state)
         assert_true(um_jiter_next(&it, &key, &v));
         assert_string_equal(key, keys[n]);
     }
+    static const char escaped[] = "{\"a\":\"\\\\u0000\",\"b\":\"\\u0001\"}";
+    assert_ok(um_jsonl_parse(j, escaped, sizeof escaped - 1, &root, &err), err);
+    assert_false(um_jsonl_has_nul(j));
     um_jsonl_free(j);
 }
 

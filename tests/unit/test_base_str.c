@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/error.h"
+#include "base/rng.h"
 #include "base/str.h"
 #include "mirrorer/monitor.h"
 #include "test_util.h"
@@ -104,6 +105,31 @@ static void test_number(void **state)
         um_str s = UM_STR_INIT;
         um_str_append_number(&s, rows[i].value);
         assert_string_equal(um_str_text(&s), rows[i].text);
+        um_str_dispose(&s);
+    }
+}
+
+/* Against the C library: the first of 15 to 17 digits that reads back equal. */
+static void test_numbers_agree(void **state)
+{
+    (void)state;
+    um_rng r;
+    um_rng_init(&r, 7, UM_RNG_TEST, 0, 0, 0);
+    for (int i = 0; i < 200000; i++) {
+        char expected[40];
+        double value = um_rng_normal(&r) * pow(10, (double)um_rng_below(&r, 24) - 6);
+        if (i % 3 > 0) { /* a decimal of 1 to 17 digits */
+            snprintf(expected, sizeof expected, "%.*g", (int)um_rng_below(&r, 17) + 1, value);
+            value = strtod(expected, NULL);
+        }
+        for (int digits = 15; digits <= 17; digits++) {
+            snprintf(expected, sizeof expected, "%.*g", digits, value);
+            if (strtod(expected, NULL) == value)
+                break;
+        }
+        um_str s = UM_STR_INIT;
+        um_str_append_number(&s, value);
+        assert_string_equal(um_str_text(&s), expected);
         um_str_dispose(&s);
     }
 }
@@ -224,11 +250,11 @@ static void test_monitor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append),    cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_json_text), cmocka_unit_test(test_number),
-        cmocka_unit_test(test_utf8),      cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_small),     cmocka_unit_test(test_error),
-        cmocka_unit_test(test_monitor),
+        cmocka_unit_test(test_append),        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_json_text),     cmocka_unit_test(test_number),
+        cmocka_unit_test(test_numbers_agree), cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_parse),         cmocka_unit_test(test_small),
+        cmocka_unit_test(test_error),         cmocka_unit_test(test_monitor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
