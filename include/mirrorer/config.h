@@ -79,7 +79,8 @@ typedef struct um_config {
     } run;
     struct {
         int64_t pairs;
-        char strategy[32];
+        char strategy[32], chosen[24], rejected[24];
+        bool keep_malformed;
     } distill;
     um_train_config sft, dpo, direct;
     struct {

@@ -42,7 +42,8 @@ typedef enum um_process_fault {
     UM_PROCESS_FACTOR,       /* a factor or style that is not on its list */
     UM_PROCESS_FACTOR_COUNT, /* too few or too many factors */
     UM_PROCESS_TRUNCATED,    /* the writer ran out of tokens */
-    UM_PROCESS_TRAILING      /* text after the last stage */
+    UM_PROCESS_TRAILING,     /* text after the last stage */
+    UM_PROCESS_CONTRADICTION /* its own "Behavior: [X]" is not the behaviour drawn after it */
 } um_process_fault;
 const char *um_process_fault_name(um_process_fault fault); /* "good", "no stage", ... */
 
@@ -58,6 +59,10 @@ typedef struct um_process {
  */
 um_process_fault um_process_parse(um_process *out, const char *text, char *detail,
                                   size_t detail_size);
+
+/* The letter that a text names after its first "Behavior:" ("[X]", or X alone): 1 = A, 2 = B, ...;
+ * 0 when it names none, or more than one thing. */
+uint32_t um_process_said(const char *text);
 
 /* Cuts at "Behavior:" and trims white space at the end, in place. */
 void um_process_trim(char *text);

@@ -105,6 +105,18 @@ um_status um_train_dpo(um_model *model, um_compute *compute, const um_train_row 
                        um_train_result *result, const um_monitor *monitor,
                        um_error *err) UM_CHECKED;
 
+/*
+ * Log-likelihood of completions: on_score gets, per row, the sum of log p (nats) of the tokens of
+ * each completion given the prompt. A completion without a prompt starts with an unpredicted token,
+ * which counts nothing. Rows are packed into passes of pass_tokens (a longer row makes them larger)
+ * and answered in order; what stands beside a row does not change its score. train_prompt is not
+ * looked at.
+ */
+typedef um_status (*um_on_row_score)(void *context, size_t row, const double *logp, um_error *err);
+um_status um_score_rows(const um_model *model, um_compute *compute, const um_train_row *rows,
+                        size_t n, int pass_tokens, um_on_row_score on_score, void *context,
+                        const um_monitor *monitor, um_error *err) UM_CHECKED;
+
 #ifdef __cplusplus
 }
 #endif

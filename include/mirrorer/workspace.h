@@ -33,7 +33,7 @@
 extern "C" {
 #endif
 
-#define UM_WORKSPACE_SCHEMA 2 /* version of the tables this program writes */
+#define UM_WORKSPACE_SCHEMA 3 /* version of the tables this program writes */
 
 typedef struct um_workspace um_workspace;
 
@@ -172,6 +172,10 @@ um_status um_workspace_get_scene(um_row_scene *row, um_workspace *ws, uint64_t i
 um_status um_workspace_scenes(um_workspace *ws, const um_scene_filter *filter, um_on_scene on_row,
                               void *context, um_error *err) UM_CHECKED;
 
+/* Scenes of a split. */
+um_status um_workspace_count_scenes(uint64_t *n, um_workspace *ws, const char *split,
+                                    um_error *err) UM_CHECKED;
+
 /* Models and decisions ------------------------------------------------------------------------- */
 
 typedef struct um_row_model {
@@ -212,6 +216,7 @@ typedef struct um_row_decision {
     const char *finish; /* "stop", "length", ... */
     uint32_t tokens;
     const char *form_error; /* NULL when well formed */
+    uint32_t said;          /* the letter it named by itself: 1 = A, ...; 0: none */
 } um_row_decision;
 typedef um_status (*um_on_decision)(void *context, const um_row_decision *row, um_error *err);
 
@@ -223,6 +228,10 @@ typedef um_status (*um_on_decision)(void *context, const um_row_decision *row, u
  */
 um_status um_workspace_decision_id(uint64_t *id, uint64_t scene_id, uint64_t model_id,
                                    const char *role, uint32_t sample, um_error *err) UM_CHECKED;
+
+/* The parts of an id; *role is NULL for an id no role has. */
+void um_workspace_decision_parts(uint64_t id, uint64_t *scene_id, uint64_t *model_id,
+                                 const char **role, uint32_t *sample);
 
 /* Zero-initialised but for any_scene = true: all decisions. The set conditions hold together. */
 typedef struct um_decision_filter {
@@ -293,10 +302,29 @@ typedef struct um_row_measure { /* NaN where not measured */
     double log_loss, hit_rate;
 } um_row_measure;
 
+/* What one decision process came to. */
+typedef struct um_row_decision_score {
+    uint64_t decision_id;
+    double entropy, log_loss; /* bits */
+    uint32_t behavior;        /* letter drawn, 0 = A */
+    bool preferred;           /* it is the true action */
+    const char *fault;        /* why it may not train; NULL when it may */
+} um_row_decision_score;
+typedef um_status (*um_on_decision_score)(void *context, const um_row_decision_score *row,
+                                          um_error *err);
+/* Replaces the row of the decision. */
+um_status um_workspace_put_decision_score(um_workspace *ws, const um_row_decision_score *row,
+                                          um_error *err) UM_CHECKED;
+/* Those of a scene, by id. */
+um_status um_workspace_decision_scores(um_workspace *ws, uint64_t scene_id,
+                                       um_on_decision_score on_row, void *context,
+                                       um_error *err) UM_CHECKED;
+
 typedef struct um_row_score {
     uint64_t scene_id;
     um_row_measure teacher, student;
     double gap, total_gap, data_gap; /* student - teacher; NaN where not measured */
+    double score; /* of the strategy; NaN where the scene cannot give a pair */
     bool kept;
     const char *reason; /* why (not) kept; may be NULL */
 } um_row_score;
@@ -306,11 +334,71 @@ um_status um_workspace_put_score(um_workspace *ws, const um_row_score *row,
                                  um_error *err) UM_CHECKED;
 um_status um_workspace_scores(um_workspace *ws, um_on_score on_row, void *context,
                               um_error *err) UM_CHECKED;
+um_status um_workspace_get_score(um_row_score *row, um_workspace *ws, uint64_t scene_id,
+                                 um_error *err) UM_CHECKED; /* UM_ERR_NOT_FOUND */
+/* Marks a scored scene as kept. */
+um_status um_workspace_keep_score(um_workspace *ws, uint64_t scene_id, const char *reason,
+                                  um_error *err) UM_CHECKED;
+
+/* Where a scored scene stands among those of its data set and list length. */
+typedef struct um_row_stratum {
+    uint64_t candidates;     /* scenes with a score */
+    uint64_t kept;           /* of them: the quota */
+    uint64_t rank;           /* of this scene by score, 0 = best; ties by id */
+    double last_kept;        /* the lowest score kept; NaN when none was */
+    uint64_t all_candidates; /* of all strata */
+    uint64_t all_kept;
+} um_row_stratum;
+/* UM_ERR_NOT_FOUND when the scene has no score. */
+um_status um_workspace_get_stratum(um_row_stratum *row, um_workspace *ws, uint64_t scene_id,
+                                   um_error *err) UM_CHECKED;
+
+/* Log-likelihood of a scene's chosen answer under the student, for instruction-following
+ * difficulty. Sums over the answer's tokens, in nats. */
+typedef struct um_row_difficulty {
+    uint64_t scene_id, decision_id;
+    uint32_t tokens;
+    double logp_with, logp_without; /* with its prompt, and without */
+} um_row_difficulty;
+typedef um_status (*um_on_difficulty)(void *context, const um_row_difficulty *row, um_error *err);
+um_status um_workspace_put_difficulty(um_workspace *ws, const um_row_difficulty *row,
+                                      um_error *err) UM_CHECKED;
+um_status um_workspace_difficulties(um_workspace *ws, um_on_difficulty on_row, void *context,
+                                    um_error *err) UM_CHECKED; /* by scene */
+
+/*
+ * Scenes with the decision processes of teacher and student that a predictor has scored, one scene
+ * after the other by id, whatever their number: no table is held in memory, and no text is read.
+ */
+typedef struct um_scored_decision {
+    uint64_t id, model_id;
+    bool student; /* else the teacher's */
+    uint32_t sample;
+    const double *p;        /* [k] of the scene */
+    const char *form_error; /* NULL when well formed */
+    uint32_t said;          /* see um_row_decision */
+} um_scored_decision;
+typedef struct um_scored_scene {
+    uint64_t id;
+    const char *dataset;
+    uint32_t k, target, flags;
+    const um_scored_decision *decisions; /* [n] by id */
+    size_t n;
+    const double *direct; /* [k] without a decision process; NULL when there is none */
+} um_scored_scene;
+typedef struct um_scored_cursor um_scored_cursor;
+/* split NULL: the one scene `scene_id`, of any split. Close it before a transaction ends. */
+um_status um_workspace_scored(um_scored_cursor **out, um_workspace *ws, const char *split,
+                              uint64_t scene_id, uint64_t predictor_id, um_error *err) UM_CHECKED;
+/* *scene is NULL at the end, else lent until the next call. */
+um_status um_scored_next(um_scored_cursor *cursor, const um_scored_scene **scene,
+                         um_error *err) UM_CHECKED;
+void um_scored_close(um_scored_cursor *cursor);
 
 typedef struct um_row_pair {
     uint64_t id; /* given by the caller: the order of training data */
     uint64_t scene_id;
-    uint64_t chosen_decision, rejected_decision;
+    uint64_t chosen_decision, rejected_decision; /* 0 (no decision's id): the bare behaviour */
     uint32_t chosen_letter, rejected_letter; /* 0 = A */
     uint32_t rank;                           /* of the scene in the selection, 0 = best */
 } um_row_pair;
@@ -318,6 +406,8 @@ typedef um_status (*um_on_pair)(void *context, const um_row_pair *row, um_error 
 um_status um_workspace_put_pair(um_workspace *ws, const um_row_pair *row, um_error *err) UM_CHECKED;
 um_status um_workspace_pairs(um_workspace *ws, um_on_pair on_row, void *context,
                              um_error *err) UM_CHECKED;
+um_status um_workspace_get_pair(um_row_pair *row, um_workspace *ws, uint64_t scene_id,
+                                um_error *err) UM_CHECKED; /* of a scene; UM_ERR_NOT_FOUND */
 
 typedef struct um_row_evaluation { /* final distribution of an evaluated row for a scene */
     uint64_t scene_id;
@@ -407,6 +497,16 @@ typedef um_status (*um_on_decision_count)(void *context, const um_row_decision_c
 /* One row for each (role, model) that has decisions, by role, then model id. */
 um_status um_workspace_decision_counts(um_workspace *ws, um_on_decision_count on_row, void *context,
                                        um_error *err) UM_CHECKED;
+
+typedef struct um_row_fault_count {
+    const char *role, *model_name;
+    const char *fault; /* a form_error of decisions */
+    uint64_t n;
+} um_row_fault_count;
+typedef um_status (*um_on_fault_count)(void *context, const um_row_fault_count *row, um_error *err);
+/* How many texts fail in which way, by role, model and fault. */
+um_status um_workspace_fault_counts(um_workspace *ws, um_on_fault_count on_row, void *context,
+                                    um_error *err) UM_CHECKED;
 
 #ifdef __cplusplus
 }

@@ -9,29 +9,57 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-const char *const um_strategy_names[] = {"gap",           "total-gap",    "data-gap",
-                                         "high-accuracy", "low-accuracy", "accuracy-difference",
-                                         "log-loss",      "random",       NULL};
+#define MAX_LETTERS 26
+
+const char *const um_strategy_names[] = {
+    "gap",          "total-gap",           "data-gap", "high-accuracy",
+    "low-accuracy", "accuracy-difference", "log-loss", "ifd",
+    "random",       "random-direct",       NULL};
+
+const char *const um_pair_rule_names[] = {"lowest-entropy", "highest-entropy", "highest-truth",
+                                          "lowest-truth",   "random",          NULL};
+
+/* Purposes that draws of one scene are told apart by, beside its random score (0). */
+enum { DRAW_CANDIDATE = 1, DRAW_WRONG = 2 };
 
 const char *um_strategy_name(um_strategy strategy)
 {
     return um_strategy_names[strategy];
 }
 
-bool um_strategy_parse(const char *name, um_strategy *out)
+static bool find_name(const char *const *names, const char *name, int *out)
 {
-    for (int i = 0; um_strategy_names[i] != NULL; i++) {
-        if (strcmp(name, um_strategy_names[i]) == 0) {
-            *out = (um_strategy)i;
+    for (int i = 0; names[i] != NULL; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *out = i;
             return true;
         }
     }
     return false;
 }
 
-double um_strategy_score(um_strategy strategy, const um_uncertainty *teacher,
-                         const um_uncertainty *student, uint64_t seed, uint64_t scene)
+bool um_strategy_parse(const char *name, um_strategy *out)
 {
+    int i;
+    bool found = find_name(um_strategy_names, name, &i);
+    if (found)
+        *out = (um_strategy)i;
+    return found;
+}
+
+bool um_pair_rule_parse(const char *name, um_pair_rule *out)
+{
+    int i;
+    bool found = find_name(um_pair_rule_names, name, &i);
+    if (found)
+        *out = (um_pair_rule)i;
+    return found;
+}
+
+double um_strategy_score(um_strategy strategy, const um_scene_measures *measures, uint64_t seed,
+                         uint64_t scene)
+{
+    const um_uncertainty *teacher = &measures->teacher, *student = &measures->student;
     um_rng rng;
 
     switch (strategy) {
@@ -49,32 +77,85 @@ double um_strategy_score(um_strategy strategy, const um_uncertainty *teacher,
         return teacher->hit_rate - student->hit_rate;
     case UM_STRATEGY_LOG_LOSS:
         return student->log_loss;
+    case UM_STRATEGY_IFD:
+        return measures->ifd;
     case UM_STRATEGY_RANDOM:
+    case UM_STRATEGY_RANDOM_DIRECT:
         break;
     }
     um_rng_init(&rng, seed, UM_RNG_SELECT, scene, 0, 0);
     return um_rng_uniform(&rng);
 }
 
-bool um_pair_choose(const um_candidate *candidates, size_t n, uint32_t truth, size_t *chosen,
-                    size_t *rejected)
+double um_instruction_difficulty(double logp_with, double logp_without, size_t n)
 {
-    bool have_chosen = false, have_rejected = false;
+    /* The number of tokens is the same above and below, so the means' ratio is the sums'. */
+    return n == 0 || !(logp_without < 0) ? NAN : logp_with / logp_without;
+}
 
+uint8_t um_wrong_behavior_draw(const double *p, uint32_t k, uint32_t truth, uint64_t seed,
+                               uint64_t scene)
+{
+    double wrong[MAX_LETTERS], mass = 0;
+    um_rng rng;
+
+    for (uint32_t j = 0; j < k && j < MAX_LETTERS; j++) {
+        wrong[j] = j == truth ? 0 : p[j];
+        mass += wrong[j];
+    }
+    for (uint32_t j = 0; j < k && !(mass > 0); j++)
+        wrong[j] = j == truth ? 0 : 1;
+    um_rng_init(&rng, seed, UM_RNG_SELECT, scene, DRAW_WRONG, 0);
+    return (uint8_t)um_rng_categorical(&rng, wrong, k);
+}
+
+/* Lower is taken first. */
+static double place_in_order(um_pair_rule rule, const um_candidate *c, const um_pair_rules *rules)
+{
+    um_rng rng;
+
+    switch (rule) {
+    case UM_PAIR_LOWEST_ENTROPY:
+        return c->entropy;
+    case UM_PAIR_HIGHEST_ENTROPY:
+        return -c->entropy;
+    case UM_PAIR_HIGHEST_TRUTH:
+        return c->log_loss;
+    case UM_PAIR_LOWEST_TRUTH:
+        return -c->log_loss;
+    case UM_PAIR_RANDOM:
+        break;
+    }
+    um_rng_init(&rng, rules->seed, UM_RNG_SELECT, rules->scene, DRAW_CANDIDATE, c->decision);
+    return um_rng_uniform(&rng);
+}
+
+bool um_pair_choose(const um_candidate *candidates, size_t n, uint32_t truth,
+                    const um_pair_rules *rules, size_t *chosen, size_t *rejected)
+{
+    static const um_pair_rules published = {.chosen = UM_PAIR_LOWEST_ENTROPY,
+                                            .rejected = UM_PAIR_LOWEST_ENTROPY};
+    bool have[2] = {false, false};
+    double first[2] = {0, 0};
+
+    if (rules == NULL)
+        rules = &published;
     for (size_t i = 0; i < n; i++) {
         const um_candidate *c = &candidates[i];
         bool preferred = c->behavior == truth;
-        if (!c->well_formed || (preferred && !c->from_teacher))
+        if (!c->may_train || (preferred && !c->from_teacher))
             continue;
-        bool *have = preferred ? &have_chosen : &have_rejected;
         size_t *best = preferred ? chosen : rejected;
-        if (!*have || c->entropy < candidates[*best].entropy ||
-            (c->entropy <= candidates[*best].entropy && c->decision < candidates[*best].decision)) {
-            *have = true;
+        int role = preferred ? 0 : 1;
+        double place = place_in_order(preferred ? rules->chosen : rules->rejected, c, rules);
+        if (!have[role] || place < first[role] ||
+            (place <= first[role] && c->decision < candidates[*best].decision)) {
+            have[role] = true;
+            first[role] = place;
             *best = i;
         }
     }
-    return have_chosen && have_rejected;
+    return have[0] && have[1];
 }
 
 /* A stratum while shares are dealt. */

@@ -44,6 +44,22 @@ double um_entropy_bits(const double *p, uint32_t k)
     return entropy(row, k);
 }
 
+um_status um_decision_measure_row(um_decision_measure *out, const double *p, uint32_t k,
+                                  uint32_t truth, um_error *err)
+{
+    double row[MAX_LETTERS];
+
+    if (k < 2 || k > MAX_LETTERS || truth >= k)
+        return um_fail(err, UM_ERR_INPUT,
+                       "decision: found k=%u, truth=%u; need 2 <= k <= 26, truth < k", k, truth);
+    if (!clamp_row(row, p, k))
+        return um_fail(err, UM_ERR_INPUT,
+                       "decision: its row is not a distribution (NaN, negative or all zero)");
+    out->entropy = entropy(row, k);
+    out->log_loss = -log2(row[truth]);
+    return UM_OK;
+}
+
 um_status um_uncertainty_measure(um_uncertainty *out, const double *p, size_t n, uint32_t k,
                                  const uint8_t *behaviors, uint32_t truth, um_error *err)
 {

@@ -62,6 +62,8 @@ const char *um_process_fault_name(um_process_fault fault)
         return "truncated";
     case UM_PROCESS_TRAILING:
         return "trailing text";
+    case UM_PROCESS_CONTRADICTION:
+        return "contradicting letter";
     }
     return "unknown";
 }
@@ -234,9 +236,29 @@ um_process_fault um_process_parse(um_process *out, const char *text, char *detai
     return UM_PROCESS_GOOD;
 }
 
+static const char behavior_label[] = "Behavior:";
+
+uint32_t um_process_said(const char *text)
+{
+    const char *at = strstr(text, behavior_label);
+    if (at == NULL)
+        return 0;
+    at += strlen(behavior_label);
+    at += strspn(at, " \t\r\n");
+    bool bracketed = *at == '[';
+    at += bracketed;
+    if (*at < 'A' || *at > 'Z')
+        return 0;
+    uint32_t said = (uint32_t)(*at++ - 'A') + 1;
+    if (bracketed && *at++ != ']')
+        return 0;
+    at += *at == '.';
+    return at[strspn(at, " \t\r\n")] == '\0' ? said : 0;
+}
+
 void um_process_trim(char *text)
 {
-    char *end = strstr(text, "Behavior:");
+    char *end = strstr(text, behavior_label);
     size_t n = end != NULL ? (size_t)(end - text) : strlen(text);
     while (n > 0 && isspace((unsigned char)text[n - 1]))
         n--;

@@ -48,6 +48,7 @@ UM_EMBEDDED_DECLARE(profile_embedded);
         INT(section ".checkpoint_every", field.checkpoint_every, "50", 1, 1e9,                     \
             "updates between checkpoints")
 
+#define PAIR_RULES     "lowest-entropy|highest-entropy|highest-truth|lowest-truth|random"
 #define MANY           4e9
 #define COMMENT_COLUMN 32 /* of --print-config */
 static const um_option options[] = {
@@ -147,8 +148,15 @@ static const um_option options[] = {
 
     INT("distill.pairs", distill.pairs, "10000", 1, 1e9, "preference pairs kept"),
     TEXT("distill.strategy", distill.strategy, "gap",
-         "gap|total-gap|data-gap|high-accuracy|low-accuracy|accuracy-difference|log-loss|random",
+         "gap|total-gap|data-gap|high-accuracy|low-accuracy|accuracy-difference|log-loss|ifd|"
+         "random|random-direct",
          "what makes a scene worth keeping"),
+    TEXT("distill.chosen", distill.chosen, "lowest-entropy", PAIR_RULES,
+         "which of the teacher's processes that reached the true action is chosen"),
+    TEXT("distill.rejected", distill.rejected, "lowest-entropy", PAIR_RULES,
+         "which of the processes that reached another action is rejected"),
+    FLAG("distill.keep_malformed", distill.keep_malformed, "false",
+         "texts that break the form, or name another letter than was drawn, may train"),
 
     TRAIN("sft", sft, "2e-4", "0.0", "1", "10", "4"),
     TRAIN("dpo", dpo, "1e-5", "0.05", "2", "10", "4"),

@@ -15,7 +15,7 @@
 typedef struct pending {
     char **texts; /* [samples], NULL until it arrives */
     um_finish *finish;
-    uint32_t *tokens;
+    uint32_t *tokens, *said;
     uint32_t arrived;
 } pending;
 
@@ -32,6 +32,7 @@ typedef struct decider {
     const um_scene_prompts *prompts;
     pending *pending;           /* [ids.len] */
     uint64_t malformed, tokens; /* of all that is stored */
+    json_t *faults;             /* {fault: texts}; owned by the run's detail */
 } decider;
 
 static um_status add_missing(void *context, uint64_t scene_id, const bool *have, uint32_t n_have,
@@ -51,14 +52,12 @@ static um_status store_scene(decider *d, size_t index, um_error *err)
 {
     pending *p = &d->pending[index];
     um_status status = um_portion_open(&d->portion, err);
-    char detail[160];
 
     for (uint32_t i = 0; i < d->samples && status == UM_OK; i++) {
         um_process parsed;
-        um_process_fault fault =
-            p->finish[i] == UM_FINISH_LENGTH
-                ? UM_PROCESS_TRUNCATED
-                : um_process_parse(&parsed, p->texts[i], detail, sizeof detail);
+        um_process_fault fault = p->finish[i] == UM_FINISH_LENGTH
+                                     ? UM_PROCESS_TRUNCATED
+                                     : um_process_parse(&parsed, p->texts[i], NULL, 0);
         um_row_decision row = {.scene_id = d->ids.data[index],
                                .model_id = d->model_id,
                                .role = d->role,
@@ -67,7 +66,8 @@ static um_status store_scene(decider *d, size_t index, um_error *err)
                                .finish = p->finish[i] == UM_FINISH_LENGTH ? "length" : "stop",
                                .tokens = p->tokens[i],
                                .form_error =
-                                   fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL};
+                                   fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL,
+                               .said = p->said[i]};
         status = um_workspace_put_decision(d->s->ws, &row, err);
     }
     for (uint32_t i = 0; i < d->samples; i++)
@@ -75,6 +75,7 @@ static um_status store_scene(decider *d, size_t index, um_error *err)
     free(p->texts);
     free(p->finish);
     free(p->tokens);
+    free(p->said);
     *p = (pending){0};
     if (status != UM_OK)
         return status;
@@ -92,7 +93,8 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
         p->texts = um_calloc(d->samples, sizeof *p->texts);
         p->finish = um_calloc(d->samples, sizeof *p->finish);
         p->tokens = um_calloc(d->samples, sizeof *p->tokens);
-        if (p->texts == NULL || p->finish == NULL || p->tokens == NULL)
+        p->said = um_calloc(d->samples, sizeof *p->said);
+        if (p->texts == NULL || p->finish == NULL || p->tokens == NULL || p->said == NULL)
             return um_fail_memory(err, "decision");
     }
     um_str_append(&text, UM_PROCESS_OPENING);
@@ -100,6 +102,7 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
     um_status status = um_str_take(&text, &p->texts[c->sample], err);
     if (status != UM_OK)
         return status;
+    p->said[c->sample] = um_process_said(p->texts[c->sample]);
     um_process_trim(p->texts[c->sample]);
     p->finish[c->sample] = c->finish;
     p->tokens[c->sample] = c->tokens;
@@ -119,6 +122,7 @@ static void decider_dispose(decider *d)
         free(p->texts);
         free(p->finish);
         free(p->tokens);
+        free(p->said);
     }
     free(d->pending);
     um_vec_dispose(&d->ids);
@@ -177,6 +181,10 @@ static um_status sum_up(void *context, const um_row_decision *row, um_error *err
     (void)err;
     d->malformed += row->form_error != NULL;
     d->tokens += row->tokens;
+    if (row->form_error != NULL) {
+        json_int_t n = json_integer_value(json_object_get(d->faults, row->form_error));
+        json_object_set_new(d->faults, row->form_error, json_integer(n + 1));
+    }
     return UM_OK;
 }
 
@@ -226,6 +234,8 @@ um_status um_stage_decide(um_session *s, const char *role, um_error *err)
     status = um_portion_end(&d.portion, status, err);
     if (status != UM_OK)
         goto done;
+    d.faults = json_object();
+    json_object_set_new(run.detail, "faults", d.faults);
     um_decision_filter all = {.any_scene = true, .model_id = d.model_id, .role = role};
     if ((status = um_workspace_decisions(s->ws, &all, sum_up, &d, err)) != UM_OK)
         goto done;

@@ -1,6 +1,9 @@
 /*
  * select.c - uncertainty of teacher and student in every scene, the scenes worth keeping, and the
  * pair of decision processes each gives.
+ *
+ * Scenes are read one after the other and only what selection needs of those that can give a pair
+ * is held (about 100 bytes each), so that ten million decision processes fit a small machine.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -8,102 +11,113 @@
 
 #include "base/error.h"
 #include "base/hash.h"
-#include "base/mem.h"
+#include "stage/candidates.h"
+#include "stage/difficulty.h"
 #include "stage/session.h"
 
-/* What one scene's decision processes came to. */
-typedef struct gathered {
-    UM_VEC(um_candidate) candidates;
-    UM_VEC(double) p[2]; /* teacher, student: [n, k] */
-    UM_VEC(uint8_t) behaviors[2];
-    um_uncertainty measure[2];
-    bool measured, has_pair;
-    size_t chosen, rejected; /* in candidates */
-} gathered;
+/* A scene that can give a pair. */
+typedef struct entry {
+    uint64_t decisions[2]; /* chosen, rejected */
+    uint8_t letters[2];
+    bool accident;
+} entry;
 
 typedef struct selector {
     um_session *s;
-    const um_scene_set *set;
-    gathered *scenes; /* [set->n], train scenes are filled */
+    um_run *run;
+    um_distill_rules rules;
+    uint64_t predictor;
+    um_scene_candidates candidates; /* of the scene at hand */
+    um_difficulty_reader *difficulty;
+    UM_VEC(um_selectable) pool;
+    UM_VEC(entry) entries; /* [pool.len] */
+    json_t *faults[2];     /* teacher, student: {fault: texts}; owned by the run's detail */
 } selector;
 
-static um_status gather(void *context, const um_row_distribution *row, um_error *err)
+static um_row_measure measure_row(const um_uncertainty *u)
 {
-    selector *t = context;
-    const um_scene *scene = &t->set->scenes[row->scene_id];
-    gathered *g = &t->scenes[row->scene_id];
-    uint32_t student = strcmp(row->role, UM_ROLE_STUDENT) == 0;
-
-    if (row->k != scene->k)
-        return um_fail(err, UM_ERR_INPUT,
-                       "workspace: distribution of decision %llu has %u letters, "
-                       "its scene %u",
-                       (unsigned long long)row->decision_id, row->k, scene->k);
-    um_candidate c = {.decision = row->decision_id,
-                      .entropy = um_entropy_bits(row->p, row->k),
-                      .behavior = um_behavior_draw(row->p, row->k, t->s->config->seed,
-                                                   row->scene_id, student, row->sample),
-                      .from_teacher = !student,
-                      .well_formed = row->well_formed};
-    bool ok = um_vec_push(&g->candidates, c) && um_vec_push(&g->behaviors[student], c.behavior);
-    for (uint32_t j = 0; j < row->k && ok; j++)
-        ok = um_vec_push(&g->p[student], row->p[j]);
-    return ok ? UM_OK : um_fail_memory(err, "distributions");
+    return (um_row_measure){u->total, u->model, u->data, u->log_loss, u->hit_rate};
 }
 
-static um_status measure_scene(selector *t, size_t i, um_error *err)
+static um_status put_decisions(selector *t, const um_scored_scene *scene, um_error *err)
 {
-    const um_scene *scene = &t->set->scenes[i];
-    gathered *g = &t->scenes[i];
+    const um_scene_candidates *c = &t->candidates;
     um_status status = UM_OK;
 
-    g->measured = g->behaviors[0].len > 0 && g->behaviors[1].len > 0;
-    for (int r = 0; r < 2 && g->measured && status == UM_OK; r++)
-        status = um_uncertainty_measure(&g->measure[r], g->p[r].data, g->behaviors[r].len, scene->k,
-                                        g->behaviors[r].data, scene->target, err);
-    g->has_pair = g->measured && um_pair_choose(g->candidates.data, g->candidates.len,
-                                                scene->target, &g->chosen, &g->rejected);
+    for (size_t i = 0; i < c->all.len && status == UM_OK; i++) {
+        const um_candidate *one = &c->all.data[i];
+        const char *fault = c->faults.data[i];
+        um_row_decision_score row = {.decision_id = one->decision,
+                                     .entropy = one->entropy,
+                                     .log_loss = one->log_loss,
+                                     .behavior = one->behavior,
+                                     .preferred = one->behavior == scene->target,
+                                     .fault = fault};
+        status = um_workspace_put_decision_score(t->s->ws, &row, err);
+        if (fault != NULL) {
+            json_t *counts = t->faults[!one->from_teacher];
+            json_int_t n = json_integer_value(json_object_get(counts, fault));
+            json_object_set_new(counts, fault, json_integer(n + 1));
+        }
+    }
     return status;
 }
 
-static const char *reason_of(const gathered *g, uint32_t truth, bool kept)
+/* Measures a scene, stores what it came to, and notes it when it can give a pair. */
+static um_status take_scene(selector *t, const um_scored_scene *scene, um_error *err)
 {
-    bool preferred = false;
-    if (kept)
-        return "kept";
-    if (!g->measured)
-        return "no decision processes";
-    for (size_t i = 0; i < g->candidates.len; i++) {
-        const um_candidate *c = &g->candidates.data[i];
-        preferred = preferred || (c->from_teacher && c->well_formed && c->behavior == truth);
+    um_scene_candidates *c = &t->candidates;
+    um_status status = um_scene_candidates_fill(c, scene, &t->rules, err);
+    if (status != UM_OK || (status = put_decisions(t, scene, err)) != UM_OK)
+        return status;
+    if (t->difficulty != NULL && c->has_pair) {
+        c->measures.ifd = um_difficulty_of(t->difficulty, scene->id);
+        if (isnan(c->measures.ifd)) {
+            c->has_pair = false;
+            c->reason = UM_REASON_TOO_LONG;
+        }
     }
-    if (!preferred)
-        return "no well-formed teacher process reached the true action";
-    return g->has_pair ? "others teach more" : "no well-formed process reached another action";
-}
-
-static um_status put_score(selector *t, size_t i, bool kept, um_error *err)
-{
-    const gathered *g = &t->scenes[i];
-    um_row_measure m[2];
-    for (int r = 0; r < 2; r++) {
-        const um_uncertainty *u = &g->measure[r];
-        m[r] = g->measured ? (um_row_measure){u->total, u->model, u->data, u->log_loss, u->hit_rate}
-                           : (um_row_measure){NAN, NAN, NAN, NAN, NAN};
+    const um_uncertainty *teacher = &c->measures.teacher, *student = &c->measures.student;
+    um_row_score row = {.scene_id = scene->id,
+                        .teacher = measure_row(teacher),
+                        .student = measure_row(student),
+                        .gap = student->model - teacher->model,
+                        .total_gap = student->total - teacher->total,
+                        .data_gap = student->data - teacher->data,
+                        .score = NAN,
+                        .reason = c->has_pair ? UM_REASON_OTHERS : c->reason};
+    if (c->has_pair) {
+        row.score = um_strategy_score(t->rules.strategy, &c->measures, t->rules.seed, scene->id);
+        const um_selectable one = {scene->id, um_hash_str(scene->dataset, scene->k), row.score};
+        const entry more = {{c->decisions[0], c->decisions[1]},
+                            {(uint8_t)c->letters[0], (uint8_t)c->letters[1]},
+                            (scene->flags & UM_SCENE_FLAG_ACCIDENT) != 0};
+        if (!um_vec_push(&t->pool, one) || !um_vec_push(&t->entries, more))
+            return um_fail_memory(err, "selection");
     }
-    um_row_score row = {.scene_id = t->set->scenes[i].id,
-                        .teacher = m[0],
-                        .student = m[1],
-                        .gap = m[1].model - m[0].model,
-                        .total_gap = m[1].total - m[0].total,
-                        .data_gap = m[1].data - m[0].data,
-                        .kept = kept,
-                        .reason = reason_of(g, t->set->scenes[i].target, kept)};
     return um_workspace_put_score(t->s->ws, &row, err);
 }
 
+static um_status take_scenes(selector *t, um_error *err)
+{
+    um_scored_cursor *cursor = NULL;
+    const um_scored_scene *scene = NULL;
+    um_status status = um_workspace_scored(&cursor, t->s->ws, "train", 0, t->predictor, err);
+
+    while (status == UM_OK && (status = um_scored_next(cursor, &scene, err)) == UM_OK &&
+           scene != NULL) {
+        status = take_scene(t, scene, err);
+        um_run_progress(t->run, t->run->done + 1, NULL);
+        if (status == UM_OK && um_monitor_stopped(t->s->monitor))
+            status = um_fail(err, UM_ERR_INTERRUPTED, "distill: interrupted");
+    }
+    um_scored_close(cursor);
+    return status;
+}
+
 typedef struct ranked {
-    size_t scene;
+    size_t index; /* in the pool */
+    uint64_t scene;
     double score;
 } ranked;
 
@@ -115,106 +129,90 @@ static int best_first(const void *a, const void *b)
     return (x->scene > y->scene) - (x->scene < y->scene);
 }
 
-static um_status put_pairs(selector *t, ranked *kept, size_t n, um_error *err)
+/* Marks the scenes that were picked and stores their pairs, best scores first. */
+static um_status put_pairs(selector *t, const bool *picked, uint64_t *n_kept, uint64_t *accidents,
+                           um_error *err)
 {
-    um_status status = UM_OK;
-    qsort(kept, n, sizeof *kept, best_first);
-    for (size_t i = 0; i < n && status == UM_OK; i++) {
-        const gathered *g = &t->scenes[kept[i].scene];
-        const um_candidate *chosen = &g->candidates.data[g->chosen];
-        const um_candidate *rejected = &g->candidates.data[g->rejected];
-        um_row_pair row = {.id = i,
-                           .scene_id = t->set->scenes[kept[i].scene].id,
-                           .chosen_decision = chosen->decision,
-                           .rejected_decision = rejected->decision,
-                           .chosen_letter = chosen->behavior,
-                           .rejected_letter = rejected->behavior,
-                           .rank = (uint32_t)i};
-        status = um_workspace_put_pair(t->s->ws, &row, err);
+    um_workspace *ws = t->s->ws;
+    ranked *kept = um_calloc(t->pool.len, sizeof *kept);
+    um_status status = kept != NULL ? UM_OK : um_fail_memory(err, "selection");
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->pool.len && status == UM_OK; i++) {
+        if (picked[i])
+            kept[n++] = (ranked){i, t->pool.data[i].scene, t->pool.data[i].score};
     }
+    if (n > 0)
+        qsort(kept, n, sizeof *kept, best_first);
+    for (size_t i = 0; i < n && status == UM_OK; i++) {
+        const entry *e = &t->entries.data[kept[i].index];
+        um_row_pair row = {.id = i,
+                           .scene_id = kept[i].scene,
+                           .chosen_decision = e->decisions[0],
+                           .rejected_decision = e->decisions[1],
+                           .chosen_letter = e->letters[0],
+                           .rejected_letter = e->letters[1],
+                           .rank = (uint32_t)i};
+        status = um_workspace_put_pair(ws, &row, err);
+        if (status == UM_OK)
+            status = um_workspace_keep_score(ws, kept[i].scene, UM_REASON_KEPT, err);
+        *accidents += e->accident;
+    }
+    *n_kept = n;
+    free(kept);
     return status;
 }
 
-/* Scores, selection and pairs in one transaction: the stage is there whole or not at all. */
-static um_status select_and_store(selector *t, um_run *run, um_error *err)
+static um_status no_pairs(const selector *t, um_error *err)
 {
-    const um_scene_set *set = t->set;
-    um_selectable *pool = um_calloc(set->n, sizeof *pool);
-    ranked *kept = um_calloc(set->n, sizeof *kept);
-    bool *picked = um_calloc(set->n, sizeof *picked);
-    bool *is_kept = um_calloc(set->n, sizeof *is_kept);
-    size_t n = 0, n_kept = 0, accidents = 0;
-    um_strategy strategy;
-    um_status status = UM_OK;
-
-    if (pool == NULL || kept == NULL || picked == NULL || is_kept == NULL) {
-        status = um_fail_memory(err, "selection");
-        goto done;
-    }
-    if (!um_strategy_parse(t->s->config->distill.strategy, &strategy)) {
-        status = um_fail(err, UM_ERR_INPUT, "distill.strategy '%s' is unknown",
-                         t->s->config->distill.strategy);
-        goto done;
-    }
-    for (size_t i = 0; i < set->n; i++) {
-        const gathered *g = &t->scenes[i];
-        if (g->has_pair)
-            pool[n++] = (um_selectable){
-                i, um_hash_str(t->s->dataset->name, set->scenes[i].k),
-                um_strategy_score(strategy, &g->measure[0], &g->measure[1], t->s->config->seed, i)};
-    }
-    if ((status = um_select(picked, pool, n, (size_t)t->s->config->distill.pairs, err)) != UM_OK ||
-        (status = um_workspace_begin(t->s->ws, err)) != UM_OK)
-        goto done;
-    for (size_t i = 0; i < n; i++) {
-        if (picked[i]) {
-            is_kept[pool[i].scene] = true;
-            accidents += set->scenes[pool[i].scene].accident;
-            kept[n_kept++] = (ranked){(size_t)pool[i].scene, pool[i].score};
-        }
-    }
-    for (size_t i = 0; i < set->n && status == UM_OK; i++) {
-        if (set->scenes[i].split == UM_SPLIT_TRAIN)
-            status = put_score(t, i, is_kept[i], err);
-    }
-    if (status == UM_OK)
-        status = put_pairs(t, kept, n_kept, err);
-    run->done = run->total = set->n_split[UM_SPLIT_TRAIN];
-    json_object_set_new(run->detail, "pairs", json_integer((json_int_t)n_kept));
-    json_object_set_new(run->detail, "with_pair", json_integer((json_int_t)n));
-    json_object_set_new(run->detail, "accidents_kept", json_integer((json_int_t)accidents));
-    if (status == UM_OK && n_kept == 0)
-        status = um_fail(err, UM_ERR_STATE,
+    return t->rules.strategy == UM_STRATEGY_RANDOM_DIRECT
+               ? um_fail(err, UM_ERR_STATE,
+                         "distill: no scene has a distribution without decision process; run "
+                         "`mirrorer predict`")
+               : um_fail(err, UM_ERR_STATE,
                          "distill: no scene has both a teacher's process that reached the true "
                          "action and one that did not; take more scenes or samples");
+}
+
+/* Scores, selection and pairs in one transaction: the stage is there whole or not at all. */
+static um_status select_and_store(selector *t, um_error *err)
+{
+    um_run *run = t->run;
+    uint64_t n_kept = 0, accidents = 0;
+    bool *picked = NULL;
+    um_status status = um_workspace_begin(t->s->ws, err);
+
+    if (status != UM_OK || (status = take_scenes(t, err)) != UM_OK)
+        goto done;
+    picked = um_calloc(t->pool.len, sizeof *picked);
+    status = picked != NULL ? UM_OK : um_fail_memory(err, "selection");
+    if (status == UM_OK)
+        status =
+            um_select(picked, t->pool.data, t->pool.len, (size_t)t->s->config->distill.pairs, err);
+    if (status == UM_OK)
+        status = put_pairs(t, picked, &n_kept, &accidents, err);
+    json_object_set_new(run->detail, "pairs", json_integer((json_int_t)n_kept));
+    json_object_set_new(run->detail, "with_pair", json_integer((json_int_t)t->pool.len));
+    json_object_set_new(run->detail, "accidents_kept", json_integer((json_int_t)accidents));
+    json_object_set_new(run->detail, "strategy", json_string(t->s->config->distill.strategy));
+    if (status == UM_OK && n_kept == 0)
+        status = no_pairs(t, err);
     if (status == UM_OK)
         status = um_run_save(run, true, err);
     if (status == UM_OK)
         status = um_workspace_commit(t->s->ws, err);
+done:
     if (status != UM_OK)
         um_workspace_rollback(t->s->ws);
-done:
-    free(pool);
-    free(kept);
     free(picked);
-    free(is_kept);
     return status;
-}
-
-static um_status find_base(void *context, const um_row_model *row, um_error *err)
-{
-    (void)err;
-    if (strcmp(row->name, "base") == 0)
-        *(uint64_t *)context = row->id;
-    return UM_OK;
 }
 
 um_status um_stage_distill(um_session *s, um_error *err)
 {
     um_run run = {0};
-    uint64_t predictor = 0;
     bool imported = false;
-    selector t = {.s = s};
+    selector t = {.s = s, .run = &run};
     um_status status = um_session_imported(s, "distill", &imported, err);
     if (status != UM_OK || imported)
         return status;
@@ -222,31 +220,29 @@ um_status um_stage_distill(um_session *s, um_error *err)
 
     if (status != UM_OK || run.finished_before)
         goto done;
-    if ((status = um_session_scenes(s, &t.set, err)) != UM_OK ||
-        (status = um_workspace_models(s->ws, find_base, &predictor, err)) != UM_OK)
-        goto done;
-    t.scenes = um_calloc(t.set->n, sizeof *t.scenes);
-    if (t.scenes == NULL) {
-        status = um_fail_memory(err, "scenes");
-        goto done;
+    run.done = run.resumed = 0;
+    json_t *faults = json_object();
+    json_object_set_new(run.detail, "faults", faults);
+    for (int r = 0; r < 2; r++) {
+        t.faults[r] = json_object();
+        json_object_set_new(faults, r == 0 ? UM_ROLE_TEACHER : UM_ROLE_STUDENT, t.faults[r]);
     }
-    um_decision_filter filter = {.any_scene = true, .split = "train"};
-    status = um_workspace_distributions(s->ws, &filter, predictor, gather, &t, err);
-    for (size_t i = 0; i < t.set->n && status == UM_OK; i++)
-        status = measure_scene(&t, i, err);
-    if (status == UM_OK)
-        status = select_and_store(&t, &run, err);
+    if ((status = um_workspace_count_scenes(&run.total, s->ws, "train", err)) != UM_OK ||
+        (status = um_distill_rules_read(&t.rules, s->config, err)) != UM_OK ||
+        (status = um_predictor_id(s->ws, &t.predictor, err)) != UM_OK)
+        goto done;
+    if (t.rules.strategy == UM_STRATEGY_IFD &&
+        ((status = um_difficulties_measure(s, &t.rules, t.predictor, err)) != UM_OK ||
+         (status = um_difficulty_reader_open(&t.difficulty, s->ws, err)) != UM_OK))
+        goto done;
+    status = select_and_store(&t, err);
     if (status == UM_OK)
         um_run_progress(&run, run.total, NULL);
 done:
-    for (size_t i = 0; t.scenes != NULL && i < t.set->n; i++) {
-        um_vec_dispose(&t.scenes[i].candidates);
-        for (int r = 0; r < 2; r++) {
-            um_vec_dispose(&t.scenes[i].p[r]);
-            um_vec_dispose(&t.scenes[i].behaviors[r]);
-        }
-    }
-    free(t.scenes);
+    um_difficulty_reader_free(t.difficulty);
+    um_scene_candidates_dispose(&t.candidates);
+    um_vec_dispose(&t.pool);
+    um_vec_dispose(&t.entries);
     um_run_dispose(&run);
     return status;
 }

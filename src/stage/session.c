@@ -371,6 +371,22 @@ static um_status content_hash(um_session *s, const char *sections, uint64_t *has
     return status;
 }
 
+/* Which prompts a stage's results rest on: name and content of the form. */
+static um_status note_prompt(um_run *run, const char *sections, um_error *err)
+{
+    const um_prompt_form *form;
+    char hash[17];
+    if (!in_sections("prompt.form", sections))
+        return UM_OK;
+    um_status status = um_session_form(run->session, &form, err);
+    if (status != UM_OK)
+        return status;
+    um_hash_hex(um_prompt_form_hash(form), hash);
+    json_object_set_new(run->detail, "prompt", json_string(run->session->config->prompt.form));
+    json_object_set_new(run->detail, "prompt_hash", json_string(hash));
+    return UM_OK;
+}
+
 um_status um_run_begin(um_run *run, um_session *s, const char *stage, const char *sections,
                        const char *after, uint64_t extra, um_error *err)
 {
@@ -384,7 +400,8 @@ um_status um_run_begin(um_run *run, um_session *s, const char *stage, const char
     run->begun_ms = um_clock_ms();
     if ((status = input_fingerprint(s, run->info, after, input, sizeof input, err)) != UM_OK)
         return status;
-    if ((status = content_hash(s, sections, &extra, err)) != UM_OK)
+    if ((status = content_hash(s, sections, &extra, err)) != UM_OK ||
+        (status = note_prompt(run, sections, err)) != UM_OK)
         return status;
     now = stage_parameters(s, sections, input, extra);
     um_json_dump(&text, now);

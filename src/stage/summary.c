@@ -348,8 +348,8 @@ typedef struct examples {
 static um_status decision_text(um_session *s, uint64_t id, json_t *object, const char *key,
                                um_error *err)
 {
-    um_row_decision row;
-    um_status status = um_workspace_get_decision(&row, s->ws, id, err);
+    um_row_decision row = {.text = ""};
+    um_status status = id != 0 ? um_workspace_get_decision(&row, s->ws, id, err) : UM_OK;
     if (status == UM_OK)
         json_object_set_new(object, key, json_string(row.text));
     return status;

@@ -267,7 +267,7 @@ static um_status add_pair(void *context, const um_row_pair *pair, um_error *err)
     uint64_t ids[2] = {pair->chosen_decision, pair->rejected_decision};
     um_status status = UM_OK;
 
-    for (int i = 0; i < 2 && status == UM_OK; i++) {
+    for (int i = 0; i < 2 && status == UM_OK && ids[i] != 0; i++) {
         status = um_workspace_get_decision(&decision, r->s->ws, ids[i], err);
         if (status == UM_OK && (texts[i] = um_strdup(decision.text)) == NULL)
             status = um_fail_memory(err, "pair");

@@ -84,9 +84,25 @@ static const char to_version_2[] =
     "  stage TEXT NOT NULL, step INTEGER NOT NULL, \"values\" TEXT NOT NULL,"
     "  PRIMARY KEY(stage, step)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX scenes_by_split ON scenes(split);";
+
+/* Scenes and decisions are wide; what selection asks of all of them stands in indices. A row of
+ * decision_scores has no REFERENCES: looking its decision up would read all texts. */
+static const char to_version_3[] =
+    "ALTER TABLE decisions ADD COLUMN said INTEGER;"
+    "CREATE INDEX decisions_noted ON decisions(id, form_error, said)"
+    "  WHERE form_error IS NOT NULL OR said IS NOT NULL;"
+    "ALTER TABLE scene_scores ADD COLUMN score REAL;"
+    "CREATE TABLE decision_scores("
+    "  decision_id INTEGER PRIMARY KEY, entropy REAL NOT NULL, log_loss REAL NOT NULL,"
+    "  behavior INTEGER NOT NULL, preferred INTEGER NOT NULL, fault TEXT) STRICT;"
+    "CREATE TABLE difficulties("
+    "  scene_id INTEGER PRIMARY KEY REFERENCES scenes(id), decision_id INTEGER NOT NULL,"
+    "  tokens INTEGER NOT NULL, logp_with REAL NOT NULL, logp_without REAL NOT NULL) STRICT;"
+    "DROP INDEX scenes_by_split;"
+    "CREATE INDEX scenes_by_split ON scenes(split, id, dataset, choice_cnt, item_pos, flags);";
 /* clang-format on */
 
-static const char *const steps[] = {to_version_1, to_version_2};
+static const char *const steps[] = {to_version_1, to_version_2, to_version_3};
 
 _Static_assert(sizeof steps / sizeof *steps == UM_WORKSPACE_SCHEMA,
                "one migration leads to each schema version");

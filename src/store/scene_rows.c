@@ -127,6 +127,15 @@ um_status um_workspace_scenes(um_workspace *ws, const um_scene_filter *filter, u
     return um_query_close(&q, status, err);
 }
 
+um_status um_workspace_count_scenes(uint64_t *n, um_workspace *ws, const char *split, um_error *err)
+{
+    um_query q;
+    um_query_begin(&q, ws, "SELECT count(*) FROM scenes WHERE split = ?");
+    um_bind_text(&q, split);
+    *n = um_query_next(&q) ? um_take_u64(&q) : 0;
+    return um_query_end(&q, err);
+}
+
 /* Models --------------------------------------------------------------------------------------- */
 
 static bool take_model(um_query *q, um_row_model *row)
@@ -311,11 +320,23 @@ um_status um_workspace_put_decision(um_workspace *ws, const um_row_decision *row
     um_bind_text(&q, row->finish);
     um_bind_u64(&q, row->tokens);
     um_bind_text(&q, row->form_error);
+    um_bind_letter(&q, row->said);
     return um_query_run(&q, err);
 }
 
+void um_workspace_decision_parts(uint64_t id, uint64_t *scene_id, uint64_t *model_id,
+                                 const char **role, uint32_t *sample)
+{
+    uint64_t role_index = id >> SAMPLE_BITS & ((1u << ROLE_BITS) - 1);
+    *scene_id = id >> SCENE_SHIFT;
+    *model_id = id >> (SAMPLE_BITS + ROLE_BITS) & ((1u << MODEL_BITS) - 1);
+    *role = role_index < sizeof roles / sizeof *roles ? roles[role_index] : NULL;
+    *sample = (uint32_t)(id & ((1u << SAMPLE_BITS) - 1));
+}
+
 #define DECISION_COLUMNS                                                                           \
-    "d.id, d.scene_id, d.model_id, d.role, d.sample, d.text, d.finish, d.tokens, d.form_error"
+    "d.id, d.scene_id, d.model_id, d.role, d.sample, d.text, d.finish, d.tokens, d.form_error," \
+    " d.said"
 
 static bool take_decision(um_query *q, um_row_decision *row)
 {
@@ -328,6 +349,7 @@ static bool take_decision(um_query *q, um_row_decision *row)
     row->finish = um_take_text(q);
     row->tokens = um_take_u32(q);
     row->form_error = um_take_text(q);
+    row->said = um_take_letter(q);
     return um_row_is_good(q);
 }
 
@@ -359,15 +381,23 @@ um_status um_workspace_get_decision(um_row_decision *row, um_workspace *ws, uint
     return status;
 }
 
-void um_decision_conditions(um_query *q, const um_decision_filter *filter)
+void um_decision_range(const um_decision_filter *filter, uint64_t *first, uint64_t *last)
 {
     uint64_t max_scene = (uint64_t)INT64_MAX >> SCENE_SHIFT;
-    uint64_t first = filter->any_scene ? 0 : filter->scene_id;
-    uint64_t last = filter->any_scene ? max_scene : filter->scene_id;
-    if (last > max_scene)
-        first = last = max_scene; /* no such scene can have decisions: an empty range */
-    um_bind_u64(q, first << SCENE_SHIFT);
-    um_bind_u64(q, (last << SCENE_SHIFT) | (((uint64_t)1 << SCENE_SHIFT) - 1));
+    *first = filter->any_scene ? 0 : filter->scene_id;
+    *last = filter->any_scene ? max_scene : filter->scene_id;
+    if (*last > max_scene)
+        *first = *last = max_scene; /* no such scene can have decisions: an empty range */
+    *first <<= SCENE_SHIFT;
+    *last = (*last << SCENE_SHIFT) | (((uint64_t)1 << SCENE_SHIFT) - 1);
+}
+
+void um_decision_conditions(um_query *q, const um_decision_filter *filter)
+{
+    uint64_t first, last;
+    um_decision_range(filter, &first, &last);
+    um_bind_u64(q, first);
+    um_bind_u64(q, last);
     um_bind_text(q, filter->split);
     um_bind_u64(q, filter->model_id);
     um_bind_text(q, filter->role);

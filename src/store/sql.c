@@ -19,7 +19,7 @@ static const char *const put_sql[UM_PUT_COUNT] = {
                      " timestamp, item_pos, choice_cnt, impression_list, text, truth, flags, data)"
                      " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [UM_PUT_DECISION] = "INSERT INTO decisions(id, scene_id, model_id, role, sample, text, finish,"
-                        " tokens, form_error) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        " tokens, form_error, said) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [UM_PUT_DISTRIBUTION] = "INSERT INTO distributions(decision_id, predictor_id, k, p)"
                             " VALUES(?, ?, ?, ?)",
     [UM_PUT_DIRECT] = "INSERT INTO direct_distributions(scene_id, predictor_id, k, p)"
@@ -27,8 +27,13 @@ static const char *const put_sql[UM_PUT_COUNT] = {
     [UM_PUT_SCORE] = "INSERT OR REPLACE INTO scene_scores(scene_id,"
                      " teacher_total, teacher_model, teacher_data, teacher_log_loss,"
                      " teacher_hit_rate, student_total, student_model, student_data,"
-                     " student_log_loss, student_hit_rate, gap, total_gap, data_gap, kept, reason)"
-                     " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                     " student_log_loss, student_hit_rate, gap, total_gap, data_gap, kept, reason,"
+                     " score) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [UM_PUT_KEPT] = "UPDATE scene_scores SET kept = 1, reason = ? WHERE scene_id = ?",
+    [UM_PUT_DECISION_SCORE] = "INSERT OR REPLACE INTO decision_scores(decision_id, entropy,"
+                              " log_loss, behavior, preferred, fault) VALUES(?, ?, ?, ?, ?, ?)",
+    [UM_PUT_DIFFICULTY] = "INSERT OR REPLACE INTO difficulties(scene_id, decision_id, tokens,"
+                          " logp_with, logp_without) VALUES(?, ?, ?, ?, ?)",
     [UM_PUT_PAIR] = "INSERT INTO pairs(id, scene_id, chosen_decision, rejected_decision,"
                     " chosen_letter, rejected_letter, rank) VALUES(?, ?, ?, ?, ?, ?, ?)",
     [UM_PUT_EVALUATION] = "INSERT INTO evaluations(scene_id, row_name, k, p, repeats)"
@@ -141,6 +146,14 @@ void um_bind_f64(um_query *q, double value)
     note_bind(q, sqlite3_bind_double(q->stmt, ++q->parameter, value));
 }
 
+void um_bind_letter(um_query *q, uint32_t said)
+{
+    if (said == 0)
+        note_bind(q, sqlite3_bind_null(q->stmt, ++q->parameter));
+    else
+        um_bind_u64(q, said - 1);
+}
+
 void um_bind_text(um_query *q, const char *text)
 {
     note_bind(q, sqlite3_bind_text(q->stmt, ++q->parameter, text, -1, SQLITE_STATIC));
@@ -226,6 +239,13 @@ double um_take_f64(um_query *q)
     if (sqlite3_column_type(q->stmt, column) == SQLITE_NULL)
         return (double)NAN;
     return sqlite3_column_double(q->stmt, column);
+}
+
+uint32_t um_take_letter(um_query *q)
+{
+    bool is_null = sqlite3_column_type(q->stmt, q->column) == SQLITE_NULL;
+    uint32_t letter = um_take_u32(q);
+    return is_null ? 0 : letter + 1;
 }
 
 const char *um_take_text(um_query *q)

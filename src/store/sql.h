@@ -33,6 +33,9 @@ enum um_put {
     UM_PUT_DISTRIBUTION,
     UM_PUT_DIRECT,
     UM_PUT_SCORE,
+    UM_PUT_KEPT,
+    UM_PUT_DECISION_SCORE,
+    UM_PUT_DIFFICULTY,
     UM_PUT_PAIR,
     UM_PUT_EVALUATION,
     UM_PUT_STAGE,
@@ -47,6 +50,7 @@ enum um_lent {
     UM_LENT_SCENE,
     UM_LENT_MODEL,
     UM_LENT_DECISION,
+    UM_LENT_SCORE,
     UM_LENT_STAGE,
     UM_LENT_COUNT
 };
@@ -81,6 +85,7 @@ void um_query_put(um_query *q, um_workspace *ws, enum um_put which);
 void um_bind_u64(um_query *q, uint64_t value); /* at most INT64_MAX */
 void um_bind_i64(um_query *q, int64_t value);
 void um_bind_f64(um_query *q, double value);                /* NaN is stored as NULL */
+void um_bind_letter(um_query *q, uint32_t said);            /* 1 = A is stored as 0, 0 as NULL */
 void um_bind_text(um_query *q, const char *text);           /* NULL is NULL */
 void um_bind_blob(um_query *q, const void *data, size_t n); /* NULL is NULL */
 void um_bind_doubles(um_query *q, const double *p, uint32_t k);
@@ -98,6 +103,7 @@ uint64_t um_take_u64(um_query *q);
 uint32_t um_take_u32(um_query *q);
 int64_t um_take_i64(um_query *q);
 double um_take_f64(um_query *q); /* NULL gives NaN */
+uint32_t um_take_letter(um_query *q);
 const char *um_take_text(um_query *q);
 const void *um_take_blob(um_query *q, size_t *n);
 /* An array of k doubles, aligned; NULL stays NULL. Another length is damage. */
@@ -113,6 +119,8 @@ bool um_row_is_good(const um_query *q);
     " AND (?4 = 0 OR d.model_id = ?4) AND (?5 IS NULL OR d.role = ?5)"                             \
     " AND (?6 = 0 OR d.form_error IS NULL)"
 void um_decision_conditions(um_query *q, const um_decision_filter *filter);
+/* The ids that decisions of the filter's scenes can have. */
+void um_decision_range(const um_decision_filter *filter, uint64_t *first, uint64_t *last);
 
 /* Copies for a get function; NULL stays NULL, and *failed is set when memory runs out. */
 const char *um_lend_text(um_arena *arena, const char *text, bool *failed);

@@ -140,7 +140,8 @@ static const char *const undo_sql[] = {
     "",
     "DELETE FROM decisions;",
     "DELETE FROM distributions; DELETE FROM direct_distributions;",
-    "DELETE FROM pairs; DELETE FROM scene_scores;",
+    "DELETE FROM pairs; DELETE FROM scene_scores; DELETE FROM decision_scores;"
+    "DELETE FROM difficulties;",
     "",
     "DELETE FROM evaluations;"
     "DELETE FROM distributions WHERE decision_id IN (SELECT id FROM decisions"
@@ -157,15 +158,17 @@ _Static_assert(sizeof undo_sql / sizeof *undo_sql + 1 ==
 um_status um_workspace_drop_decisions(um_workspace *ws, const char *role, const char *model_name,
                                       um_error *err)
 {
+#define THEIR_IDS                                                                                  \
+    " WHERE decision_id IN (SELECT d.id FROM decisions d JOIN models m ON m.id = d.model_id"       \
+    "  WHERE (?1 IS NULL OR d.role = ?1) AND (?2 IS NULL OR m.name = ?2))"
     static const char *const statements[] = {
-        "DELETE FROM distributions WHERE decision_id IN (SELECT d.id FROM decisions d"
-        "  JOIN models m ON m.id = d.model_id"
-        "  WHERE (?1 IS NULL OR d.role = ?1) AND (?2 IS NULL OR m.name = ?2))",
+        "DELETE FROM distributions" THEIR_IDS,
+        "DELETE FROM decision_scores" THEIR_IDS,
         "DELETE FROM decisions WHERE (?1 IS NULL OR role = ?1)"
         "  AND (?2 IS NULL OR model_id IN (SELECT id FROM models WHERE name = ?2))",
     };
     um_status status = UM_OK;
-    for (size_t i = 0; i < 2 && status == UM_OK; i++) {
+    for (size_t i = 0; i < sizeof statements / sizeof *statements && status == UM_OK; i++) {
         um_query q;
         um_query_begin(&q, ws, statements[i]);
         um_bind_text(&q, role);
@@ -275,6 +278,29 @@ um_status um_workspace_decision_counts(um_workspace *ws, um_on_decision_count on
         row.scenes = um_take_u64(&q);
         row.decisions = um_take_u64(&q);
         row.malformed = um_take_u64(&q);
+        if (!um_row_is_good(&q))
+            break;
+        status = on_row(context, &row, err);
+    }
+    return um_query_close(&q, status, err);
+}
+
+um_status um_workspace_fault_counts(um_workspace *ws, um_on_fault_count on_row, void *context,
+                                    um_error *err)
+{
+    um_status status = UM_OK;
+    um_query q;
+    um_query_begin(&q, ws,
+                   "SELECT d.role, m.name, d.form_error, count(*)"
+                   " FROM decisions d JOIN models m ON m.id = d.model_id"
+                   " WHERE d.form_error IS NOT NULL"
+                   " GROUP BY d.role, m.id, d.form_error ORDER BY d.role, m.id, d.form_error");
+    while (status == UM_OK && um_query_next(&q)) {
+        um_row_fault_count row;
+        row.role = um_take_text(&q);
+        row.model_name = um_take_text(&q);
+        row.fault = um_take_text(&q);
+        row.n = um_take_u64(&q);
         if (!um_row_is_good(&q))
             break;
         status = on_row(context, &row, err);

@@ -1035,7 +1035,7 @@ static void test_migrate(void **state)
     run_sql("CREATE TABLE metrics(other)");
     um_workspace *ws = NULL;
     assert_true(um_workspace_open(&ws, dir, UM_WORKSPACE_WRITE, &err) != UM_OK);
-    assert_non_null(strstr(err.text, "schema version 1 to 2"));
+    assert_non_null(strstr(err.text, "schema version 1 to 3"));
     run_sql("DROP TABLE metrics");
     ws = open_workspace(UM_WORKSPACE_WRITE);
     check_migrated(ws);
@@ -1069,11 +1069,11 @@ static void test_refused(void **state)
     assert_int_equal(um_workspace_open(&ws, dir, UM_WORKSPACE_READ, &err), UM_ERR_NOT_FOUND);
     um_workspace_close(open_workspace(UM_WORKSPACE_CREATE));
 
-    run_sql("PRAGMA user_version = 3");
-    refuse(UM_ERR_UNSUPPORTED, "schema version 3, this one knows up to 2");
+    run_sql("PRAGMA user_version = 4");
+    refuse(UM_ERR_UNSUPPORTED, "schema version 4, this one knows up to 3");
     run_sql("PRAGMA user_version = 0");
     refuse(UM_ERR_INPUT, "schema version 0");
-    run_sql("PRAGMA user_version = 2; PRAGMA application_id = 99");
+    run_sql("PRAGMA user_version = 3; PRAGMA application_id = 99");
     refuse(UM_ERR_INPUT, "another program (application id 99)");
     run_sql("PRAGMA application_id = 0");
     refuse(UM_ERR_INPUT, "another program");
