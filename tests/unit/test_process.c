@@ -427,9 +427,34 @@ static void hashes_tell_prompts_apart(void **state)
     }
 }
 
+static void letters_that_texts_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t said;
+    } cases[] = {
+        {"Evaluation Style: Logical", 0},
+        {"x\nBehavior: [A]", 1},
+        {"x\nBehavior:[C]\n", 3},
+        {"x\nBehavior: Z.", 26},
+        {"Behavior: [B].\n\n", 2},
+        {"Behavior: [B] or [C]", 0},
+        {"Behavior: [b]", 0},
+        {"Behavior: [AB]", 0},
+        {"Behavior: [A", 0},
+        {"Behavior: ", 0},
+        {"Behavior: [A]\nBehavior: [B]", 0},
+        {"Behaviour: [A]", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(um_process_said(cases[i].text), cases[i].said);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(letters_that_texts_name),
         cmocka_unit_test(good_texts),
         cmocka_unit_test(lists_are_the_published_ones),
         cmocka_unit_test(every_name_is_known),
