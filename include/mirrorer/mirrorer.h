@@ -2,6 +2,7 @@
 #ifndef MIRRORER_MIRRORER_H
 #define MIRRORER_MIRRORER_H
 
+#include "mirrorer/audit.h"
 #include "mirrorer/choice.h"
 #include "mirrorer/config.h"
 #include "mirrorer/dataset.h"
