@@ -52,6 +52,9 @@ um_status um_metrics_difference(um_interval *out, const um_prediction *a, const 
 void um_chi_square(const uint64_t *counts, const double *expected, size_t n, double *statistic,
                    double *p);
 void um_chi_square_uniform(const uint64_t *counts, size_t n, double *statistic, double *p);
+/* The upper tail alone: P(X >= statistic) at so many degrees of freedom; 1 at none. Statistics of
+ * independent tables add up, and so do their degrees. */
+double um_chi_square_tail(double statistic, uint64_t degrees);
 
 /* The report: one self-contained HTML page drawn from a summary (docs/FORMATS.md, "summary.json").
  */

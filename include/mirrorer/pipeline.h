@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "mirrorer/config.h"
 #include "mirrorer/monitor.h"
@@ -59,6 +60,16 @@ um_status um_stage_redo(um_session *session, const char *name, um_error *err) UM
  * what it cost and what comes next. */
 um_status um_session_summary(um_session *session, char **json, um_error *err) UM_CHECKED;
 um_status um_session_status(um_session *session, char **json, um_error *err) UM_CHECKED;
+
+/*
+ * JSON texts (yours) of docs/FORMATS.md, "Audit": what the scenes of a split ("base", "train",
+ * "eval"; NULL: all) give away, and one scene as the models see it. chat adds the chat as the
+ * student's tokenizer writes it, where there is one. UM_ERR_NOT_FOUND: no such scene.
+ */
+um_status um_session_audit(um_session *session, const char *split, char **json,
+                           um_error *err) UM_CHECKED;
+um_status um_session_scene(um_session *session, uint64_t id, bool chat, char **json,
+                           um_error *err) UM_CHECKED;
 
 /* Exchange with other tools; formats of docs/FORMATS.md. what: "log" (three canonical JSONL files),
  * "scenes" or "pairs" (one JSONL file each). */

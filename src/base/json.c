@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,6 +178,16 @@ static void dump_object(um_str *s, const json_t *object)
         comma = ",";
     }
     um_str_append_char(s, '}');
+}
+
+json_t *um_json_rounded(double value)
+{
+    char text[32];
+    double rounded;
+    if (!isfinite(value))
+        return json_null();
+    snprintf(text, sizeof text, "%.6g", value);
+    return json_real(um_parse_f64(text, &rounded) ? rounded : value);
 }
 
 void um_json_dump(um_str *s, const json_t *value)

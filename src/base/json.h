@@ -30,6 +30,9 @@ um_status um_json_get_f64_or(double *out, const json_t *object, const char *key,
 um_status um_json_get_bool_or(bool *out, const json_t *object, const char *key, bool fallback,
                               const char *where, um_error *err) UM_CHECKED;
 
+/* A number of a report: six significant digits; null where it is not finite. Yours. */
+json_t *um_json_rounded(double value);
+
 /* Compact, keys in insertion order, appended to s; the same value always gives the same bytes. */
 void um_json_dump(um_str *s, const json_t *value);
 

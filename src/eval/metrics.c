@@ -260,6 +260,11 @@ static double gamma_q(double a, double x)
     return front * h;
 }
 
+double um_chi_square_tail(double statistic, uint64_t degrees)
+{
+    return degrees > 0 ? gamma_q((double)degrees / 2, statistic / 2) : 1;
+}
+
 void um_chi_square(const uint64_t *counts, const double *expected, size_t n, double *statistic,
                    double *p)
 {
@@ -269,7 +274,7 @@ void um_chi_square(const uint64_t *counts, const double *expected, size_t n, dou
         sum += e * e / expected[i];
     }
     *statistic = sum;
-    *p = n > 1 ? gamma_q((double)(n - 1) / 2, sum / 2) : 1;
+    *p = um_chi_square_tail(sum, n > 1 ? n - 1 : 0);
 }
 
 void um_chi_square_uniform(const uint64_t *counts, size_t n, double *statistic, double *p)
@@ -281,5 +286,5 @@ void um_chi_square_uniform(const uint64_t *counts, size_t n, double *statistic, 
     for (size_t i = 0; i < n && expected > 0; i++)
         sum += ((double)counts[i] - expected) * ((double)counts[i] - expected) / expected;
     *statistic = sum;
-    *p = n > 1 ? gamma_q((double)(n - 1) / 2, sum / 2) : 1;
+    *p = um_chi_square_tail(sum, n > 1 ? n - 1 : 0);
 }

@@ -179,6 +179,17 @@ um_status um_session_tokenizer(um_session *s, const um_tokenizer **out, um_error
     return status;
 }
 
+um_status um_session_tokenizer_if_any(um_session *s, const um_tokenizer **out, um_error *err)
+{
+    char *dir = NULL;
+    um_status status = um_session_model_dir(s, "base", &dir, err);
+    *out = NULL;
+    if (status == UM_OK && um_path_exists(dir))
+        status = um_session_tokenizer(s, out, err);
+    free(dir);
+    return status;
+}
+
 static um_status open_engine(um_actor *out, um_session *s, const char *name, const char *dir,
                              const um_tokenizer *tok, um_error *err)
 {

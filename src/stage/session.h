@@ -29,6 +29,9 @@ um_status um_session_dataset(um_session *s, const um_dataset **out, um_error *er
 um_status um_session_scenes(um_session *s, const um_scene_set **out, um_error *err) UM_CHECKED;
 um_status um_session_form(um_session *s, const um_prompt_form **out, um_error *err) UM_CHECKED;
 um_status um_session_tokenizer(um_session *s, const um_tokenizer **out, um_error *err) UM_CHECKED;
+/* The same; *out is NULL where the student does not exist yet. */
+um_status um_session_tokenizer_if_any(um_session *s, const um_tokenizer **out,
+                                      um_error *err) UM_CHECKED;
 um_status um_session_compute(um_session *s, um_compute **out, um_error *err) UM_CHECKED;
 um_status um_session_choice(um_session *s, const um_choice_model **out, um_error *err) UM_CHECKED;
 void um_session_forget(um_session *s); /* after a stage that changes what was loaded */
@@ -101,6 +104,9 @@ um_status um_stage_predict(um_session *s, um_error *err) UM_CHECKED;
 um_status um_stage_distill(um_session *s, um_error *err) UM_CHECKED;
 um_status um_stage_train(um_session *s, const char *what, um_error *err) UM_CHECKED;
 um_status um_stage_eval(um_session *s, um_error *err) UM_CHECKED;
+
+/* The audit of docs/FORMATS.md, "audit"; *out is yours. split: "base", "train", "eval" or NULL. */
+um_status um_audit_json(um_session *s, const char *split, json_t **out, um_error *err) UM_CHECKED;
 
 /* Prompts of scenes, owned by the arena of the caller -------------------------------------------
  */

@@ -4,7 +4,6 @@
  * docs/FORMATS.md, "summary.json", lists the keys. The report draws the same object.
  */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,15 +20,9 @@
 #define MAX_EXAMPLES 3
 #define BINS         20
 
-/* json_real refuses NaN and infinity; those become null. Six significant digits are enough. */
 static json_t *real(double value)
 {
-    char text[32];
-    double rounded;
-    if (!isfinite(value))
-        return json_null();
-    snprintf(text, sizeof text, "%.6g", value);
-    return json_real(um_parse_f64(text, &rounded) ? rounded : value);
+    return um_json_rounded(value);
 }
 
 static json_t *interval(const um_interval *i)
