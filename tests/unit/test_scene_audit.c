@@ -9,7 +9,11 @@ static const log_shape shapes[] = {
     {.users = 40, .items = 90, .max_interactions = 25, .days = 200, .one_item_each_time = true},
     {.users = 30, .items = 60, .max_interactions = 30, .days = 20, .release_share = 0.6},
     {.users = 25, .items = 50, .max_interactions = 20, .days = 40, .impressions = 24},
-    {.users = 25, .items = 40, .max_interactions = 25, .days = 3, .impressions = 12,
+    {.users = 25,
+     .items = 40,
+     .max_interactions = 25,
+     .days = 3,
+     .impressions = 12,
      .release_share = 0.3},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes, SAMPLED = 0, LOGGED = 2 };
@@ -29,6 +33,42 @@ static um_scene_options options_of(uint64_t seed)
     return o;
 }
 
+/* Lists nobody chose from: for every other user two, one of them when they click last. */
+static um_dataset *log_with_skips(uint64_t seed, const log_shape *shape)
+{
+    um_dataset *d = random_log(seed, shape);
+    uint32_t n_users = d->users.n_rows;
+    um_rng r;
+    um_rng_init(&r, seed, UM_RNG_TEST, 1, 0, 0);
+    d->skip_start = um_calloc(n_users + 1, sizeof *d->skip_start);
+    d->skip_time_s = um_calloc(n_users + 1, sizeof *d->skip_time_s);
+    d->skip_list_start = um_calloc(n_users + 2, sizeof *d->skip_list_start);
+    d->skip_item = um_calloc(n_users + 1, 4 * sizeof *d->skip_item);
+    for (uint32_t u = 0; u < n_users; u++) {
+        uint64_t end = d->user_start[u + 1];
+        for (uint64_t k = 0; u % 2 == 0 && end > d->user_start[u] && k < 2; k++) {
+            uint32_t first = um_rng_below(&r, shape->items - 4), *list;
+            d->skip_time_s[d->n_skips] = d->time_s[end - 1] + (int64_t)k * 60;
+            list = d->skip_item + d->skip_list_start[d->n_skips];
+            for (uint32_t j = 0; j < 2 + k; j++)
+                list[j] = first + j;
+            d->skip_list_start[d->n_skips + 1] = d->skip_list_start[d->n_skips] + 2 + k;
+            d->n_skips++;
+        }
+        d->skip_start[u + 1] = d->n_skips;
+    }
+    return d;
+}
+
+static void free_log(um_dataset *d)
+{
+    free(d->skip_start);
+    free(d->skip_time_s);
+    free(d->skip_list_start);
+    free(d->skip_item);
+    um_dataset_free(d);
+}
+
 static um_audit *audit(const um_dataset *d, const um_scene_set *set)
 {
     um_error err;
@@ -37,13 +77,31 @@ static um_audit *audit(const um_dataset *d, const um_scene_set *set)
     return a;
 }
 
-/* Every check over again, in the plainest words. ------------------------------------------------- */
+/* Every check over again, in the plainest words. -------------------------------------------------
+ */
 
 static bool user_has(const um_dataset *d, uint32_t user, uint32_t item)
 {
     for (uint64_t i = d->user_start[user]; i < d->user_start[user + 1]; i++)
         if (d->item[i] == item)
             return true;
+    return false;
+}
+
+static uint32_t listed_items(const um_scene *s)
+{
+    uint32_t n = 0;
+    for (uint32_t j = 0; j < s->k; j++)
+        n += s->items[j] != UM_SCENE_NONE;
+    return n;
+}
+
+static bool shown_without_click(const um_dataset *d, uint32_t item, int64_t time_s)
+{
+    for (uint64_t i = 0; i < d->n_skips; i++)
+        for (uint64_t j = d->skip_list_start[i]; j < d->skip_list_start[i + 1]; j++)
+            if (d->skip_item[j] == item && d->skip_time_s[i] <= time_s)
+                return true;
     return false;
 }
 
@@ -59,28 +117,44 @@ static bool seen_by(const um_dataset *d, uint32_t item, int64_t time_s)
                 if (d->impression_item[j] == item)
                     return true;
     }
-    return false;
+    return shown_without_click(d, item, time_s);
 }
 
 static bool claims_logged(const um_scene *s)
 {
-    for (uint32_t j = 0; j < s->k; j++)
+    for (uint32_t j = 0; j < listed_items(s); j++)
         if (j != s->target && s->sources[j] != 255)
             return false;
     return true;
 }
 
+static bool is_skip(const um_dataset *d, const um_scene *s)
+{
+    for (uint64_t i = d->skip_start[s->user]; i < d->skip_start[s->user + 1]; i++) {
+        bool same = d->skip_time_s[i] == s->time_s &&
+                    d->skip_list_start[i + 1] - d->skip_list_start[i] == listed_items(s);
+        for (uint32_t j = 0; same && j < listed_items(s); j++)
+            same = d->skip_item[d->skip_list_start[i] + j] == s->items[j];
+        if (same)
+            return true;
+    }
+    return false;
+}
+
 static bool differs_from_log(const um_dataset *d, const um_scene *s)
 {
     uint64_t i = s->interaction;
+    if (s->items[s->target] == UM_SCENE_NONE)
+        return i != UM_SCENE_NO_INTERACTION || !is_skip(d, s);
     if (i < d->user_start[s->user] || i >= d->user_start[s->user + 1] ||
         d->item[i] != s->items[s->target] || d->time_s[i] != s->time_s)
         return true;
     if (!claims_logged(s))
         return false;
-    if (d->impression_start == NULL || d->impression_start[i + 1] - d->impression_start[i] != s->k)
+    if (d->impression_start == NULL ||
+        d->impression_start[i + 1] - d->impression_start[i] != listed_items(s))
         return true;
-    for (uint32_t j = 0; j < s->k; j++)
+    for (uint32_t j = 0; j < listed_items(s); j++)
         if (d->impression_item[d->impression_start[i] + j] != s->items[j])
             return true;
     return false;
@@ -89,7 +163,7 @@ static bool differs_from_log(const um_dataset *d, const um_scene *s)
 static void look_at_list(const um_dataset *d, const um_scene *s, bool hit[UM_AUDIT_CHECK_COUNT])
 {
     bool logged = claims_logged(s);
-    for (uint32_t j = 0; j < s->k; j++) {
+    for (uint32_t j = 0; j < listed_items(s); j++) {
         uint32_t item = s->items[j];
         bool late = d->item_has_release[item] && d->item_available_s[item] > s->time_s;
         for (uint32_t l = 0; l < s->k; l++)
@@ -121,8 +195,8 @@ static void look_at_history(const um_dataset *d, const um_scene *s, bool hit[UM_
         hit[UM_AUDIT_FUTURE_HISTORY] |= late && !target;
         hit[UM_AUDIT_TARGET_IN_HISTORY] |= late && target;
         hit[UM_AUDIT_REPEAT] |= !late && target;
-        hit[UM_AUDIT_EARLY_RELEASE] |= !late && d->item_has_release[d->item[i]] &&
-                                       d->item_available_s[d->item[i]] > s->time_s;
+        hit[UM_AUDIT_EARLY_RELEASE] |=
+            !late && d->item_has_release[d->item[i]] && d->item_available_s[d->item[i]] > s->time_s;
     }
 }
 
@@ -138,7 +212,8 @@ static void count_all(const um_dataset *d, const um_scene_set *set,
         look_at_history(d, s, hit);
         for (size_t j = 0; j < set->n; j++) {
             const um_scene *t = &set->scenes[j];
-            hit[UM_AUDIT_SAME_CHOICE] |= j < i && t->interaction == s->interaction;
+            hit[UM_AUDIT_SAME_CHOICE] |=
+                j < i && t->interaction == s->interaction && s->items[s->target] != UM_SCENE_NONE;
             hit[UM_AUDIT_USER_OVERLAP] |= set->split_by != UM_SPLIT_BY_TIME && eval &&
                                           t->split != UM_SPLIT_EVAL && t->user == s->user;
         }
@@ -146,7 +221,8 @@ static void count_all(const um_dataset *d, const um_scene_set *set,
             hit[UM_AUDIT_EVAL_BEFORE_CUT] = eval && s->time_s < set->time_cut_s;
             hit[UM_AUDIT_TRAIN_AFTER_CUT] = !eval && s->time_s >= set->time_cut_s;
         }
-        hit[UM_AUDIT_TARGET_IN_PROFILE] = strstr(s->profile, s->actions[s->target]) != NULL;
+        hit[UM_AUDIT_TARGET_IN_PROFILE] = s->items[s->target] != UM_SCENE_NONE &&
+                                          strstr(s->profile, s->actions[s->target]) != NULL;
         for (int c = 0; c < UM_AUDIT_CHECK_COUNT; c++) {
             found[c][s->split] += hit[c];
             found[c][UM_AUDIT_ALL] += hit[c];
@@ -189,29 +265,35 @@ static void assert_only(const um_dataset *d, const um_scene_set *set, um_audit_c
     um_audit_free(a);
 }
 
-/* Sets as they are built ------------------------------------------------------------------------- */
+/* Sets as they are built -------------------------------------------------------------------------
+ */
 
 static void built_sets_hold_no_leak(void **state)
 {
     (void)state;
-    uint64_t notes[UM_AUDIT_CHECK_COUNT] = {0};
+    uint64_t notes[UM_AUDIT_CHECK_COUNT] = {0}, none = 0;
     for (uint64_t seed = 1; seed <= 6; seed++) {
         for (int shape = 0; shape < N_SHAPES; shape++) {
-            um_dataset *d = random_log(seed * 7 + (uint64_t)shape, &shapes[shape]);
+            um_dataset *d = log_with_skips(seed * 7 + (uint64_t)shape, &shapes[shape]);
             um_scene_options o = options_of(seed);
             o.use_impressions = seed % 3 != 0;
+            o.no_click = seed % 2 == 0;
+            o.split_by = (um_split_by)((seed + (uint64_t)shape) % 3);
+            o.multi_click = seed > 3 ? UM_MULTI_CLICK_EACH : UM_MULTI_CLICK_SKIP;
             um_scene_set *set = build_scenes(d, &o, 1);
             um_audit *a = audit(d, set);
-            assert_true(set->n > 60 && a->has_log);
+            assert_true(set->n > 30 && a->has_log);
             assert_int_equal(a->leaks, 0);
             assert_same_counts(a, d, set);
+            none += a->parts[UM_AUDIT_ALL].none;
             for (int c = 0; c < UM_AUDIT_CHECK_COUNT; c++)
                 notes[c] += a->findings[c].found[UM_AUDIT_ALL];
             um_audit_free(a);
             um_scene_set_free(set);
-            um_dataset_free(d);
+            free_log(d);
         }
     }
+    assert_true(none > 20);
     for (int c = UM_AUDIT_FIRST_NOTE; c < UM_AUDIT_CHECK_COUNT; c++)
         assert_true(notes[c] > 10); /* so that the comparison above compared something */
 }
@@ -220,6 +302,7 @@ static void recount_part(const um_scene_set *set, int part, const um_audit_part 
 {
     uint64_t positions[UM_SCENE_MAX_ITEMS + 1][UM_SCENE_MAX_ITEMS] = {{0}};
     uint64_t sources[UM_SOURCE_COUNT + 1] = {0}, scenes = 0, logged = 0, k = 0, history = 0;
+    uint64_t with_none = 0, none = 0;
     double chance = 0;
     for (size_t i = 0; i < set->n; i++) {
         const um_scene *s = &set->scenes[i];
@@ -230,15 +313,18 @@ static void recount_part(const um_scene_set *set, int part, const um_audit_part 
         k += s->k;
         history += s->n_history;
         chance += 1.0 / s->k;
-        positions[s->k][s->target]++;
-        for (uint32_t j = 0; j < s->k; j++)
+        with_none += listed_items(s) < s->k;
+        none += s->items[s->target] == UM_SCENE_NONE;
+        if (s->items[s->target] != UM_SCENE_NONE)
+            positions[listed_items(s)][s->target]++;
+        for (uint32_t j = 0; j < listed_items(s); j++)
             if (j != s->target)
                 sources[s->sources[j] == 255 ? UM_SOURCE_COUNT : s->sources[j]]++;
     }
     assert_int_equal(p->scenes, scenes);
     assert_int_equal(p->logged, logged);
-    assert_int_equal(p->none, 0);
-    assert_int_equal(p->with_none, 0);
+    assert_int_equal(p->none, none);
+    assert_int_equal(p->with_none, with_none);
     assert_memory_equal(p->positions, positions, sizeof positions);
     assert_memory_equal(p->sources, sources, sizeof sources);
     assert_close(p->chance, chance / (double)scenes, 1e-12);
@@ -257,23 +343,24 @@ static void recount_popularity(const um_dataset *d, const um_scene_set *set, int
         const um_scene *s = &set->scenes[i];
         double clicks[UM_SCENE_MAX_ITEMS] = {0}, max = 0, min = 1e9, at_max = 0, at_min = 0;
         double ranks = 0, squares = 0;
-        if (part != UM_AUDIT_ALL && (int)s->split != part)
+        uint32_t k = listed_items(s);
+        if ((part != UM_AUDIT_ALL && (int)s->split != part) || s->target >= k)
             continue;
-        for (uint32_t j = 0; j < s->k; j++) {
+        for (uint32_t j = 0; j < k; j++) {
             for (uint64_t x = 0; x < d->n_interactions; x++)
                 clicks[j] += d->item[x] == s->items[j] && d->time_s[x] < s->time_s;
             max = fmax(max, clicks[j]);
             min = fmin(min, clicks[j]);
         }
-        for (uint32_t j = 0; j < s->k; j++) {
+        for (uint32_t j = 0; j < k; j++) {
             double rank = 0;
             at_max += clicks[j] >= max;
             at_min += clicks[j] <= min;
-            for (uint32_t l = 0; l < s->k; l++)
+            for (uint32_t l = 0; l < k; l++)
                 if (l != j)
                     rank += clicks[j] > clicks[l] ? 1 : clicks[j] < clicks[l] ? 0 : 0.5;
-            ranks += rank / s->k;
-            squares += rank * rank / s->k;
+            ranks += rank / k;
+            squares += rank * rank / k;
             if (j == s->target) {
                 won += rank;
                 off += rank;
@@ -281,10 +368,10 @@ static void recount_popularity(const um_dataset *d, const um_scene_set *set, int
         }
         off -= ranks;
         variance += squares - ranks * ranks;
-        pairs += s->k - 1;
+        pairs += k - 1;
         most += clicks[s->target] >= max ? 1 / at_max : 0;
         least += clicks[s->target] <= min ? 1 / at_min : 0;
-        blind += 1.0 / s->k;
+        blind += 1.0 / k;
         n++;
     }
     assert_int_equal(p->scenes, n);
@@ -300,8 +387,9 @@ static void figures_are_what_a_recount_gives(void **state)
 {
     (void)state;
     for (int shape = 0; shape < N_SHAPES; shape++) {
-        um_dataset *d = random_log(31 + (uint64_t)shape, &shapes[shape]);
+        um_dataset *d = log_with_skips(31 + (uint64_t)shape, &shapes[shape]);
         um_scene_options o = options_of(2);
+        o.no_click = shape > 0;
         um_scene_set *set = build_scenes(d, &o, 1);
         um_audit *a = audit(d, set);
         uint64_t timed = 0;
@@ -315,7 +403,7 @@ static void figures_are_what_a_recount_gives(void **state)
         assert_int_equal(timed, set->n);
         um_audit_free(a);
         um_scene_set_free(set);
-        um_dataset_free(d);
+        free_log(d);
     }
 }
 
@@ -341,7 +429,8 @@ static void one_split_alone(void **state)
     um_dataset_free(d);
 }
 
-/* Planted leaks ---------------------------------------------------------------------------------- */
+/* Planted leaks ----------------------------------------------------------------------------------
+ */
 
 typedef struct plant {
     um_dataset *d;
@@ -629,7 +718,8 @@ static void many_offenders_are_counted_and_ten_are_named(void **state)
     um_dataset_free(p.d);
 }
 
-/* The action "none", by hand: a log with lists nobody chose from. -------------------------------- */
+/* The action "none", by hand: a log with lists nobody chose from. --------------------------------
+ */
 
 static void lists_without_a_click(void **state)
 {
@@ -654,14 +744,34 @@ static void lists_without_a_click(void **state)
     uint8_t logged[3] = {255, 255, 255}, sampled[3] = {255, UM_SOURCE_RANDOM, 255};
     char nothing[] = "", text[] = "an item";
     char *actions[3] = {text, text, text};
-    um_scene scenes[2] = {
-        {.id = 0, .split = UM_SPLIT_EVAL, .interaction = UM_SCENE_NO_INTERACTION, .order_id = 4,
-         .time_s = 2000, .n_history = 2, .history = history, .k = 3, .items = list[0],
-         .sources = logged, .target = 2, .profile = nothing, .history_text = nothing,
-         .actions = actions},
-        {.id = 1, .split = UM_SPLIT_EVAL, .interaction = 2, .order_id = 2, .time_s = 1002,
-         .n_history = 1, .history = history + 1, .k = 3, .items = list[1], .sources = sampled,
-         .target = 0, .profile = nothing, .history_text = nothing, .actions = actions}};
+    um_scene scenes[2] = {{.id = 0,
+                           .split = UM_SPLIT_EVAL,
+                           .interaction = UM_SCENE_NO_INTERACTION,
+                           .order_id = 4,
+                           .time_s = 2000,
+                           .n_history = 2,
+                           .history = history,
+                           .k = 3,
+                           .items = list[0],
+                           .sources = logged,
+                           .target = 2,
+                           .profile = nothing,
+                           .history_text = nothing,
+                           .actions = actions},
+                          {.id = 1,
+                           .split = UM_SPLIT_EVAL,
+                           .interaction = 2,
+                           .order_id = 2,
+                           .time_s = 1002,
+                           .n_history = 1,
+                           .history = history + 1,
+                           .k = 3,
+                           .items = list[1],
+                           .sources = sampled,
+                           .target = 0,
+                           .profile = nothing,
+                           .history_text = nothing,
+                           .actions = actions}};
     um_scene_set set = {.scenes = scenes, .n = 2, .n_split = {0, 0, 2}};
     um_audit *a = audit(d, &set);
     const um_audit_part *p = &a->parts[UM_AUDIT_ALL];
@@ -710,8 +820,14 @@ static void scenes_without_a_log(void **state)
     uint8_t sources[2] = {255, 255};
     char profile[] = "fond of ivory, born 1970", ivory[] = "ivory", ore[] = "ore";
     char *actions[2] = {ivory, ore};
-    um_scene one = {.split = UM_SPLIT_TRAIN, .user = user, .time_s = 5, .k = 2, .items = list,
-                    .sources = sources, .profile = profile, .history_text = ore,
+    um_scene one = {.split = UM_SPLIT_TRAIN,
+                    .user = user,
+                    .time_s = 5,
+                    .k = 2,
+                    .items = list,
+                    .sources = sources,
+                    .profile = profile,
+                    .history_text = ore,
                     .actions = actions};
     um_scene scenes[3] = {one, one, one};
     scenes[1].id = 1;
@@ -724,9 +840,9 @@ static void scenes_without_a_log(void **state)
     assert_false(a->has_log);
     for (int c = 0; c < UM_AUDIT_CHECK_COUNT; c++) {
         uint64_t found = c == UM_AUDIT_ITEM_TWICE || c == UM_AUDIT_USER_OVERLAP ? 1
-                         : c == UM_AUDIT_SAME_CHOICE                           ? 1
-                         : c == UM_AUDIT_TARGET_IN_PROFILE                     ? 2
-                                                                               : 0;
+                         : c == UM_AUDIT_SAME_CHOICE                            ? 1
+                         : c == UM_AUDIT_TARGET_IN_PROFILE                      ? 2
+                                                                                : 0;
         assert_int_equal(a->findings[c].found[UM_AUDIT_ALL], found);
         assert_int_equal(a->findings[c].checked, found > 0);
     }
@@ -735,7 +851,8 @@ static void scenes_without_a_log(void **state)
     um_dataset_free(d);
 }
 
-/* Spreads and times ------------------------------------------------------------------------------ */
+/* Spreads and times ------------------------------------------------------------------------------
+ */
 
 static void spreads(void **state)
 {
@@ -781,8 +898,13 @@ static void check_times(int64_t first_s, int64_t last_s, const char *first, cons
     um_scene scenes[3] = {{0}};
     const int64_t times[3] = {last_s, 0, first_s};
     for (int i = 0; i < 3; i++)
-        scenes[i] = (um_scene){.id = (uint64_t)i, .time_s = times[i], .k = 2, .items = list,
-                               .sources = sources, .profile = nothing, .history_text = nothing,
+        scenes[i] = (um_scene){.id = (uint64_t)i,
+                               .time_s = times[i],
+                               .k = 2,
+                               .items = list,
+                               .sources = sources,
+                               .profile = nothing,
+                               .history_text = nothing,
                                .actions = actions};
     um_scene_set set = {.scenes = scenes, .n = 3, .n_split = {3, 0, 0}};
     um_audit *a = audit(d, &set);
