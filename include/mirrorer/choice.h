@@ -34,7 +34,8 @@ void um_choice_defaults(um_choice_options *options);
  * distinct values, years by decade) and rating band (low, middle, high), the square root of the
  * number of history items of that band that share the value, and the same over the last three;
  * neighbouring decades; log popularity,
- * shrunk mean rating and click share among training users before the scene; new release.
+ * shrunk mean rating and click share before the scene, among training users and, with a time cut,
+ * before it; new release. The action "none of these" has one constant.
  */
 um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset,
                         const um_scene_set *scenes, const um_choice_options *options,
@@ -44,7 +45,8 @@ void um_choice_free(um_choice_model *model);
 /* p: [scene->k]. */
 um_status um_choice_probabilities(const um_choice_model *model, const um_scene *scene, double *p,
                                   um_error *err) UM_CHECKED;
-/* p proportional to 1 + earlier interactions of training users: the popularity baseline. */
+/* p proportional to 1 + earlier interactions that training knows: the popularity baseline. The
+ * action "none of these" gets um_scene_none_share. */
 um_status um_choice_popularity(const um_choice_model *model, const um_scene *scene, double *p,
                                um_error *err) UM_CHECKED;
 

@@ -50,12 +50,15 @@ typedef struct um_config {
         char format[16]; /* "canonical" or "ml-1m" */
     } world;
     struct {
-        double eval_user_share;
+        char split_by[8], time_cut[32], multi_click[8];
+        double eval_user_share, eval_time_share;
         int64_t base, train, eval, min_order, min_history, max_history;
         bool eval_last_history;
         int64_t train_min_len, train_max_len, eval_min_len, eval_max_len;
-        bool use_impressions, random, popularity, spectral, content, spectral_compat;
-        int64_t spectral_rank, content_rank;
+        bool use_impressions, no_click;
+        bool random, popularity, spectral, content, social, spectral_compat;
+        double weight_random, weight_popularity, weight_spectral, weight_content, weight_social;
+        int64_t spectral_rank, content_rank, max_prompt_tokens;
         char template_file[UM_CONFIG_TEXT];
     } scenes;
     struct {

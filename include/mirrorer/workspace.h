@@ -133,9 +133,10 @@ um_status um_workspace_rejections(um_workspace *ws, um_on_rejection on_row, void
 
 /* Scenes --------------------------------------------------------------------------------------- */
 
-#define UM_SCENE_FLAG_ACCIDENT                                                                     \
-    1u /* the logged choice was an accidental click (synthetic worlds)                             \
-        */
+/* The logged choice was an accidental click (synthetic worlds). */
+#define UM_SCENE_FLAG_ACCIDENT 1u
+/* Nobody chose: the true action is "none of these", item_id is "". */
+#define UM_SCENE_FLAG_NO_CLICK 2u
 
 typedef struct um_row_scene {
     uint64_t id;
@@ -146,7 +147,8 @@ typedef struct um_row_scene {
     uint64_t order_id;
     int64_t timestamp_s;
     uint32_t item_pos, choice_cnt;
-    const char *impression_list; /* JSON array of external item ids */
+    const char *impression_list; /* JSON array of external item ids; a last null is the action "none
+                                    of these" */
     const char *text;            /* JSON object: profile, history, action_list */
     const double *truth;         /* [choice_cnt] real choice probabilities, or NULL */
     uint32_t flags;

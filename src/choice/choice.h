@@ -13,7 +13,7 @@
 #define UM_CHOICE_MAX_VALUES     64                    /* distinct values an attribute may have */
 #define UM_CHOICE_BANDS          3                     /* ratings: low, middle, high */
 #define UM_CHOICE_PER_ATTRIBUTE  (UM_CHOICE_BANDS + 2) /* bands, neighbours, recent */
-#define UM_CHOICE_MAX_FEATURES   (UM_CHOICE_MAX_ATTRIBUTES * UM_CHOICE_PER_ATTRIBUTE + 4)
+#define UM_CHOICE_MAX_FEATURES   (UM_CHOICE_MAX_ATTRIBUTES * UM_CHOICE_PER_ATTRIBUTE + 5)
 
 typedef struct um_attribute {
     char *column;
@@ -40,6 +40,9 @@ struct um_choice_model {
     uint64_t *shown_start; /* the same for impressions; NULL when the log has none */
     int64_t *shown_time;
 
+    double none_share; /* um_scene_none_share */
+    int none_feature;  /* its constant: 1 for the action "none of these", whose other features are 0;
+                          -1 when no scene has that action */
     int n_features;
     char *feature_names[UM_CHOICE_MAX_FEATURES];
     double scale[UM_CHOICE_MAX_FEATURES]; /* features are divided by it */
@@ -50,6 +53,12 @@ struct um_choice_model {
 
 um_status um_choice_attributes_find(um_choice_model *model, um_error *err) UM_CHECKED;
 void um_choice_attributes_dispose(um_choice_model *model);
+
+/* The values of an item; none for UM_SCENE_NONE. */
+static inline uint64_t um_choice_values(const um_attribute *attribute, uint32_t item)
+{
+    return item != UM_SCENE_NONE ? attribute->mask[item] : 0;
+}
 
 /* Band of an interaction's rating: 0 low, 1 middle (or unrated), 2 high. */
 int um_choice_band(const um_choice_model *model, uint64_t interaction);

@@ -3,7 +3,8 @@
  *
  * P(c | list) = exp(beta . x_c) / sum_j exp(beta . x_j). The penalised log-likelihood is concave;
  * Newton's method with step halving finds its maximum. Features are divided by their standard
- * deviation within lists, so one ridge fits all.
+ * deviation within lists, so one ridge fits all. The action "none of these" has a constant of its
+ * own and no features.
  */
 #include "choice/choice.h"
 
@@ -53,6 +54,23 @@ int um_choice_band(const um_choice_model *model, uint64_t interaction)
 
 /* The crowd's record -------------------------------------------------------------------------- */
 
+/* What training knows: interactions of users that are not held out, before the time cut. */
+typedef struct known {
+    bool *held_out; /* [users] */
+    int64_t until_s;
+} known;
+
+/* The end of what is known of a user's interactions. */
+static uint64_t known_end(const um_dataset *d, const known *k, uint32_t user)
+{
+    uint64_t begin = d->user_start[user], end = d->user_start[user + 1];
+    if (k->held_out[user])
+        return begin;
+    while (end > begin && d->time_s[end - 1] >= k->until_s)
+        end--;
+    return end;
+}
+
 typedef struct event {
     int64_t time;
     double rating;
@@ -70,8 +88,8 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Interactions of training users by item, in time order, ratings summed along. */
-static um_status count_clicks(um_choice_model *m, const bool *held_out, um_error *err)
+/* Known interactions by item, in time order, ratings summed along. */
+static um_status count_clicks(um_choice_model *m, const known *k, um_error *err)
 {
     const um_dataset *d = m->dataset;
     uint32_t n_items = d->items.n_rows;
@@ -89,7 +107,8 @@ static um_status count_clicks(um_choice_model *m, const bool *held_out, um_error
     }
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t u = 0; u < d->users.n_rows; u++) {
-            for (uint64_t i = d->user_start[u]; !held_out[u] && i < d->user_start[u + 1]; i++) {
+            uint64_t end = known_end(d, k, u);
+            for (uint64_t i = d->user_start[u]; i < end; i++) {
                 if (pass == 0) {
                     m->item_start[d->item[i] + 1]++;
                     continue;
@@ -119,7 +138,7 @@ done:
     return status;
 }
 
-static um_status count_impressions(um_choice_model *m, const bool *held_out, um_error *err)
+static um_status count_impressions(um_choice_model *m, const known *k, um_error *err)
 {
     const um_dataset *d = m->dataset;
     uint32_t n_items = d->items.n_rows;
@@ -134,7 +153,8 @@ static um_status count_impressions(um_choice_model *m, const bool *held_out, um_
     }
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t u = 0; u < d->users.n_rows; u++) {
-            for (uint64_t i = d->user_start[u]; !held_out[u] && i < d->user_start[u + 1]; i++) {
+            uint64_t end = known_end(d, k, u);
+            for (uint64_t i = d->user_start[u]; i < end; i++) {
                 for (uint64_t j = d->impression_start[i]; j < d->impression_start[i + 1]; j++) {
                     uint32_t item = d->impression_item[j];
                     if (pass == 0)
@@ -188,6 +208,11 @@ static void scene_features(const um_choice_model *m, const um_scene *scene, doub
     for (uint32_t c = 0; c < scene->k; c++) {
         double *row = x + (size_t)c * (size_t)m->n_features;
         uint32_t item = scene->items[c];
+        if (item == UM_SCENE_NONE) {
+            if (m->none_feature >= 0)
+                row[m->none_feature] = 1;
+            continue;
+        }
         for (int a = 0; a < m->n_attributes; a++) {
             uint64_t mine = m->attributes[a].mask[item];
             bool ordered = m->attributes[a].decade;
@@ -245,6 +270,10 @@ static um_status name_features(um_choice_model *m, um_error *err)
     if (m->shown_start != NULL)
         m->feature_names[m->n_features++] = um_strdup("log click share");
     m->feature_names[m->n_features++] = um_strdup("new release");
+    if (m->none_feature >= 0) {
+        m->none_feature = m->n_features;
+        m->feature_names[m->n_features++] = um_strdup("none of these");
+    }
     for (int f = 0; f < m->n_features; f++) {
         if (m->feature_names[f] == NULL)
             return um_fail_memory(err, "feature names");
@@ -276,6 +305,7 @@ void um_choice_tastes(const um_choice_model *m, const um_scene *scene, int a, do
 typedef struct block {
     size_t row; /* first row */
     uint32_t k, truth;
+    uint32_t n_items; /* of its k rows; the last may be the action "none of these" */
 } block;
 
 typedef struct problem {
@@ -370,21 +400,23 @@ static um_status newton(const problem *q, double *beta, int iterations, um_error
 }
 
 /*
- * Standard deviation of each feature within its list: what a choice can depend on. A feature that
- * differs by nothing but rounding is left as it is; divided by its spread, the noise would drown
- * all others.
+ * Standard deviation of each feature among the items of a list: what a choice can depend on. A
+ * feature that differs by nothing but rounding is left as it is; divided by its spread, the noise
+ * would drown all others.
  */
-static void set_scales(um_choice_model *m, const double *x, const block *blocks, size_t n_blocks,
-                       size_t rows)
+static void set_scales(um_choice_model *m, const double *x, const block *blocks, size_t n_blocks)
 {
     int n = m->n_features;
     for (int f = 0; f < n; f++) {
         double sum = 0, largest = 0;
+        size_t rows = 0;
         for (size_t s = 0; s < n_blocks; s++) {
+            uint32_t n_items = blocks[s].n_items;
             double mean = 0;
-            for (uint32_t c = 0; c < blocks[s].k; c++)
-                mean += x[(blocks[s].row + c) * (size_t)n + (size_t)f] / blocks[s].k;
-            for (uint32_t c = 0; c < blocks[s].k; c++) {
+            rows += n_items;
+            for (uint32_t c = 0; c < n_items; c++)
+                mean += x[(blocks[s].row + c) * (size_t)n + (size_t)f] / n_items;
+            for (uint32_t c = 0; c < n_items; c++) {
                 double value = x[(blocks[s].row + c) * (size_t)n + (size_t)f];
                 sum += (value - mean) * (value - mean);
                 largest = fmax(largest, fabs(value));
@@ -415,7 +447,8 @@ static um_status fit_scenes(um_choice_model *m, const um_scene_set *set,
         const um_scene *scene = &set->scenes[s];
         if (scene->split == UM_SPLIT_EVAL)
             continue;
-        blocks[n_blocks++] = (block){rows, scene->k, scene->target};
+        blocks[n_blocks++] = (block){rows, scene->k, scene->target,
+                                     scene->k - (scene->items[scene->k - 1] == UM_SCENE_NONE)};
         scene_features(m, scene, x + rows * (size_t)m->n_features);
         rows += scene->k;
         uniform += log2((double)scene->k);
@@ -426,7 +459,7 @@ static um_status fit_scenes(um_choice_model *m, const um_scene_set *set,
                          "scenes` with train or base scenes");
         goto done;
     }
-    set_scales(m, x, blocks, n_blocks, rows);
+    set_scales(m, x, blocks, n_blocks);
     for (size_t r = 0; r < rows; r++) {
         for (int f = 0; f < m->n_features; f++)
             x[r * (size_t)m->n_features + (size_t)f] /= m->scale[f];
@@ -444,7 +477,7 @@ done:
 }
 
 /* Bands: half a standard deviation around the mean rating of training users is "middle". */
-static void set_bands(um_choice_model *m, const bool *held_out)
+static void set_bands(um_choice_model *m, const known *k)
 {
     const um_dataset *d = m->dataset;
     double sum = 0, squares = 0, n = 0;
@@ -452,7 +485,8 @@ static void set_bands(um_choice_model *m, const bool *held_out)
     if (m->rating != NULL && m->rating->numbers == NULL)
         m->rating = NULL;
     for (uint32_t u = 0; m->rating != NULL && u < d->users.n_rows; u++) {
-        for (uint64_t i = d->user_start[u]; !held_out[u] && i < d->user_start[u + 1]; i++) {
+        uint64_t end = known_end(d, k, u);
+        for (uint64_t i = d->user_start[u]; i < end; i++) {
             double r = m->rating->numbers[i];
             if (isnan(r))
                 continue;
@@ -472,21 +506,29 @@ um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset,
 {
     um_status status;
     um_choice_model *m = um_calloc(1, sizeof *m);
-    bool *held_out = um_calloc(dataset->users.n_rows, sizeof *held_out);
+    known k = {.held_out = um_calloc(dataset->users.n_rows, sizeof *k.held_out),
+               .until_s = INT64_MAX};
 
-    if (m == NULL || held_out == NULL) {
+    if (m == NULL || k.held_out == NULL) {
         status = um_fail_memory(err, "choice model");
         goto done;
     }
     m->dataset = dataset;
+    m->none_feature = -1;
+    m->none_share = um_scene_none_share(scenes);
+    if (scenes->split_by != UM_SPLIT_BY_USER)
+        k.until_s = scenes->time_cut_s;
     for (size_t s = 0; s < scenes->n; s++) {
-        if (scenes->scenes[s].split == UM_SPLIT_EVAL)
-            held_out[scenes->scenes[s].user] = true;
+        const um_scene *scene = &scenes->scenes[s];
+        if (scene->split == UM_SPLIT_EVAL && scenes->split_by != UM_SPLIT_BY_TIME)
+            k.held_out[scene->user] = true;
+        if (scene->k > 0 && scene->items[scene->k - 1] == UM_SCENE_NONE)
+            m->none_feature = 0; /* until name_features places it */
     }
-    set_bands(m, held_out);
+    set_bands(m, &k);
     if ((status = um_choice_attributes_find(m, err)) != UM_OK ||
-        (status = count_clicks(m, held_out, err)) != UM_OK ||
-        (status = count_impressions(m, held_out, err)) != UM_OK ||
+        (status = count_clicks(m, &k, err)) != UM_OK ||
+        (status = count_impressions(m, &k, err)) != UM_OK ||
         (status = name_features(m, err)) != UM_OK ||
         (status = fit_scenes(m, scenes, options, err)) != UM_OK)
         goto done;
@@ -494,7 +536,7 @@ um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset,
     m = NULL;
 done:
     um_choice_free(m);
-    free(held_out);
+    free(k.held_out);
     return status;
 }
 
@@ -517,12 +559,15 @@ um_status um_choice_probabilities(const um_choice_model *m, const um_scene *scen
 um_status um_choice_popularity(const um_choice_model *m, const um_scene *scene, double *p,
                                um_error *err)
 {
-    double sum = 0;
+    uint32_t n_items = scene->k - (scene->items[scene->k - 1] == UM_SCENE_NONE);
+    double sum = 0, share = n_items < scene->k ? 1.0 - m->none_share : 1.0;
     (void)err;
-    for (uint32_t c = 0; c < scene->k; c++)
+    for (uint32_t c = 0; c < n_items; c++)
         sum += p[c] = 1.0 + (double)clicks_before(m, scene->items[c], scene->time_s);
-    for (uint32_t c = 0; c < scene->k; c++)
-        p[c] /= sum;
+    for (uint32_t c = 0; c < n_items; c++)
+        p[c] /= sum / share;
+    if (n_items < scene->k)
+        p[n_items] = m->none_share;
     return UM_OK;
 }
 

@@ -121,7 +121,7 @@ static void draw_tastes(const writer *w, const um_scene *scene, uint32_t choice,
         const um_attribute *at = spoken(w, i);
         double bonus = i == 0 ? FIRST_BONUS : OTHER_BONUS;
         double temperature = i == 0 ? FIRST_TEMPERATURE : OTHER_TEMPERATURE;
-        uint64_t chosen = at->mask[scene->items[choice]];
+        uint64_t chosen = um_choice_values(at, scene->items[choice]);
         um_choice_tastes(w->model, scene, w->spoken[i], score);
         for (int v = 0; v < at->n_values; v++)
             favoured[v] = score[v] + ((chosen >> v & 1) && score[v] > 0 ? bonus : 0);
@@ -162,8 +162,9 @@ static void random_tastes(const writer *w, const um_scene *scene, uint32_t choic
         for (uint32_t h = 0; h < scene->n_history; h++)
             seen |= at->mask[w->model->dataset->item[scene->history[h]]];
         int first = random_value(random_memory(w, scene, i, rng), rng);
-        if (um_rng_uniform(rng) < RATIONALISED && (seen & at->mask[scene->items[choice]]) != 0)
-            first = random_value(seen & at->mask[scene->items[choice]], rng);
+        uint64_t shared = seen & um_choice_values(at, scene->items[choice]);
+        if (um_rng_uniform(rng) < RATIONALISED && shared != 0)
+            first = random_value(shared, rng);
         int second = i == 0 && um_rng_uniform(rng) < 0.5
                          ? random_value(random_memory(w, scene, i, rng), rng)
                          : -1;
@@ -181,7 +182,7 @@ static void practice_tastes(const writer *w, const um_scene *scene, um_rng *rng,
         int first = random_value(all, rng), second = -1;
         if (i == 0 && um_rng_uniform(rng) < 0.6)
             second = random_value(all & ~(UINT64_C(1) << first), rng);
-        uint64_t mask = at->mask[scene->items[um_rng_below(rng, scene->k)]];
+        uint64_t mask = um_choice_values(at, scene->items[um_rng_below(rng, scene->k)]);
         int met = um_rng_uniform(rng) < 0.5 ? random_value(mask, rng) : -1;
         if (met >= 0 && met != second)
             first = met;
@@ -193,7 +194,7 @@ static void practice_tastes(const writer *w, const um_scene *scene, um_rng *rng,
 /* The value of the item that meets the tastes, or -1. */
 static int met_value(const writer *w, const tastes *t, int i, uint32_t item)
 {
-    uint64_t mask = spoken(w, i)->mask[item];
+    uint64_t mask = um_choice_values(spoken(w, i), item);
     for (int j = 0; j < 2; j++) {
         int v = t->value[i][j];
         if (v >= 0 && (mask >> v & 1))
@@ -211,12 +212,18 @@ static int strength_of(const writer *w, const tastes *t, uint32_t item)
     return 2 * first + (met_value(w, t, 1, item) >= 0);
 }
 
-/* One of the items that meet the tastes best. */
+/* One of the items that meet the tastes best; where none meets any, the action "none of these" if
+ * the list has it. */
 static uint32_t strongest(const writer *w, const um_scene *scene, const tastes *t, um_rng *rng)
 {
     uint32_t best[UM_SCENE_MAX_ITEMS], n = 0;
     int top = -1;
     for (uint32_t c = 0; c < scene->k; c++) {
+        if (scene->items[c] == UM_SCENE_NONE) {
+            if (top <= 0 && w->n_spoken > 0)
+                return c;
+            continue;
+        }
         int strength = strength_of(w, t, scene->items[c]);
         n = strength > top ? 0 : n;
         top = strength > top ? strength : top;
@@ -277,6 +284,10 @@ static void say_knowledge(const writer *w, const um_scene *scene, const tastes *
     for (uint32_t c = 0; c < scene->k; c++) {
         uint32_t item = scene->items[c];
         um_str_appendf(s, "%s[%c]", c > 0 ? "; " : "", 'A' + (int)c);
+        if (item == UM_SCENE_NONE) {
+            um_str_append(s, " leave: if nothing fits");
+            continue;
+        }
         for (int i = 0; i < w->n_spoken; i++) {
             const um_attribute *at = spoken(w, i);
             int met = met_value(w, t, i, item);
@@ -295,10 +306,24 @@ static void say_knowledge(const writer *w, const um_scene *scene, const tastes *
     if (!factors)
         return;
     uint32_t item = scene->items[choice];
-    const char *second = w->n_spoken > 1 && met_value(w, t, 1, item) >= 0   ? "Emotional Appeal"
+    const char *second = item == UM_SCENE_NONE                              ? "Personal Relevance"
+                         : w->n_spoken > 1 && met_value(w, t, 1, item) >= 0 ? "Emotional Appeal"
                          : w->n_spoken > 0 && met_value(w, t, 0, item) >= 0 ? "Personal Relevance"
                                                                             : "Novelty";
     um_str_appendf(s, "Knowledge Factors: User Preferences/History, %s\n", second);
+}
+
+/* Nothing of the list is chosen: because nothing fits, or although something does. */
+static void say_leaving(const writer *w, const um_scene *scene, const tastes *t, uint32_t choice,
+                        bool style, bool choosing, um_str *s)
+{
+    bool fits = false;
+    for (uint32_t c = 0; c < scene->k; c++)
+        fits = fits || (scene->items[c] != UM_SCENE_NONE && strength_of(w, t, scene->items[c]) > 1);
+    um_str_appendf(s, "Evaluation: %s[%c]%s %s", choosing ? "I choose " : "", 'A' + (int)choice,
+                   choosing ? "," : "", fits ? "not in the mood now." : "nothing here fits me.");
+    if (style)
+        um_str_appendf(s, "\nEvaluation Style: %s", fits ? "Impulsive" : "Logical");
 }
 
 static void say_evaluation(const writer *w, const um_scene *scene, const tastes *t, uint32_t choice,
@@ -315,6 +340,10 @@ static void say_evaluation(const writer *w, const um_scene *scene, const tastes 
     int strength = strength_of(w, t, item);
     bool choosing = um_rng_below(rng, 2) != 0;
 
+    if (item == UM_SCENE_NONE) {
+        say_leaving(w, scene, t, choice, style, choosing, s);
+        return;
+    }
     um_str_appendf(s, "Evaluation: %s[%c] ", choosing ? "I choose " : "", 'A' + (int)choice);
     append_title(s, w, item);
     um_str_appendf(s, "%s %s", choosing && strength > 0 ? "," : "", texts[strength][choosing]);

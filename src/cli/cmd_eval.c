@@ -9,7 +9,7 @@ static int run(cli_args *args)
 const cli_command cmd_eval = {
     .name = "eval",
     .usage = "[-w WORKSPACE] [options]",
-    .summary = "Evaluate every row of the table on the scenes of held-out users",
+    .summary = "Evaluate every row of the table on held-out scenes",
     .about = "Rows: uniform, popularity, choice_model, true_model (synthetic worlds), weak_direct, "
              "weak,\n"
              "direct_sft, sft, sft_dpo. `mirrorer report` prints and draws them.",

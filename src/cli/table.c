@@ -26,12 +26,14 @@ void cli_print_table(const char *summary_json)
 
     if (um_json_parse(&root, summary_json, strlen(summary_json), "summary", &err) != UM_OK)
         return;
-    printf("\nHow well each row predicts what held-out users did\n");
+    printf("\nHow well each row predicts the choices of held-out scenes\n");
     printf("(%s:", json_string_value(json_object_get(json_object_get(root, "dataset"), "name")));
     print_count(root, "dataset", "users", "users,");
     print_count(root, "dataset", "items", "items,");
     print_count(root, "dataset", "interactions", "interactions;");
-    print_count(root, "scenes", "eval", "scenes; [95 % interval, bootstrap by user])\n\n");
+    print_count(root, "scenes", "eval", "scenes; [95 % interval, bootstrap by user])\n");
+    printf("split: %s\n\n",
+           json_string_value(json_object_get(json_object_get(root, "split"), "text")));
     printf("%-13s %-22s %-22s %-20s\n", "row", "accuracy %", "expected accuracy %",
            "log loss, bits");
     json_object_foreach(json_object_get(root, "accuracy"), row, value)

@@ -63,12 +63,23 @@ static um_status put(evaluation *e, uint64_t scene, const double *p, uint32_t re
     return um_workspace_put_evaluation(e->s->ws, &row, err);
 }
 
+/* A uniform guess among the items; the action "none of these" gets its share in training. */
+static void guess_uniformly(const um_scene *scene, double none_share, double *p)
+{
+    uint32_t n_items = scene->k - (scene->items[scene->k - 1] == UM_SCENE_NONE);
+    double share = n_items < scene->k ? 1.0 - none_share : 1.0;
+    for (uint32_t j = 0; j < n_items; j++)
+        p[j] = share / n_items;
+    if (n_items < scene->k)
+        p[n_items] = none_share;
+}
+
 /* Rows that no language model is asked for. */
 static um_status plain_row(evaluation *e, um_error *err)
 {
     um_session *s = e->s;
     const um_choice_model *choice = NULL;
-    double p[UM_SCENE_MAX_ITEMS];
+    double p[UM_SCENE_MAX_ITEMS], none_share = um_scene_none_share(s->scenes);
     um_status status = UM_OK;
 
     if (e->row->kind == UM_ROW_CHOICE || e->row->kind == UM_ROW_POPULARITY)
@@ -81,8 +92,8 @@ static um_status plain_row(evaluation *e, um_error *err)
             status = um_choice_popularity(choice, scene, p, err);
         else if (e->row->kind == UM_ROW_CHOICE)
             status = um_choice_probabilities(choice, scene, p, err);
-        for (uint32_t j = 0; j < scene->k && e->row->kind == UM_ROW_UNIFORM; j++)
-            p[j] = 1.0 / scene->k;
+        if (e->row->kind == UM_ROW_UNIFORM)
+            guess_uniformly(scene, none_share, p);
         if (e->row->kind == UM_ROW_TRUTH)
             memcpy(p, scene->truth, scene->k * sizeof *p);
         if (status == UM_OK)

@@ -247,12 +247,15 @@ static um_status check_scene(const json_t *row, int64_t position, int64_t k, con
         !json_is_string(json_object_get(text, "history")))
         return um_fail(err, UM_ERR_INPUT, "%s: text needs the strings profile and history", where);
     for (size_t i = 0; i < (size_t)k; i++) {
-        if (json_string_length(json_array_get(list, i)) == 0 ||
-            !json_is_string(json_array_get(actions, i)))
+        const json_t *id = json_array_get(list, i);
+        bool none = json_is_null(id) && i > 0 && i + 1 == (size_t)k;
+        if ((json_string_length(id) == 0 && !none) || !json_is_string(json_array_get(actions, i)))
             return um_fail(err, UM_ERR_INPUT,
                            "%s: entry %zu of the lists is not a string, or an empty id", where, i);
     }
-    if (strcmp(json_string_value(json_array_get(list, (size_t)position)), item) != 0)
+    /* The action "none of these", the list's last, is null there and "" as item_id. */
+    const char *chosen = json_string_value(json_array_get(list, (size_t)position));
+    if (strcmp(chosen != NULL ? chosen : "", item) != 0)
         return um_fail(err, UM_ERR_INPUT, "%s: impression_list[%lld] is not item_id '%s'", where,
                        (long long)position, item);
     return UM_OK;
@@ -288,9 +291,11 @@ static um_status import_scene(void *context, const json_t *row, const char *wher
                        time);
     const json_t *items = json_object_get(row, "impression_list");
     status = name_user(im, dataset, user, &user_index, err);
-    for (size_t i = 0; i < (size_t)k && status == UM_OK; i++)
-        status =
-            name_entity(im, true, json_string_value(json_array_get(items, i)), &item_index, err);
+    for (size_t i = 0; i < (size_t)k && status == UM_OK; i++) {
+        const char *id = json_string_value(json_array_get(items, i));
+        if (id != NULL)
+            status = name_entity(im, true, id, &item_index, err);
+    }
     um_json_dump(&list, items);
     um_json_dump(&text, json_object_get(row, "text"));
     if (status == UM_OK)
@@ -308,7 +313,8 @@ static um_status import_scene(void *context, const json_t *row, const char *wher
                               .item_pos = (uint32_t)position,
                               .choice_cnt = (uint32_t)k,
                               .impression_list = list.data,
-                              .text = text.data};
+                              .text = text.data,
+                              .flags = item[0] == '\0' ? UM_SCENE_FLAG_NO_CLICK : 0};
         im->n_scenes++;
         status = um_workspace_put_scene(im->s->ws, &scene, err);
     }
@@ -351,6 +357,8 @@ static um_status import_scenes(um_session *s, const char *path, um_error *err)
     run.done = run.total = im.n_scenes;
     if (status == UM_OK) {
         json_object_set_new(run.detail, "imported", json_true());
+        json_object_set_new(run.detail, "split",
+                            json_pack("{s:n,s:n,s:s}", "by", "time_cut", "text", "as imported"));
         status = um_run_save(&run, true, err);
     }
     if (status == UM_OK)

@@ -1,4 +1,4 @@
-/* pipeline.c - ingest, scenes, report; all stages in a row; what is done and what comes next. */
+/* pipeline.c - ingest, report; all stages in a row; what is done and what comes next. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,92 +113,6 @@ um_status um_stage_ingest(um_session *s, const char *path, um_error *err)
 done:
     um_workspace_rollback(s->ws);
     um_dataset_free(d);
-    um_run_dispose(&run);
-    return status;
-}
-
-/* Scenes -------------------------------------------------------------------------------------- */
-
-static void fill_scene_options(um_scene_options *o, const um_config *c)
-{
-    um_scene_defaults(o);
-    o->seed = c->seed;
-    o->eval_user_share = c->scenes.eval_user_share;
-    o->base_scenes = (uint32_t)c->scenes.base;
-    o->train_scenes = (uint32_t)c->scenes.train;
-    o->eval_scenes = (uint32_t)c->scenes.eval;
-    o->min_order = (uint32_t)c->scenes.min_order;
-    o->min_history = (uint32_t)c->scenes.min_history;
-    o->max_history = (uint32_t)c->scenes.max_history;
-    o->eval_last_history = c->scenes.eval_last_history;
-    o->train_min_len = (uint32_t)c->scenes.train_min_len;
-    o->train_max_len = (uint32_t)c->scenes.train_max_len;
-    o->eval_min_len = (uint32_t)c->scenes.eval_min_len;
-    o->eval_max_len = (uint32_t)c->scenes.eval_max_len;
-    o->use_impressions = c->scenes.use_impressions;
-    o->source_on[UM_SOURCE_RANDOM] = c->scenes.random;
-    o->source_on[UM_SOURCE_POPULARITY] = c->scenes.popularity;
-    o->source_on[UM_SOURCE_SPECTRAL] = c->scenes.spectral;
-    o->source_on[UM_SOURCE_CONTENT] = c->scenes.content;
-    o->spectral_rank = (uint32_t)c->scenes.spectral_rank;
-    o->spectral_compat = c->scenes.spectral_compat;
-    o->content_rank = (uint32_t)c->scenes.content_rank;
-}
-
-/* Building is quick against storing decisions, so the stage is one transaction: whole or not at
- * all. */
-um_status um_stage_scenes(um_session *s, um_error *err)
-{
-    const char *file = s->config->scenes.template_file;
-    um_run run = {0};
-    um_scene_options options;
-    um_template *t = NULL;
-    um_scene_set *set = NULL;
-    const um_dataset *d;
-    bool imported = false;
-    um_status status = um_session_imported(s, "scenes", &imported, err);
-
-    if (status != UM_OK || imported || (status = um_workspace_begin(s->ws, err)) != UM_OK)
-        return status;
-    status = um_run_begin(&run, s, "scenes", "seed scenes.", "ingest", 0, err);
-    if (status != UM_OK || run.finished_before)
-        goto done;
-    fill_scene_options(&options, s->config);
-    if ((status = um_session_dataset(s, &d, err)) != UM_OK)
-        goto done;
-    status =
-        file[0] != '\0' ? um_template_load(&t, file, err) : um_template_builtin(&t, d->name, err);
-    if (status == UM_OK)
-        status = um_template_check(t, d, err);
-    if (status == UM_OK)
-        status = um_scenes_build(&set, d, &options, t, (int)s->config->threads, s->monitor, err);
-    if (status != UM_OK)
-        goto done;
-    run.total = set->n;
-    for (size_t i = 0; i < set->n && status == UM_OK; i++)
-        status = um_scene_store(s->ws, d, &set->scenes[i], err);
-    run.done = set->n;
-    json_t *dropped = json_object();
-    for (int i = 0; i < UM_DROP_COUNT; i++)
-        json_object_set_new(dropped, um_drop_name((um_drop)i),
-                            json_integer((json_int_t)set->dropped[i]));
-    json_object_set_new(run.detail, "dropped", dropped);
-    if (status == UM_OK && set->n == 0)
-        status =
-            um_fail(err, UM_ERR_INPUT,
-                    "scenes: no interaction can become a scene; each needs %lld earlier ones of "
-                    "its user and enough other items",
-                    (long long)s->config->scenes.min_order);
-    if (status == UM_OK)
-        status = um_run_save(&run, true, err);
-    if (status == UM_OK)
-        status = um_workspace_commit(s->ws, err);
-    if (status == UM_OK)
-        um_run_progress(&run, run.total, NULL);
-done:
-    um_workspace_rollback(s->ws);
-    um_template_free(t);
-    um_scene_set_free(set);
     um_run_dispose(&run);
     return status;
 }

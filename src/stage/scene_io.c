@@ -3,12 +3,15 @@
  *
  * The readable columns follow the published evaluation set; what only this program needs is packed
  * into the row's data: u32 n_history, u32 order ids of the history, u8 source of each listed item.
- * An imported scene is known by its texts only and has no data.
+ * An imported scene is known by its texts only and has no data. The action "none of these" is null
+ * in the list and an empty item_id.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
@@ -39,7 +42,10 @@ um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *
     um_str_append(&list, "[");
     for (uint32_t i = 0; i < scene->k; i++) {
         um_str_append(&list, i > 0 ? "," : "");
-        um_str_append_json(&list, d->items.ids[scene->items[i]]);
+        if (scene->items[i] == UM_SCENE_NONE)
+            um_str_append(&list, "null");
+        else
+            um_str_append_json(&list, d->items.ids[scene->items[i]]);
     }
     um_str_append(&list, "]");
     um_str_append_n(&data, &scene->n_history, sizeof scene->n_history);
@@ -48,6 +54,7 @@ um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *
         um_str_append_n(&data, &order, sizeof order);
     }
     um_str_append_n(&data, scene->sources, scene->k);
+    uint32_t chosen = scene->items[scene->target];
     if ((status = um_str_status(&text, err)) == UM_OK &&
         (status = um_str_status(&list, err)) == UM_OK &&
         (status = um_str_status(&data, err)) == UM_OK) {
@@ -56,7 +63,7 @@ um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *
                             .dataset = d->name,
                             .user = scene->user,
                             .user_id = d->users.ids[scene->user],
-                            .item_id = d->items.ids[scene->items[scene->target]],
+                            .item_id = chosen != UM_SCENE_NONE ? d->items.ids[chosen] : "",
                             .order_id = scene->order_id,
                             .timestamp_s = scene->time_s,
                             .item_pos = scene->target,
@@ -64,7 +71,8 @@ um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *
                             .impression_list = list.data,
                             .text = text.data,
                             .truth = scene->truth,
-                            .flags = scene->accident ? UM_SCENE_FLAG_ACCIDENT : 0,
+                            .flags = (scene->accident ? UM_SCENE_FLAG_ACCIDENT : 0) |
+                                     (chosen == UM_SCENE_NONE ? UM_SCENE_FLAG_NO_CLICK : 0),
                             .data = data.data,
                             .data_bytes = data.len};
         status = um_workspace_put_scene(ws, &row, err);
@@ -138,11 +146,18 @@ static um_status load_items(scene_loader *l, um_scene *scene, const um_row_scene
     if (json_array_size(list) != scene->k)
         status = scene_damaged(row, "impression_list and choice_cnt disagree", err);
     for (uint32_t i = 0; i < scene->k && status == UM_OK; i++) {
-        const char *id = json_string_value(json_array_get(list, i));
-        if (id == NULL || !um_map_get(&l->items, id, &scene->items[i]))
+        const json_t *entry = json_array_get(list, i);
+        const char *id = json_string_value(entry);
+        if (json_is_null(entry) && i + 1 == scene->k && i > 0)
+            scene->items[i] = UM_SCENE_NONE;
+        else if (id == NULL || !um_map_get(&l->items, id, &scene->items[i]))
             status = scene_damaged(row, "impression_list names an item the log does not have", err);
     }
     json_decref(list);
+    bool none = (row->flags & UM_SCENE_FLAG_NO_CLICK) != 0;
+    if (status == UM_OK && none != (scene->items[scene->target] == UM_SCENE_NONE))
+        status =
+            scene_damaged(row, "flags and impression_list disagree about what was chosen", err);
     return status;
 }
 
@@ -158,7 +173,7 @@ static um_status load_data(scene_loader *l, um_scene *scene, const um_row_scene 
     }
     if (row->data_bytes < 4)
         return scene_damaged(row, "data is too short", err);
-    if (row->order_id >= d->user_start[scene->user + 1] - begin)
+    if (scene->interaction == UM_SCENE_NO_INTERACTION && (row->flags & UM_SCENE_FLAG_NO_CLICK) == 0)
         return scene_damaged(row, "order_id is not one of the user's interactions", err);
     memcpy(&scene->n_history, at, 4);
     if (row->data_bytes != 4 + (size_t)scene->n_history * 4 + scene->k)
@@ -193,14 +208,18 @@ static um_status load_scene(void *context, const um_row_scene *row, um_error *er
         !um_vec_grow((void *)&set->scenes, &l->cap, set->n + 1, sizeof *set->scenes))
         return um_fail_memory(err, "scenes");
     um_scene *scene = &set->scenes[set->n];
-    *scene = (um_scene){.id = row->id,
-                        .user = (uint32_t)row->user,
-                        .interaction = l->dataset->user_start[row->user] + row->order_id,
-                        .order_id = (uint32_t)row->order_id,
-                        .time_s = row->timestamp_s,
-                        .k = row->choice_cnt,
-                        .target = row->item_pos,
-                        .accident = (row->flags & UM_SCENE_FLAG_ACCIDENT) != 0};
+    const uint64_t *of_user = l->dataset->user_start + row->user;
+    bool chosen =
+        (row->flags & UM_SCENE_FLAG_NO_CLICK) == 0 && row->order_id < of_user[1] - of_user[0];
+    *scene =
+        (um_scene){.id = row->id,
+                   .user = (uint32_t)row->user,
+                   .interaction = chosen ? of_user[0] + row->order_id : UM_SCENE_NO_INTERACTION,
+                   .order_id = (uint32_t)row->order_id,
+                   .time_s = row->timestamp_s,
+                   .k = row->choice_cnt,
+                   .target = row->item_pos,
+                   .accident = (row->flags & UM_SCENE_FLAG_ACCIDENT) != 0};
     while (scene->split < UM_SPLIT_EVAL && strcmp(row->split, um_split_name(scene->split)) != 0)
         scene->split++;
     scene->items = um_arena_alloc(arena, scene->k * sizeof *scene->items);
@@ -241,6 +260,45 @@ static um_status new_set(um_scene_set **out, um_error *err)
     return UM_OK;
 }
 
+json_t *um_split_json(um_split_by split_by, int64_t time_cut_s)
+{
+    static const char *const names[] = {"user", "time", "user and time"};
+    json_t *object = json_object();
+    char time[32] = "", text[96];
+    bool cut = split_by != UM_SPLIT_BY_USER;
+    if (cut)
+        um_time_format(time_cut_s, time);
+    snprintf(text, sizeof text, "by %s%s%s", names[split_by], cut ? ", cut " : "", time);
+    json_object_set_new(object, "by", json_string(um_split_by_name(split_by)));
+    json_object_set_new(object, "time_cut", cut ? json_string(time) : json_null());
+    json_object_set_new(object, "text", json_string(text));
+    return object;
+}
+
+/* How the stage split them. Without a record of it (imported scenes): by user. */
+static um_status load_split(um_workspace *ws, um_scene_set *set, um_error *err)
+{
+    um_row_stage row;
+    json_t *detail = NULL;
+    um_status status = um_workspace_get_stage(&row, ws, "scenes", err);
+    if (status == UM_ERR_NOT_FOUND)
+        return UM_OK;
+    if (status == UM_OK)
+        status = um_json_parse(&detail, row.detail, strlen(row.detail), "stage scenes", err);
+    if (status != UM_OK)
+        return status;
+    const json_t *split = json_object_get(detail, "split");
+    const char *by = json_string_value(json_object_get(split, "by"));
+    const char *cut = json_string_value(json_object_get(split, "time_cut"));
+    for (int i = UM_SPLIT_BY_USER; by != NULL && i <= UM_SPLIT_BY_BOTH; i++)
+        if (strcmp(by, um_split_by_name((um_split_by)i)) == 0)
+            set->split_by = (um_split_by)i;
+    if (set->split_by != UM_SPLIT_BY_USER && (cut == NULL || !um_time_parse(cut, &set->time_cut_s)))
+        status = um_fail(err, UM_ERR_INPUT, "workspace: stage scenes: its time cut is damaged");
+    json_decref(detail);
+    return status;
+}
+
 um_status um_scenes_load(um_workspace *ws, const um_dataset *d, um_scene_set **out, um_error *err)
 {
     scene_loader l = {.dataset = d};
@@ -255,6 +313,8 @@ um_status um_scenes_load(um_workspace *ws, const um_dataset *d, um_scene_set **o
         }
     }
     status = um_workspace_scenes(ws, NULL, load_scene, &l, err);
+    if (status == UM_OK)
+        status = load_split(ws, l.set, err);
     if (status == UM_OK && l.set->n == 0)
         status =
             um_fail(err, UM_ERR_STATE, "workspace '%s' has no scenes; run `mirrorer scenes` first",

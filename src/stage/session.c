@@ -26,7 +26,7 @@ static const um_stage_info stages[] = {
     {"train.sft", "train sft", "Fine-tune on chosen processes (SFT)", "steps"},
     {"train.dpo", "train dpo", "Prefer chosen over rejected (DPO)", "steps"},
     {"train.direct", "train direct", "Baseline: fine-tune on raw behaviours", "steps"},
-    {"eval", "eval", "Evaluate on held-out users", "scenes"},
+    {"eval", "eval", "Evaluate on held-out scenes", "scenes"},
     {NULL, NULL, NULL, NULL},
 };
 

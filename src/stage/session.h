@@ -48,6 +48,9 @@ um_status um_log_store(um_workspace *ws, const um_dataset *d, const char *source
 um_status um_log_load(um_workspace *ws, um_dataset **out, um_error *err) UM_CHECKED;
 um_status um_scene_store(um_workspace *ws, const um_dataset *d, const um_scene *scene,
                          um_error *err) UM_CHECKED;
+/* "by user", "by user and time, cut 2001-01-01 00:00:00" as an object of the stage's detail: by,
+ * time_cut (null without one), text. NULL on out of memory; yours. */
+json_t *um_split_json(um_split_by split_by, int64_t time_cut_s);
 um_status um_scenes_load(um_workspace *ws, const um_dataset *d, um_scene_set **out,
                          um_error *err) UM_CHECKED;
 

@@ -155,7 +155,7 @@ static um_status measure_differences(um_session *s, json_t *root, um_error *err)
 static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
 {
     const um_scene_set *set = s->scenes;
-    uint64_t positions[UM_SCENE_MAX_ITEMS] = {0}, max_k = 0, accidents = 0;
+    uint64_t positions[UM_SCENE_MAX_ITEMS] = {0}, max_k = 0, accidents = 0, none = 0;
     double expected[UM_SCENE_MAX_ITEMS] = {0};
     double chi, p;
     json_t *histogram = json_array(), *scenes = json_object(), *data = json_object();
@@ -169,10 +169,16 @@ static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
         accidents += scene->accident && scene->split == UM_SPLIT_EVAL;
         if (scene->split != UM_SPLIT_EVAL)
             continue;
+        /* Places are those of items: the action "none of these" is always the last. */
+        if (scene->items[scene->target] == UM_SCENE_NONE) {
+            none++;
+            continue;
+        }
+        uint32_t n_items = scene->k - (scene->items[scene->k - 1] == UM_SCENE_NONE);
         positions[scene->target]++;
-        for (uint32_t j = 0; j < scene->k; j++)
-            expected[j] += 1.0 / scene->k;
-        max_k = scene->k > max_k ? scene->k : max_k;
+        for (uint32_t j = 0; j < n_items; j++)
+            expected[j] += 1.0 / n_items;
+        max_k = n_items > max_k ? n_items : max_k;
     }
     for (uint64_t i = 0; i < max_k; i++)
         json_array_append_new(histogram, integer(positions[i]));
@@ -184,6 +190,7 @@ static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
     json_object_set_new(scenes, "train", integer(set->n_split[UM_SPLIT_TRAIN]));
     json_object_set_new(scenes, "eval", integer(set->n_split[UM_SPLIT_EVAL]));
     json_object_set_new(scenes, "eval_accidents", integer(accidents));
+    json_object_set_new(scenes, "eval_none", integer(none));
     json_object_set_new(root, "scenes", scenes);
     json_object_set_new(data, "name", json_string(row.name));
     json_object_set_new(data, "users", integer(row.n_users));
@@ -281,6 +288,21 @@ typedef struct stage_sums {
     double seconds;
     uint64_t peak_kb, pairs;
 } stage_sums;
+
+/* The split as the stage recorded it. */
+static json_t *split_of(const um_scene_set *set, const json_t *stages)
+{
+    const json_t *stage;
+    size_t i;
+    json_array_foreach(stages, i, stage)
+    {
+        json_t *split = json_object_get(json_object_get(stage, "detail"), "split");
+        if (strcmp(json_string_value(json_object_get(stage, "name")), "scenes") == 0 &&
+            split != NULL)
+            return json_incref(split);
+    }
+    return um_split_json(set->split_by, set->time_cut_s);
+}
 
 static um_status add_stage(void *context, const um_row_stage *row, um_error *err)
 {
@@ -392,6 +414,7 @@ um_status um_session_summary(um_session *s, char **json, um_error *err)
     json_object_set_new(root, "examples", shown.list);
     if (status != UM_OK || (status = summarise_scenes(s, root, err)) != UM_OK ||
         (status = um_workspace_files(s->ws, add_file, files, err)) != UM_OK ||
+        json_object_set_new(root, "split", split_of(set, stages.list)) != 0 ||
         (status = measure_rows(s, root, err)) != UM_OK ||
         (status = measure_differences(s, root, err)) != UM_OK ||
         (status = summarise_distillation(s, root, err)) != UM_OK ||
