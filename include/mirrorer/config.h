@@ -41,7 +41,9 @@ typedef struct um_config {
     char backend[32];
     struct {
         char adapter[32], name[64];
-        int64_t max_bad, min_user_interactions;
+        int64_t max_bad;
+        um_ingest_filters filters;
+        char mapping[UM_CONFIG_TEXT];
     } ingest;
     struct {
         int64_t users, items, interactions, list_len;
@@ -131,6 +133,8 @@ um_status um_config_set(um_config *config, const char *key, const char *value, c
 um_status um_config_read(um_config *config, const char *yaml_path, um_error *err) UM_CHECKED;
 /* Value as text, as um_config_set reads it. */
 void um_config_get(const um_config *config, const um_option *option, char *out, size_t size);
+/* Options of reading a log: what section "ingest" says. Texts are borrowed from config. */
+void um_config_ingest_options(const um_config *config, um_ingest_options *out);
 /* The shape that student.* asks for; check it with um_model_config_check. */
 void um_config_student_shape(const um_config *config, int vocab, int32_t eos, um_model_config *out);
 /* The whole configuration as commented YAML; yours. */

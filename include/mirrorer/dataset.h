@@ -138,6 +138,7 @@ typedef struct um_rejection {
     const char *file;
     uint64_t line; /* 1-based; 0 when the whole file is meant */
     const char *reason;
+    bool is_filter; /* well formed, left out by one of um_ingest_filters */
 } um_rejection;
 
 /*
@@ -155,7 +156,7 @@ typedef struct um_ingest_filters {
     int64_t min_rating_count;      /* Amazon: items with fewer ratings on the site, or no details */
     int64_t min_history;           /* MIND: rows with fewer earlier clicks */
     int64_t max_list;              /* impressions with more items */
-} um_ingest_filters;
+} um_ingest_filters;               /* src/data/filter.h has the rules of the middle four in full */
 
 typedef struct um_ingest_options {
     const char *adapter; /* NULL or "auto" recognises the files; else an adapter's name */
@@ -173,9 +174,25 @@ typedef struct um_ingest_options {
 /* adapter "auto", its published filters, no limit of bad rows. */
 void um_ingest_defaults(um_ingest_options *options);
 
+/* Rows rejected for one reason. */
+#define UM_INGEST_MAX_REASONS 32
+#define UM_INGEST_EXAMPLES    3
+typedef struct um_ingest_reason {
+    char text[112]; /* numbers and quoted values left out: "rating '...' is not a number" */
+    bool is_filter; /* one of um_ingest_filters, not a bad row */
+    uint64_t rows;
+    size_t n_examples; /* the first rows */
+    struct {
+        char file[64];
+        uint64_t line;
+        char reason[160];
+    } examples[UM_INGEST_EXAMPLES];
+} um_ingest_reason;
+
 /*
  * read = kept + rejected. Blank lines and headers are no rows. A row equal to an earlier one in
- * user, item and time is rejected, so the first in file order stays.
+ * user, item and time is rejected, so the first in file order stays. A row that gives several
+ * interactions or lists is rejected when none of them is kept.
  */
 typedef struct um_ingest_file {
     char name[64];
@@ -190,6 +207,9 @@ typedef struct um_ingest_report {
     uint64_t rows_read, rows_kept, rows_rejected;
     uint64_t rows_filtered; /* of rows_rejected: well formed, but left out by um_ingest_filters;
                                max_bad does not count them */
+    /* In the order they were first met; the last one gathers what does not fit. */
+    um_ingest_reason reasons[UM_INGEST_MAX_REASONS];
+    size_t n_reasons;
 } um_ingest_report;
 
 /*

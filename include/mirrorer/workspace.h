@@ -77,6 +77,7 @@ typedef struct um_row_dataset {
     uint64_t n_users, n_items, n_interactions;
     const char *columns; /* JSON: what the packed histories hold */
     const char *source;  /* where it was read from */
+    uint64_t n_skips;    /* lists nobody chose from */
 } um_row_dataset;
 um_status um_workspace_set_dataset(um_workspace *ws, const um_row_dataset *row,
                                    um_error *err) UM_CHECKED;
@@ -109,6 +110,15 @@ typedef um_status (*um_on_history)(void *context, const um_row_history *row, um_
 um_status um_workspace_put_history(um_workspace *ws, const um_row_history *row,
                                    um_error *err) UM_CHECKED;
 um_status um_workspace_histories(um_workspace *ws, um_on_history on_row, void *context,
+                                 um_error *err) UM_CHECKED;
+
+/* The lists one user chose nothing from, in the same form. */
+um_status um_workspace_put_skips(um_workspace *ws, const um_row_history *row,
+                                 um_error *err) UM_CHECKED;
+um_status um_workspace_skips(um_workspace *ws, um_on_history on_row, void *context,
+                             um_error *err) UM_CHECKED;
+/* Bytes of all packed histories and of all packed skips. */
+um_status um_workspace_log_bytes(uint64_t *histories, uint64_t *skips, um_workspace *ws,
                                  um_error *err) UM_CHECKED;
 
 typedef struct um_row_file { /* one input file: read = kept + rejected */
@@ -326,7 +336,7 @@ typedef struct um_row_score {
     uint64_t scene_id;
     um_row_measure teacher, student;
     double gap, total_gap, data_gap; /* student - teacher; NaN where not measured */
-    double score; /* of the strategy; NaN where the scene cannot give a pair */
+    double score;                    /* of the strategy; NaN where the scene cannot give a pair */
     bool kept;
     const char *reason; /* why (not) kept; may be NULL */
 } um_row_score;
@@ -401,8 +411,8 @@ typedef struct um_row_pair {
     uint64_t id; /* given by the caller: the order of training data */
     uint64_t scene_id;
     uint64_t chosen_decision, rejected_decision; /* 0 (no decision's id): the bare behaviour */
-    uint32_t chosen_letter, rejected_letter; /* 0 = A */
-    uint32_t rank;                           /* of the scene in the selection, 0 = best */
+    uint32_t chosen_letter, rejected_letter;     /* 0 = A */
+    uint32_t rank;                               /* of the scene in the selection, 0 = best */
 } um_row_pair;
 typedef um_status (*um_on_pair)(void *context, const um_row_pair *row, um_error *err);
 um_status um_workspace_put_pair(um_workspace *ws, const um_row_pair *row, um_error *err) UM_CHECKED;

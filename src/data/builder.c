@@ -10,30 +10,10 @@
 #include "data/dataset_memory.h"
 
 #define MAX_INTERACTIONS ((size_t)UINT32_MAX)
-#define MAX_NAME_BYTES   64
-
-/* The name becomes part of file names: letters, digits, '.', '_', '-', not starting with '.'. */
-static um_status check_name(const char *name, um_error *err)
-{
-    size_t n = strlen(name);
-    bool good = n > 0 && n <= MAX_NAME_BYTES && name[0] != '.';
-    for (size_t i = 0; i < n && good; i++) {
-        char c = name[i];
-        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-               c == '.' || c == '_' || c == '-';
-    }
-    if (good)
-        return UM_OK;
-    return um_fail(
-        err, UM_ERR_INPUT,
-        "data set name '%.80s': need 1 to %d letters, digits, '.', '_' or '-', the first "
-        "not a '.'",
-        name, MAX_NAME_BYTES);
-}
 
 um_status um_dataset_builder_new(um_dataset_builder **out, const char *name, um_error *err)
 {
-    um_status status = check_name(name, err);
+    um_status status = um_dataset_check_name(name, err);
     if (status != UM_OK)
         return status;
     um_dataset_builder *b = um_calloc(1, sizeof *b);
@@ -78,6 +58,13 @@ void um_builder_clear(um_dataset_builder *b)
     um_vec_dispose(&b->shown);
     um_vec_dispose(&b->shown_end);
     um_vec_dispose(&b->shown_position);
+    um_vec_dispose(&b->skip_user);
+    um_vec_dispose(&b->skip_time_s);
+    um_vec_dispose(&b->skip_before);
+    um_vec_dispose(&b->skip_line);
+    um_vec_dispose(&b->skip_end);
+    um_vec_dispose(&b->skip_item);
+    um_vec_dispose(&b->tables);
     um_dataset_free(b->dataset);
     *b = (um_dataset_builder){0};
 }
@@ -113,6 +100,11 @@ um_status um_dataset_builder_item(um_dataset_builder *b, const char *id, uint32_
                                   bool *added, um_error *err)
 {
     return intern(b, &b->items, "item", id, index, added, err);
+}
+
+um_status um_builder_set_spool_dir(um_dataset_builder *b, const char *dir, um_error *err)
+{
+    return um_dataset_set_spool_dir(b->dataset, dir, err);
 }
 
 bool um_builder_find_user(const um_dataset_builder *b, const char *id, uint32_t *index)
@@ -158,8 +150,10 @@ static um_status set_cell(um_dataset_builder *b, um_builder_side *side, uint32_t
     if (status != UM_OK)
         return status;
     char *copy = NULL;
-    if (value != NULL && (copy = um_arena_strdup(strings(b), value)) == NULL)
-        return um_fail_memory(err, "cells");
+    if (value != NULL)
+        status = um_dataset_keep_cell(b->dataset, value, strlen(value), &copy, err);
+    if (status != UM_OK)
+        return status;
     if (!um_vec_reserve(&column->cells, (size_t)row + 1))
         return um_fail_memory(err, "cells");
     while (column->cells.len <= row)
@@ -215,14 +209,23 @@ um_status um_dataset_builder_interaction(um_dataset_builder *b, uint32_t user, u
     return UM_OK;
 }
 
+um_status um_builder_begin_table(um_dataset_builder *b, um_error *err)
+{
+    const um_builder_table table = {b->user.len, b->skip_user.len};
+    return um_vec_push(&b->tables, table) ? UM_OK : um_fail_memory(err, "interactions");
+}
+
 um_status um_builder_set_line(um_dataset_builder *b, uint64_t line, um_error *err)
 {
     /* A line number past 32 bits is shown as the largest: the log itself is limited before that. */
     uint32_t stored = line > UINT32_MAX ? UINT32_MAX : (uint32_t)line;
-    if (b->line.len + 1 != b->user.len)
-        return um_fail(err, UM_ERR_STATE, "%zu lines for %zu interactions", b->line.len + 1,
-                       b->user.len);
-    return um_vec_push(&b->line, stored) ? UM_OK : um_fail_memory(err, "interactions");
+    if (!um_vec_reserve(&b->line, b->user.len) || !um_vec_reserve(&b->skip_line, b->skip_user.len))
+        return um_fail_memory(err, "interactions");
+    while (b->line.len < b->user.len)
+        b->line.data[b->line.len++] = stored;
+    while (b->skip_line.len < b->skip_user.len)
+        b->skip_line.data[b->skip_line.len++] = stored;
+    return UM_OK;
 }
 
 static um_status get_series(um_dataset_builder *b, const char *name, um_builder_series **out,
@@ -256,8 +259,11 @@ um_status um_builder_declare_series(um_dataset_builder *b, const char *name, um_
 static um_status put_text(um_dataset_builder *b, um_builder_series *series, size_t row,
                           const char *json, um_error *err)
 {
-    char *copy = um_arena_strdup(strings(b), json);
-    if (copy == NULL || !um_vec_reserve(&series->texts, row + 1))
+    char *copy = NULL;
+    um_status status = um_dataset_keep_text(b->dataset, json, strlen(json), &copy, err);
+    if (status != UM_OK)
+        return status;
+    if (!um_vec_reserve(&series->texts, row + 1))
         return um_fail_memory(err, "behaviour cells");
     while (series->texts.len <= row)
         series->texts.data[series->texts.len++] = NULL;
@@ -358,6 +364,34 @@ um_status um_dataset_builder_impressions(um_dataset_builder *b, const uint32_t *
     b->shown.len += n;
     b->shown_end.data[b->shown_end.len++] = b->shown.len;
     b->shown_position.data[b->shown_position.len++] = position;
+    return UM_OK;
+}
+
+um_status um_dataset_builder_skip(um_dataset_builder *b, uint32_t user, int64_t time_s,
+                                  const uint32_t *items, size_t n, um_error *err)
+{
+    if (user >= b->users.ids.names.len)
+        return um_fail(err, UM_ERR_STATE, "user %u of %zu", user, b->users.ids.names.len);
+    if (n == 0)
+        return um_fail(err, UM_ERR_INPUT, "a list that nobody chose from is empty");
+    for (size_t i = 0; i < n; i++) {
+        if (items[i] >= b->items.ids.names.len)
+            return um_fail(err, UM_ERR_STATE, "item %u of %zu", items[i], b->items.ids.names.len);
+    }
+    size_t need = b->skip_user.len + 1;
+    if (need > MAX_INTERACTIONS)
+        return um_fail(err, UM_ERR_LIMIT, "more than %zu lists nobody chose from",
+                       MAX_INTERACTIONS);
+    if (n > SIZE_MAX - b->skip_item.len || !um_vec_reserve(&b->skip_item, b->skip_item.len + n) ||
+        !um_vec_reserve(&b->skip_user, need) || !um_vec_reserve(&b->skip_time_s, need) ||
+        !um_vec_reserve(&b->skip_before, need) || !um_vec_reserve(&b->skip_end, need))
+        return um_fail_memory(err, "lists nobody chose from");
+    memcpy(b->skip_item.data + b->skip_item.len, items, n * sizeof *items);
+    b->skip_item.len += n;
+    b->skip_user.data[b->skip_user.len++] = user;
+    b->skip_time_s.data[b->skip_time_s.len++] = time_s;
+    b->skip_before.data[b->skip_before.len++] = (uint32_t)b->user.len;
+    b->skip_end.data[b->skip_end.len++] = b->skip_item.len;
     return UM_OK;
 }
 

@@ -2,12 +2,14 @@
  * builder.h - the data set builder as the readers of this layer see it.
  *
  * Columns grow one by one and are gathered into row order at the end; nothing is allocated per row
- * but text. Interactions are numbered from 0 in the order they are added: their ordinal.
+ * but text, and that goes to disk (spool.h): an interaction with one number costs 28 bytes.
+ * Interactions are numbered from 0 in the order they are added: their ordinal. So are skips.
  */
 #ifndef UM_DATA_BUILDER_H
 #define UM_DATA_BUILDER_H
 
 #include "base/mem.h"
+#include "data/filter.h"
 #include "data/ids.h"
 #include "mirrorer/dataset.h"
 
@@ -31,6 +33,11 @@ typedef struct um_builder_side {
     UM_VEC(um_builder_column) columns;
 } um_builder_side;
 
+/* Where the rows of a file begin. */
+typedef struct um_builder_table {
+    size_t first_interaction, first_skip;
+} um_builder_table;
+
 struct um_dataset_builder {
     um_dataset *dataset; /* owns the strings */
     um_builder_side users, items;
@@ -39,33 +46,46 @@ struct um_dataset_builder {
     UM_VEC(uint32_t) user;
     UM_VEC(uint32_t) item;
     UM_VEC(int64_t) time_s;
-    UM_VEC(uint32_t) line; /* empty, or one an interaction: um_builder_set_line */
+    UM_VEC(uint32_t) line; /* may be shorter than the log: the rest has none */
     UM_VEC(um_builder_series) series;
     UM_VEC(uint32_t) shown;         /* impression lists one after another */
     UM_VEC(uint64_t) shown_end;     /* by ordinal, may be shorter than the log */
     UM_VEC(int32_t) shown_position; /* same length as shown_end */
+    /* Lists nobody chose from, by the order they were added. */
+    UM_VEC(uint32_t) skip_user;
+    UM_VEC(int64_t) skip_time_s;
+    UM_VEC(uint32_t) skip_before; /* interactions that were added before it */
+    UM_VEC(uint32_t) skip_line;   /* may be shorter: the rest has none */
+    UM_VEC(uint64_t) skip_end;    /* of its list in skip_item */
+    UM_VEC(uint32_t) skip_item;
+    UM_VEC(um_builder_table) tables; /* empty: one table with everything */
 };
 
+/* Where texts are put aside while reading; NULL = the system's folder for temporary files. */
+um_status um_builder_set_spool_dir(um_dataset_builder *b, const char *dir,
+                                   um_error *err) UM_CHECKED;
 bool um_builder_find_user(const um_dataset_builder *b, const char *id, uint32_t *index);
 bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t *index);
 /* Makes a behaviour column that may stay without a value. */
 um_status um_builder_declare_series(um_dataset_builder *b, const char *name,
                                     um_error *err) UM_CHECKED;
-/* Remembers the file line of the interaction added last; either all interactions have one or none.
- */
+/* What is added from here on comes from another file. */
+um_status um_builder_begin_table(um_dataset_builder *b, um_error *err) UM_CHECKED;
+/* Remembers the file line of the interactions and skips added since it was last called: what has
+ * one line and was added without another line in between is one row of the file. Those without a
+ * line are rows of their own. */
 um_status um_builder_set_line(um_dataset_builder *b, uint64_t line, um_error *err) UM_CHECKED;
 
-typedef enum um_left_out_reason {
-    UM_LEFT_OUT_DUPLICATE, /* same user, item and time as an earlier row */
-    UM_LEFT_OUT_FEW        /* its user has fewer interactions than asked for */
-} um_left_out_reason;
-
 typedef struct um_builder_finish_options {
-    bool unique;                    /* keep the first of rows with equal user, item and time */
-    uint32_t min_user_interactions; /* users with fewer are left out; 0 keeps every user */
-    /* Called for each interaction left out; anything but UM_OK ends the finish with it. */
-    um_status (*on_left_out)(void *context, uint64_t ordinal, uint64_t line,
-                             um_left_out_reason reason, um_error *err);
+    bool unique;                      /* keep the first of rows with equal user, item and time */
+    const um_ingest_filters *filters; /* NULL = none; those of filter.h hold here */
+    /*
+     * Called in file order for each row of which no interaction and no skip is kept, with the
+     * reason of the first: table counts um_builder_begin_table from 0. Anything but UM_OK ends the
+     * finish with it.
+     */
+    um_status (*on_left_out)(void *context, size_t table, uint64_t line, um_left_out_reason reason,
+                             um_error *err);
     void *context;
 } um_builder_finish_options;
 

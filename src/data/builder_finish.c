@@ -1,9 +1,9 @@
 /*
  * builder_finish.c - from rows in file order to columns in (user, time, file order).
  *
- * A counting sort by user gives each user a segment of ordinals in file order; each segment is then
- * sorted by time with a stable merge sort (most logs come sorted, so that case costs one pass).
- * Rows left out are squeezed from the permutation, and every column is gathered through it.
+ * The order is a permutation (order.h). Rows are marked as left out, reported, and squeezed from
+ * it; then every column is gathered through it and freed at once, so that no more than one column
+ * exists twice.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -13,312 +13,294 @@
 #include "data/builder.h"
 #include "data/dataset_memory.h"
 
-#define RUN_LENGTH 24 /* rows sorted by insertion before merging */
-
-typedef struct timed {
-    int64_t time_s;
-    uint32_t ordinal;
-} timed;
-
-typedef struct order {
+typedef struct finish {
     const um_builder_finish_options *options;
-    uint64_t *start;    /* [n_users + 1] segment of each user in `ordinals` */
-    uint32_t *ordinals; /* [n] */
-    uint32_t n_users;
-    size_t n;
-    timed *rows, *spare; /* [longest segment] */
-    uint64_t *keys;      /* [longest segment] */
-} order;
+    um_dataset_builder *b;
+    um_dataset *dataset;
+    um_order log, skips;
+    uint8_t *left_out, *skip_left_out; /* um_left_out_reason by ordinal */
+    bool *user_kept, *item_kept;       /* NULL = all are */
+    uint32_t n_users, n_items;         /* kept */
+    uint32_t *item_row;                /* row of each item of the builder; NULL = the same */
+} finish;
 
-static void order_dispose(order *o)
+static void finish_dispose(finish *f)
 {
-    free(o->start);
-    free(o->ordinals);
-    free(o->rows);
-    free(o->spare);
-    free(o->keys);
+    um_order_dispose(&f->log);
+    um_order_dispose(&f->skips);
+    free(f->left_out);
+    free(f->skip_left_out);
+    free(f->user_kept);
+    free(f->item_kept);
+    free(f->item_row);
 }
 
-/* Counting sort by user; also sizes the scratch arrays for the longest segment. */
-static um_status sort_by_user(order *o, const um_dataset_builder *b, um_error *err)
+/* What is left out ----------------------------------------------------------------------------- */
+
+static bool *all_true(size_t n)
 {
-    o->n_users = (uint32_t)b->users.ids.names.len;
-    o->n = b->user.len;
-    o->start = um_calloc((size_t)o->n_users + 1, sizeof *o->start);
-    o->ordinals = um_calloc(o->n, sizeof *o->ordinals);
-    if (o->start == NULL || o->ordinals == NULL)
-        return um_fail_memory(err, "the order of interactions");
-    for (size_t i = 0; i < o->n; i++)
-        o->start[b->user.data[i] + 1]++;
-    uint64_t longest = 0;
-    for (uint32_t u = 0; u < o->n_users; u++) {
-        if (o->start[u + 1] > longest)
-            longest = o->start[u + 1];
-        o->start[u + 1] += o->start[u];
+    bool *kept = um_calloc(n, sizeof *kept);
+    if (kept != NULL)
+        memset(kept, 1, n * sizeof *kept);
+    return kept;
+}
+
+/* Items in lists that are kept stay in the catalogue. */
+static void keep_listed_items(finish *f)
+{
+    const um_dataset_builder *b = f->b;
+    for (size_t i = 0; i < b->shown_end.len; i++) {
+        if (f->left_out[i] != UM_KEPT)
+            continue;
+        for (uint64_t j = i == 0 ? 0 : b->shown_end.data[i - 1]; j < b->shown_end.data[i]; j++)
+            f->item_kept[b->shown.data[j]] = true;
     }
-    for (size_t i = 0; i < o->n; i++)
-        o->ordinals[o->start[b->user.data[i]]++] = (uint32_t)i;
-    /* Each start moved to the next one's place: move them back. */
-    for (uint32_t u = o->n_users; u > 0; u--)
-        o->start[u] = o->start[u - 1];
-    o->start[0] = 0;
-    o->rows = um_calloc(longest, sizeof *o->rows);
-    o->spare = um_calloc(longest, sizeof *o->spare);
-    o->keys = um_calloc(longest, sizeof *o->keys);
-    if (o->rows == NULL || o->spare == NULL || o->keys == NULL)
-        return um_fail_memory(err, "the order of interactions");
-    return UM_OK;
-}
-
-static void insertion_sort(timed *rows, size_t n)
-{
-    for (size_t i = 1; i < n; i++) {
-        timed row = rows[i];
-        size_t j = i;
-        for (; j > 0 && rows[j - 1].time_s > row.time_s; j--)
-            rows[j] = rows[j - 1];
-        rows[j] = row;
+    for (size_t k = 0; k < b->skip_end.len; k++) {
+        if (f->skip_left_out[k] != UM_KEPT)
+            continue;
+        for (uint64_t j = k == 0 ? 0 : b->skip_end.data[k - 1]; j < b->skip_end.data[k]; j++)
+            f->item_kept[b->skip_item.data[j]] = true;
     }
 }
 
-static void merge(const timed *a, size_t n_a, const timed *b, size_t n_b, timed *out)
+static um_status filter_rows(finish *f, um_error *err)
 {
-    size_t i = 0, j = 0;
-    while (i < n_a && j < n_b)
-        *out++ = b[j].time_s < a[i].time_s ? b[j++] : a[i++];
-    memcpy(out, a + i, (n_a - i) * sizeof *a);
-    memcpy(out + (n_a - i), b + j, (n_b - j) * sizeof *b);
+    um_dataset_builder *b = f->b;
+    um_filter_rows rows = {.order = &f->log,
+                           .item = b->item.data,
+                           .time_s = b->time_s.data,
+                           .left_out = f->left_out,
+                           .skip_order = &f->skips,
+                           .skip_time_s = b->skip_time_s.data,
+                           .skip_left_out = f->skip_left_out,
+                           .n_items = f->n_items};
+    rows.user_kept = f->user_kept = all_true(f->n_users);
+    rows.item_kept = f->item_kept = all_true(f->n_items);
+    if (f->user_kept == NULL || f->item_kept == NULL)
+        return um_fail_memory(err, "filters");
+    um_status status = um_filter_apply(&rows, f->options->filters, err);
+    if (status == UM_OK)
+        keep_listed_items(f);
+    return status;
 }
 
-/* Stable bottom-up merge sort; the result is in *rows, which may have changed places with *spare.
- */
-static void sort_by_time(timed **rows, timed **spare, size_t n)
+/* A walk over interactions and skips as they were added. */
+typedef struct walk {
+    size_t i, s;         /* next interaction, next skip */
+    size_t end_i, end_s; /* of the table */
+} walk;
+
+/* The next thing's line and reason; false at the end of the table. */
+static bool next_thing(const finish *f, const walk *w, uint32_t *line, uint8_t *reason,
+                       bool *is_skip)
 {
-    for (size_t at = 0; at < n; at += RUN_LENGTH)
-        insertion_sort(*rows + at, n - at < RUN_LENGTH ? n - at : RUN_LENGTH);
-    for (size_t width = RUN_LENGTH; width < n; width *= 2) {
-        for (size_t at = 0; at < n; at += 2 * width) {
-            size_t n_a = n - at < width ? n - at : width;
-            size_t n_b = n - at - n_a < width ? n - at - n_a : width;
-            merge(*rows + at, n_a, *rows + at + n_a, n_b, *spare + at);
-        }
-        timed *swap = *rows;
-        *rows = *spare;
-        *spare = swap;
+    const um_dataset_builder *b = f->b;
+    if (w->i == w->end_i && w->s == w->end_s)
+        return false;
+    *is_skip = w->i == w->end_i || (w->s < w->end_s && b->skip_before.data[w->s] <= w->i);
+    if (*is_skip) {
+        *line = w->s < b->skip_line.len ? b->skip_line.data[w->s] : 0;
+        *reason = f->skip_left_out[w->s];
+    } else {
+        *line = w->i < b->line.len ? b->line.data[w->i] : 0;
+        *reason = f->left_out[w->i];
     }
+    return true;
 }
 
-static int compare_keys(const void *a, const void *b)
+static um_status report_table(const finish *f, size_t table, walk *w, um_error *err)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static uint64_t line_of(const um_dataset_builder *b, uint32_t ordinal)
-{
-    return ordinal < b->line.len ? b->line.data[ordinal] : 0;
-}
-
-static um_status leave_out(const order *o, const um_dataset_builder *b, uint32_t ordinal,
-                           um_left_out_reason reason, um_error *err)
-{
-    if (o->options->on_left_out == NULL)
-        return UM_OK;
-    return o->options->on_left_out(o->options->context, ordinal, line_of(b, ordinal), reason, err);
-}
-
-/*
- * Drops repeated items from rows of one user and one time, keeping file order. Keys are
- * item << 32 | ordinal, so that sorting puts the first row of each item in front.
- */
-static um_status drop_duplicates(order *o, const um_dataset_builder *b, timed *run, size_t *n,
-                                 um_error *err)
-{
-    for (size_t i = 0; i < *n; i++)
-        o->keys[i] = (uint64_t)b->item.data[run[i].ordinal] << 32 | run[i].ordinal;
-    qsort(o->keys, *n, sizeof *o->keys, compare_keys);
-    size_t kept = 0;
-    uint64_t item_before = UINT64_MAX;
-    for (size_t i = 0; i < *n; i++) {
-        uint64_t item = o->keys[i] >> 32, ordinal = o->keys[i] & UINT32_MAX;
-        if (item != item_before) {
-            o->keys[kept++] = ordinal;
-        } else {
-            um_status status = leave_out(o, b, (uint32_t)ordinal, UM_LEFT_OUT_DUPLICATE, err);
-            if (status != UM_OK)
-                return status;
-        }
-        item_before = item;
-    }
-    if (kept == *n)
-        return UM_OK;
-    /* Back to file order. */
-    qsort(o->keys, kept, sizeof *o->keys, compare_keys);
-    for (size_t i = 0; i < kept; i++)
-        run[i].ordinal = (uint32_t)o->keys[i];
-    *n = kept;
-    return UM_OK;
-}
-
-/* Orders one user's rows by time; *n becomes the number of rows kept, their ordinals in o->rows. */
-static um_status order_user(order *o, const um_dataset_builder *b, uint64_t begin, size_t *n,
-                            um_error *err)
-{
-    bool sorted = true, ties = false;
-    for (size_t i = 0; i < *n; i++) {
-        uint32_t ordinal = o->ordinals[begin + i];
-        o->rows[i] = (timed){.time_s = b->time_s.data[ordinal], .ordinal = ordinal};
-        sorted = sorted && (i == 0 || o->rows[i - 1].time_s <= o->rows[i].time_s);
-    }
-    if (!sorted)
-        sort_by_time(&o->rows, &o->spare, *n);
-    for (size_t i = 1; i < *n && !ties; i++)
-        ties = o->rows[i - 1].time_s == o->rows[i].time_s;
-    if (!o->options->unique || !ties)
-        return UM_OK;
-    size_t kept = 0;
-    for (size_t at = 0, end; at < *n; at = end) {
-        for (end = at + 1; end < *n && o->rows[end].time_s == o->rows[at].time_s;)
-            end++;
-        size_t run = end - at;
-        um_status status = run > 1 ? drop_duplicates(o, b, o->rows + at, &run, err) : UM_OK;
+    uint32_t line = 0, row_line = 0;
+    uint8_t reason = UM_KEPT, row_reason = UM_KEPT;
+    bool is_skip = false, any_kept = false;
+    for (bool more = next_thing(f, w, &line, &reason, &is_skip); more;) {
+        row_line = line;
+        row_reason = reason;
+        any_kept = false;
+        do {
+            any_kept = any_kept || reason == UM_KEPT;
+            *(is_skip ? &w->s : &w->i) += 1;
+            more = next_thing(f, w, &line, &reason, &is_skip);
+        } while (more && line == row_line && line != 0);
+        if (any_kept)
+            continue;
+        um_status status = f->options->on_left_out(f->options->context, table, row_line,
+                                                   (um_left_out_reason)row_reason, err);
         if (status != UM_OK)
             return status;
-        memmove(o->rows + kept, o->rows + at, run * sizeof *o->rows);
-        kept += run;
     }
-    *n = kept;
     return UM_OK;
 }
 
-/*
- * Sorts every segment and squeezes out what is left out. Users with too few rows get an empty
- * segment here; renumber_users removes them from the table.
- */
-static um_status sort_segments(order *o, const um_dataset_builder *b, um_error *err)
+static um_status report_left_out(const finish *f, um_error *err)
 {
+    const um_dataset_builder *b = f->b;
+    size_t n_tables = b->tables.len > 0 ? b->tables.len : 1;
     um_status status = UM_OK;
-    uint64_t written = 0, begin = 0;
-    for (uint32_t u = 0; u < o->n_users; u++) {
-        uint64_t end = o->start[u + 1];
-        size_t n = (size_t)(end - begin);
-        status = order_user(o, b, begin, &n, err);
-        if (status != UM_OK)
-            return status;
-        if (n < o->options->min_user_interactions) {
-            for (size_t i = 0; i < n; i++) {
-                status = leave_out(o, b, o->rows[i].ordinal, UM_LEFT_OUT_FEW, err);
-                if (status != UM_OK)
-                    return status;
-            }
-            n = 0;
+    if (f->options->on_left_out == NULL)
+        return UM_OK;
+    for (size_t t = 0; t < n_tables && status == UM_OK; t++) {
+        bool last = t + 1 == n_tables;
+        walk w = {.end_i = last ? b->user.len : b->tables.data[t + 1].first_interaction,
+                  .end_s = last ? b->skip_user.len : b->tables.data[t + 1].first_skip};
+        if (b->tables.len > 0) {
+            w.i = b->tables.data[t].first_interaction;
+            w.s = b->tables.data[t].first_skip;
         }
-        for (size_t i = 0; i < n; i++)
-            o->ordinals[written + i] = o->rows[i].ordinal;
-        written += n;
-        begin = end;
-        o->start[u + 1] = written;
+        status = report_table(f, t, &w, err);
     }
-    o->n = (size_t)written;
+    return status;
+}
+
+/* The order of all rows, less those left out. */
+static um_status order_rows(finish *f, um_error *err)
+{
+    um_dataset_builder *b = f->b;
+    const um_builder_finish_options *o = f->options;
+    bool filters = o->filters != NULL && um_filter_is_on(o->filters);
+    f->n_users = (uint32_t)b->users.ids.names.len;
+    f->n_items = (uint32_t)b->items.ids.names.len;
+    um_status status =
+        um_order_make(&f->log, b->user.data, b->time_s.data, b->user.len, f->n_users, err);
+    if (status == UM_OK)
+        status = um_order_make(&f->skips, b->skip_user.data, b->skip_time_s.data, b->skip_user.len,
+                               f->n_users, err);
+    if (status != UM_OK || (!o->unique && !filters))
+        return status;
+    f->left_out = um_calloc(b->user.len, 1);
+    f->skip_left_out = um_calloc(b->skip_user.len, 1);
+    if (f->left_out == NULL || f->skip_left_out == NULL)
+        return um_fail_memory(err, "the order of interactions");
+    if (o->unique)
+        status = um_order_mark_repeats(&f->log, b->item.data, b->time_s.data, f->left_out,
+                                       UM_LEFT_OUT_DUPLICATE, err);
+    if (status == UM_OK && filters)
+        status = filter_rows(f, err);
+    if (status == UM_OK)
+        status = report_left_out(f, err);
+    if (status != UM_OK)
+        return status;
+    um_order_squeeze(&f->log, f->left_out, f->user_kept);
+    um_order_squeeze(&f->skips, f->skip_left_out, f->user_kept);
     return UM_OK;
 }
 
-/* Cells gathered into row order; rows[r] = builder row of table row r, NULL = the same. */
-static um_status gather_table(um_dataset *dataset, um_table *table, const um_builder_side *side,
-                              const uint32_t *rows, uint32_t n_rows, um_error *err)
+/* Gathering ------------------------------------------------------------------------------------ */
+
+/* Cells gathered into row order; kept: which rows of the builder, NULL = all. */
+static um_status gather_table(um_dataset *dataset, um_table *table, um_builder_side *side,
+                              const bool *kept, um_error *err)
 {
-    size_t n_columns = side->columns.len, cells = 0;
-    if (um_mul_overflows(n_rows, n_columns, &cells))
+    size_t n_columns = side->columns.len, n_from = side->ids.names.len, n_cells = 0, made = 0;
+    uint32_t n_rows = 0;
+    for (size_t from = 0; from < n_from; from++)
+        n_rows += kept == NULL || kept[from];
+    if (um_mul_overflows(n_rows, n_columns, &n_cells))
         return um_fail_memory(err, "a table");
     table->n_rows = n_rows;
     table->n_columns = (uint32_t)n_columns;
     table->columns = um_dataset_alloc(dataset, n_columns, sizeof *table->columns);
     table->kinds = um_dataset_alloc(dataset, n_columns, sizeof *table->kinds);
     table->ids = um_dataset_alloc(dataset, n_rows, sizeof *table->ids);
-    table->cells = um_dataset_alloc(dataset, cells, sizeof *table->cells);
+    table->cells = um_dataset_alloc(dataset, n_cells, sizeof *table->cells);
     if (table->columns == NULL || table->kinds == NULL || table->ids == NULL ||
         table->cells == NULL)
         return um_fail_memory(err, "a table");
-    for (uint32_t r = 0; r < n_rows; r++)
-        table->ids[r] = side->ids.names.data[rows != NULL ? rows[r] : r];
+    for (size_t from = 0, r = 0; from < n_from; from++) {
+        if (kept == NULL || kept[from])
+            table->ids[r++] = side->ids.names.data[from];
+    }
+    um_ids_dispose(&side->ids);
     /* Descriptions first, then features, each in order of first use. */
-    size_t made = 0;
     for (int kind = UM_COLUMN_DESCRIPTION; kind <= UM_COLUMN_FEATURE; kind++) {
         for (size_t c = 0; c < n_columns; c++) {
-            const um_builder_column *column = &side->columns.data[c];
+            um_builder_column *column = &side->columns.data[c];
             if ((int)column->kind != kind)
                 continue;
             table->columns[made] = column->name;
             table->kinds[made] = column->kind;
-            for (uint32_t r = 0; r < n_rows; r++) {
-                uint32_t from = rows != NULL ? rows[r] : r;
-                table->cells[(size_t)r * n_columns + made] =
-                    from < column->cells.len ? column->cells.data[from] : NULL;
+            for (size_t from = 0, r = 0; from < column->cells.len; from++) {
+                if (kept == NULL || kept[from])
+                    table->cells[r++ * n_columns + made] = column->cells.data[from];
             }
+            um_vec_dispose(&column->cells);
             made++;
         }
     }
     return UM_OK;
 }
 
-/* Users with too few rows disappear from the table; start is squeezed alike. */
-static um_status gather_users(order *o, um_dataset *dataset, const um_dataset_builder *b,
-                              um_error *err)
+/* Rows of items in the table; NULL in f->item_row where none is gone. */
+static um_status number_items(finish *f, um_error *err)
 {
-    if (o->options->min_user_interactions == 0)
-        return gather_table(dataset, &dataset->users, &b->users, NULL, o->n_users, err);
-    uint32_t *rows = um_calloc(o->n_users, sizeof *rows);
-    if (rows == NULL)
+    if (f->item_kept == NULL)
+        return UM_OK;
+    f->item_row = um_calloc(f->n_items, sizeof *f->item_row);
+    if (f->item_row == NULL)
         return um_fail_memory(err, "a table");
-    uint32_t kept = 0;
-    for (uint32_t u = 0; u < o->n_users; u++) {
-        if (o->start[u + 1] > o->start[u]) {
-            o->start[kept] = o->start[u];
-            rows[kept++] = u;
-        }
+    uint32_t row = 0;
+    for (uint32_t i = 0; i < f->n_items; i++) {
+        f->item_row[i] = row;
+        row += f->item_kept[i];
     }
-    o->start[kept] = o->n;
-    um_status status = gather_table(dataset, &dataset->users, &b->users, rows, kept, err);
-    free(rows);
-    return status;
+    return UM_OK;
 }
 
-static um_status gather_log(order *o, um_dataset *dataset, um_dataset_builder *b, um_error *err)
+static void renumber(const finish *f, uint32_t *items, uint64_t n)
 {
-    dataset->n_interactions = o->n;
-    dataset->user_start = o->start;
+    for (uint64_t i = 0; f->item_row != NULL && i < n; i++)
+        items[i] = f->item_row[items[i]];
+}
+
+static bool take_start(um_dataset *dataset, um_order *o, uint64_t **start)
+{
+    *start = o->start;
     o->start = NULL;
-    if (!um_dataset_own(dataset, dataset->user_start)) {
-        dataset->user_start = NULL;
+    if (um_dataset_own(dataset, *start))
+        return true;
+    *start = NULL;
+    return false;
+}
+
+static um_status gather_log(finish *f, um_error *err)
+{
+    um_dataset *d = f->dataset;
+    um_dataset_builder *b = f->b;
+    const uint32_t *ordinals = f->log.ordinals;
+    size_t n = f->log.n;
+    d->n_interactions = n;
+    if (!take_start(d, &f->log, &d->user_start))
         return um_fail_memory(err, "interactions");
-    }
-    dataset->item = um_dataset_alloc(dataset, o->n, sizeof *dataset->item);
-    if (dataset->item == NULL)
+    d->item = um_dataset_alloc(d, n, sizeof *d->item);
+    if (d->item == NULL)
         return um_fail_memory(err, "interactions");
-    for (size_t i = 0; i < o->n; i++)
-        dataset->item[i] = b->item.data[o->ordinals[i]];
+    for (size_t i = 0; i < n; i++)
+        d->item[i] = b->item.data[ordinals[i]];
+    renumber(f, d->item, n);
     um_vec_dispose(&b->item);
-    dataset->time_s = um_dataset_alloc(dataset, o->n, sizeof *dataset->time_s);
-    if (dataset->time_s == NULL)
+    d->time_s = um_dataset_alloc(d, n, sizeof *d->time_s);
+    if (d->time_s == NULL)
         return um_fail_memory(err, "interactions");
-    for (size_t i = 0; i < o->n; i++)
-        dataset->time_s[i] = b->time_s.data[o->ordinals[i]];
+    for (size_t i = 0; i < n; i++)
+        d->time_s[i] = b->time_s.data[ordinals[i]];
     um_vec_dispose(&b->time_s);
     return UM_OK;
 }
 
-static um_status gather_series(const order *o, um_dataset *dataset, um_dataset_builder *b,
-                               um_error *err)
+static um_status gather_series(finish *f, um_error *err)
 {
-    dataset->series = um_dataset_alloc(dataset, b->series.len, sizeof *dataset->series);
-    if (dataset->series == NULL)
+    um_dataset *d = f->dataset;
+    um_dataset_builder *b = f->b;
+    const um_order *o = &f->log;
+    d->series = um_dataset_alloc(d, b->series.len, sizeof *d->series);
+    if (d->series == NULL)
         return um_fail_memory(err, "behaviour columns");
     for (size_t s = 0; s < b->series.len; s++) {
         um_builder_series *from = &b->series.data[s];
-        um_series *to = &dataset->series[s];
+        um_series *to = &d->series[s];
         to->name = from->name;
         if (from->is_text) {
-            to->texts = um_dataset_alloc(dataset, o->n, sizeof *to->texts);
+            to->texts = um_dataset_alloc(d, o->n, sizeof *to->texts);
             if (to->texts == NULL)
                 return um_fail_memory(err, "behaviour columns");
             for (size_t i = 0; i < o->n; i++) {
@@ -326,7 +308,7 @@ static um_status gather_series(const order *o, um_dataset *dataset, um_dataset_b
                 to->texts[i] = at < from->texts.len ? from->texts.data[at] : NULL;
             }
         } else {
-            to->numbers = um_dataset_alloc(dataset, o->n, sizeof *to->numbers);
+            to->numbers = um_dataset_alloc(d, o->n, sizeof *to->numbers);
             if (to->numbers == NULL)
                 return um_fail_memory(err, "behaviour columns");
             for (size_t i = 0; i < o->n; i++) {
@@ -336,105 +318,142 @@ static um_status gather_series(const order *o, um_dataset *dataset, um_dataset_b
         }
         um_vec_dispose(&from->numbers);
         um_vec_dispose(&from->texts);
-        dataset->n_series++;
+        d->n_series++;
     }
     return UM_OK;
 }
 
-static um_status gather_impressions(const order *o, um_dataset *dataset,
-                                    const um_dataset_builder *b, um_error *err)
+/* Lists [end[at - 1], end[at]) of `from`, in the given order, one after another. */
+static uint64_t gather_lists(const um_order *o, const uint64_t *end, size_t n_ends,
+                             const uint32_t *from, uint64_t *start, uint32_t *to)
 {
-    if (b->shown.len == 0)
-        return UM_OK;
-    dataset->impression_start =
-        um_dataset_alloc(dataset, o->n + 1, sizeof *dataset->impression_start);
-    dataset->impression_item =
-        um_dataset_alloc(dataset, b->shown.len, sizeof *dataset->impression_item);
-    dataset->impression_position =
-        um_dataset_alloc(dataset, o->n, sizeof *dataset->impression_position);
-    if (dataset->impression_start == NULL || dataset->impression_item == NULL ||
-        dataset->impression_position == NULL)
-        return um_fail_memory(err, "impressions");
     uint64_t written = 0;
     for (size_t i = 0; i < o->n; i++) {
         uint32_t at = o->ordinals[i];
-        dataset->impression_start[i] = written;
-        dataset->impression_position[i] = -1;
-        if (at >= b->shown_end.len)
+        start[i] = written;
+        if (at >= n_ends)
             continue;
-        uint64_t begin = at == 0 ? 0 : b->shown_end.data[at - 1], end = b->shown_end.data[at];
-        memcpy(dataset->impression_item + written, b->shown.data + begin,
-               (size_t)(end - begin) * sizeof *dataset->impression_item);
-        written += end - begin;
-        dataset->impression_position[i] = b->shown_position.data[at];
+        uint64_t begin = at == 0 ? 0 : end[at - 1];
+        if (to != NULL && end[at] > begin)
+            memcpy(to + written, from + begin, (size_t)(end[at] - begin) * sizeof *to);
+        written += end[at] - begin;
     }
-    dataset->impression_start[o->n] = written;
+    start[o->n] = written;
+    return written;
+}
+
+static um_status gather_impressions(finish *f, um_error *err)
+{
+    um_dataset *d = f->dataset;
+    um_dataset_builder *b = f->b;
+    const um_order *o = &f->log;
+    if (b->shown.len == 0)
+        return UM_OK;
+    d->impression_start = um_dataset_alloc(d, o->n + 1, sizeof *d->impression_start);
+    d->impression_position = um_dataset_alloc(d, o->n, sizeof *d->impression_position);
+    if (d->impression_start == NULL || d->impression_position == NULL)
+        return um_fail_memory(err, "impressions");
+    uint64_t n =
+        gather_lists(o, b->shown_end.data, b->shown_end.len, NULL, d->impression_start, NULL);
+    if (n == 0) { /* filters took them all */
+        d->impression_start = NULL;
+        d->impression_position = NULL;
+        return UM_OK;
+    }
+    d->impression_item = um_dataset_alloc(d, (size_t)n, sizeof *d->impression_item);
+    if (d->impression_item == NULL)
+        return um_fail_memory(err, "impressions");
+    gather_lists(o, b->shown_end.data, b->shown_end.len, b->shown.data, d->impression_start,
+                 d->impression_item);
+    renumber(f, d->impression_item, n);
+    for (size_t i = 0; i < o->n; i++) {
+        uint32_t at = o->ordinals[i];
+        d->impression_position[i] = at < b->shown_position.len ? b->shown_position.data[at] : -1;
+    }
+    um_vec_dispose(&b->shown);
+    um_vec_dispose(&b->shown_end);
+    um_vec_dispose(&b->shown_position);
     return UM_OK;
 }
 
-static void first_seen(um_dataset *dataset, uint32_t item, int64_t time_s)
+static um_status gather_skips(finish *f, um_error *err)
 {
-    if (!dataset->item_has_release[item] && time_s < dataset->item_available_s[item])
-        dataset->item_available_s[item] = time_s;
+    um_dataset *d = f->dataset;
+    um_dataset_builder *b = f->b;
+    um_order *o = &f->skips;
+    if (o->n == 0)
+        return UM_OK;
+    if (!take_start(d, o, &d->skip_start))
+        return um_fail_memory(err, "lists nobody chose from");
+    d->skip_time_s = um_dataset_alloc(d, o->n, sizeof *d->skip_time_s);
+    d->skip_list_start = um_dataset_alloc(d, o->n + 1, sizeof *d->skip_list_start);
+    if (d->skip_time_s == NULL || d->skip_list_start == NULL)
+        return um_fail_memory(err, "lists nobody chose from");
+    uint64_t n = gather_lists(o, b->skip_end.data, b->skip_end.len, NULL, d->skip_list_start, NULL);
+    d->skip_item = um_dataset_alloc(d, (size_t)n, sizeof *d->skip_item);
+    if (d->skip_item == NULL)
+        return um_fail_memory(err, "lists nobody chose from");
+    gather_lists(o, b->skip_end.data, b->skip_end.len, b->skip_item.data, d->skip_list_start,
+                 d->skip_item);
+    renumber(f, d->skip_item, n);
+    for (size_t k = 0; k < o->n; k++)
+        d->skip_time_s[k] = b->skip_time_s.data[o->ordinals[k]];
+    d->n_skips = o->n;
+    return UM_OK;
 }
 
-static um_status gather_availability(um_dataset *dataset, const um_dataset_builder *b,
-                                     um_error *err)
+static um_status gather_availability(finish *f, um_error *err)
 {
-    uint32_t n = dataset->items.n_rows;
-    dataset->item_available_s = um_dataset_alloc(dataset, n, sizeof *dataset->item_available_s);
-    dataset->item_has_release = um_dataset_alloc(dataset, n, sizeof *dataset->item_has_release);
-    if (dataset->item_available_s == NULL || dataset->item_has_release == NULL)
+    um_dataset *d = f->dataset;
+    const um_dataset_builder *b = f->b;
+    uint32_t n = d->items.n_rows;
+    d->item_available_s = um_dataset_alloc(d, n, sizeof *d->item_available_s);
+    d->item_has_release = um_dataset_alloc(d, n, sizeof *d->item_has_release);
+    if (d->item_available_s == NULL || d->item_has_release == NULL)
         return um_fail_memory(err, "items");
-    for (uint32_t i = 0; i < n; i++) {
-        dataset->item_has_release[i] = i < b->has_release.len && b->has_release.data[i] != 0;
-        dataset->item_available_s[i] =
-            dataset->item_has_release[i] ? b->release_s.data[i] : INT64_MAX;
-    }
-    for (uint64_t i = 0; i < dataset->n_interactions; i++) {
-        first_seen(dataset, dataset->item[i], dataset->time_s[i]);
-        if (dataset->impression_start == NULL)
+    for (uint32_t i = 0, row = 0; i < f->n_items && row < n; i++) {
+        if (f->item_kept != NULL && !f->item_kept[i])
             continue;
-        for (uint64_t j = dataset->impression_start[i]; j < dataset->impression_start[i + 1]; j++)
-            first_seen(dataset, dataset->impression_item[j], dataset->time_s[i]);
+        d->item_has_release[row] = i < b->has_release.len && b->has_release.data[i] != 0;
+        d->item_available_s[row] = d->item_has_release[row] ? b->release_s.data[i] : 0;
+        row++;
     }
+    um_dataset_find_first_seen(d);
     return UM_OK;
 }
 
 um_status um_builder_finish_with(um_dataset_builder *b, const um_builder_finish_options *options,
                                  um_dataset **out, um_error *err)
 {
-    um_status status = UM_OK;
-    um_dataset *dataset = b->dataset;
-    order o = {.options = options};
-    if (dataset == NULL)
+    finish f = {.options = options, .b = b, .dataset = b->dataset};
+    if (b->dataset == NULL)
         return um_fail(err, UM_ERR_STATE, "the builder is finished");
-    status = sort_by_user(&o, b, err);
+    um_status status = order_rows(&f, err);
     if (status != UM_OK)
         goto done;
     um_vec_dispose(&b->user);
-    status = sort_segments(&o, b, err);
-    if (status != UM_OK)
-        goto done;
     um_vec_dispose(&b->line);
-    status = gather_users(&o, dataset, b, err);
+    status = gather_table(f.dataset, &f.dataset->users, &b->users, f.user_kept, err);
     if (status == UM_OK)
-        status = gather_table(dataset, &dataset->items, &b->items, NULL,
-                              (uint32_t)b->items.ids.names.len, err);
+        status = gather_table(f.dataset, &f.dataset->items, &b->items, f.item_kept, err);
     if (status == UM_OK)
-        status = gather_log(&o, dataset, b, err);
+        status = number_items(&f, err);
     if (status == UM_OK)
-        status = gather_series(&o, dataset, b, err);
+        status = gather_log(&f, err);
     if (status == UM_OK)
-        status = gather_impressions(&o, dataset, b, err);
+        status = gather_series(&f, err);
     if (status == UM_OK)
-        status = gather_availability(dataset, b, err);
+        status = gather_impressions(&f, err);
+    if (status == UM_OK)
+        status = gather_skips(&f, err);
+    if (status == UM_OK)
+        status = gather_availability(&f, err);
     if (status != UM_OK)
         goto done;
     b->dataset = NULL;
-    *out = dataset;
+    *out = f.dataset;
 done:
-    order_dispose(&o);
+    finish_dispose(&f);
     um_builder_clear(b);
     return status;
 }

@@ -136,6 +136,23 @@ static void append_behaviour(um_str *row, const um_dataset *d, uint64_t i)
     um_str_appendf(row, "%d", (int)d->impression_position[i]);
 }
 
+/* A list that nobody chose from: an interaction with no item. */
+static um_status append_skip(um_str *row, const um_dataset *d, uint32_t user, uint64_t k,
+                             um_error *err)
+{
+    um_str_append(row, "{\"user_id\":");
+    um_str_append_json(row, d->users.ids[user]);
+    um_str_append(row, ",\"item_id\":null,\"timestamp\":");
+    um_status status = append_time(row, d->skip_time_s[k], err);
+    um_str_append(row, ",\"behavior_features\":{\"" UM_CANONICAL_SHOWN "\":");
+    for (uint64_t j = d->skip_list_start[k]; j < d->skip_list_start[k + 1]; j++) {
+        um_str_append_char(row, j == d->skip_list_start[k] ? '[' : ',');
+        um_str_append_json(row, d->items.ids[d->skip_item[j]]);
+    }
+    um_str_append(row, "],\"" UM_CANONICAL_CHOSEN "\":-1}}");
+    return status;
+}
+
 static um_status write_log(const um_dataset *d, um_outfile *file, um_error *err)
 {
     um_str row = UM_STR_INIT;
@@ -151,6 +168,12 @@ static um_status write_log(const um_dataset *d, um_outfile *file, um_error *err)
             um_str_append(&row, ",\"behavior_features\":{");
             append_behaviour(&row, d, i);
             um_str_append(&row, "}}");
+            if (status == UM_OK)
+                status = write_row(&row, file, err);
+        }
+        for (uint64_t k = d->n_skips > 0 ? d->skip_start[u] : 0;
+             d->n_skips > 0 && k < d->skip_start[u + 1] && status == UM_OK; k++) {
+            status = append_skip(&row, d, u, k, err);
             if (status == UM_OK)
                 status = write_row(&row, file, err);
         }

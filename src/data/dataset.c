@@ -1,7 +1,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
+#include "base/str.h"
 #include "data/dataset_memory.h"
+
+#define MAX_NAME_BYTES  64
+#define LONG_CELL_BYTES 256 /* longer cells are put aside on disk */
+
+/* The name becomes part of file names: letters, digits, '.', '_', '-', not starting with '.'. */
+um_status um_dataset_check_name(const char *name, um_error *err)
+{
+    size_t n = strlen(name);
+    bool good = n > 0 && n <= MAX_NAME_BYTES && name[0] != '.';
+    for (size_t i = 0; i < n && good; i++) {
+        char c = name[i];
+        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '.' || c == '_' || c == '-';
+    }
+    if (good)
+        return UM_OK;
+    return um_fail(
+        err, UM_ERR_INPUT,
+        "data set name '%.80s': need 1 to %d letters, digits, '.', '_' or '-', the first "
+        "not a '.'",
+        name, MAX_NAME_BYTES);
+}
 
 um_dataset *um_dataset_new(void)
 {
@@ -39,8 +63,89 @@ void um_dataset_free(um_dataset *dataset)
         free(memory->blocks.data[i]);
     um_vec_dispose(&memory->blocks);
     um_arena_dispose(&memory->strings);
+    um_spool_free(memory->texts);
+    free(memory->spool_dir);
     free(memory);
     free(dataset);
+}
+
+um_status um_dataset_set_spool_dir(um_dataset *dataset, const char *dir, um_error *err)
+{
+    struct um_dataset_memory *memory = dataset->memory;
+    free(memory->spool_dir);
+    memory->spool_dir = um_strdup(dir);
+    return dir == NULL || memory->spool_dir != NULL ? UM_OK : um_fail_memory(err, "a data set");
+}
+
+um_status um_dataset_keep_text(um_dataset *dataset, const char *text, size_t len, char **out,
+                               um_error *err)
+{
+    struct um_dataset_memory *memory = dataset->memory;
+    um_status status =
+        memory->texts == NULL ? um_spool_new(&memory->texts, memory->spool_dir, err) : UM_OK;
+    return status == UM_OK ? um_spool_add(memory->texts, text, len, out, err) : status;
+}
+
+um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len, char **out,
+                               um_error *err)
+{
+    if (len > LONG_CELL_BYTES)
+        return um_dataset_keep_text(dataset, text, len, out, err);
+    *out = um_arena_strndup(&dataset->memory->strings, text, len);
+    return *out != NULL ? UM_OK : um_fail_memory(err, "cells");
+}
+
+void um_dataset_release_texts(const um_dataset *dataset)
+{
+    if (dataset->memory->texts != NULL)
+        um_spool_release(dataset->memory->texts);
+}
+
+/* Availability ---------------------------------------------------------------------------------
+ */
+
+static void see_items(um_dataset *d, const uint32_t *items, uint64_t n, int64_t time_s)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        int64_t *available = &d->item_available_s[items[i]];
+        bool first = time_s != 0 ? time_s < *available : *available == INT64_MAX;
+        if (first && !d->item_has_release[items[i]])
+            *available = time_s;
+    }
+}
+
+/* Rows whose time is known, or the others; returns whether any row was of the other kind. */
+static bool see_rows(um_dataset *d, bool is_known)
+{
+    bool others = false;
+    for (uint64_t i = 0; i < d->n_interactions; i++) {
+        if ((d->time_s[i] != 0) != is_known) {
+            others = true;
+            continue;
+        }
+        see_items(d, &d->item[i], 1, d->time_s[i]);
+        if (d->impression_start != NULL)
+            see_items(d, d->impression_item + d->impression_start[i],
+                      d->impression_start[i + 1] - d->impression_start[i], d->time_s[i]);
+    }
+    for (uint64_t k = 0; k < d->n_skips; k++) {
+        if ((d->skip_time_s[k] != 0) == is_known)
+            see_items(d, d->skip_item + d->skip_list_start[k],
+                      d->skip_list_start[k + 1] - d->skip_list_start[k], d->skip_time_s[k]);
+        else
+            others = true;
+    }
+    return others;
+}
+
+void um_dataset_find_first_seen(um_dataset *d)
+{
+    for (uint32_t i = 0; i < d->items.n_rows; i++) {
+        if (!d->item_has_release[i])
+            d->item_available_s[i] = INT64_MAX;
+    }
+    if (see_rows(d, true))
+        see_rows(d, false);
 }
 
 int um_table_column(const um_table *table, const char *name)

@@ -3,18 +3,39 @@
 #define UM_DATA_DATASET_MEMORY_H
 
 #include "base/mem.h"
+#include "data/spool.h"
 #include "mirrorer/dataset.h"
 
 struct um_dataset_memory {
     um_arena strings;
+    um_spool *texts;       /* NULL before the first */
+    char *spool_dir;       /* NULL: the system's */
     UM_VEC(void *) blocks; /* each released with free() */
 };
 
+/* Whether a data set may be called so: UM_ERR_INPUT says what is wrong with the name. */
+um_status um_dataset_check_name(const char *name, um_error *err) UM_CHECKED;
 /* An empty data set that owns nothing yet; NULL when out of memory. */
 um_dataset *um_dataset_new(void);
+/* Where texts are to be put aside; before the first. */
+um_status um_dataset_set_spool_dir(um_dataset *dataset, const char *dir, um_error *err) UM_CHECKED;
 /* count x size zeroed bytes that live as long as the data set; NULL when out of memory. */
 void *um_dataset_alloc(um_dataset *dataset, size_t count, size_t size);
 /* Takes over a heap block; false when out of memory, the block is then freed. */
 bool um_dataset_own(um_dataset *dataset, void *block);
+/* Copies a text that lives as long as the data set: a behaviour text, of which there is one an
+ * interaction, onto disk; a cell there only when it is long. */
+um_status um_dataset_keep_text(um_dataset *dataset, const char *text, size_t len, char **out,
+                               um_error *err) UM_CHECKED;
+um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len, char **out,
+                               um_error *err) UM_CHECKED;
+/* Lets go of the memory that reading such texts has filled. */
+void um_dataset_release_texts(const um_dataset *dataset);
+
+/*
+ * item_available_s where item_has_release is not set: the first time that anybody chose the item or
+ * was shown it. A time of 0 is "before the log": it counts, as 0, only where there is no other.
+ */
+void um_dataset_find_first_seen(um_dataset *dataset);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "data/reasons.h"
 
 #define PROGRESS_ROWS 65536
 
@@ -42,21 +43,25 @@ static um_status check_stop(const um_reading *r, um_error *err)
     return UM_OK;
 }
 
-um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
+/* Counts, reports and passes on a row of the current file that is not kept. */
+static void tell_rejection(um_reading *r, uint64_t line, const char *reason, bool is_filter)
 {
-    char reason[400];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(reason, sizeof reason, format, args);
-    va_end(args);
+    const um_rejection rejection = {
+        .file = r->file_name, .line = line, .reason = reason, .is_filter = is_filter};
     r->file->rows_rejected++;
     r->report->rows_rejected++;
+    r->report->rows_filtered += is_filter;
+    um_reasons_count(r->report, &rejection);
+    if (r->options->on_rejection != NULL)
+        r->options->on_rejection(r->options->context, &rejection);
+}
+
+static um_status reject(um_reading *r, uint64_t line, const char *reason, um_error *err)
+{
+    tell_rejection(r, line, reason, false);
     r->bad++;
     if (r->first_bad.text[0] == '\0')
         um_fail(&r->first_bad, UM_ERR_INPUT, "line %llu: %s", (unsigned long long)line, reason);
-    const um_rejection rejection = {.file = r->file_name, .line = line, .reason = reason};
-    if (r->options->on_rejection != NULL)
-        r->options->on_rejection(r->options->context, &rejection);
     if (r->options->max_bad < 0 || r->bad <= (uint64_t)r->options->max_bad)
         return check_stop(r, err); /* a row can take long to be found bad */
     r->is_past_max_bad = true;
@@ -67,6 +72,25 @@ um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const c
                    (long long)r->options->max_bad);
 }
 
+static um_status filter(um_reading *r, uint64_t line, const char *reason, um_error *err)
+{
+    tell_rejection(r, line, reason, true);
+    if (r->first_filtered.text[0] == '\0')
+        um_fail(&r->first_filtered, UM_ERR_INPUT, "line %llu: %s", (unsigned long long)line,
+                reason);
+    return check_stop(r, err);
+}
+
+um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
+{
+    char reason[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    return reject(r, line, reason, err);
+}
+
 um_status um_reading_filter(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
 {
     char reason[400];
@@ -74,13 +98,7 @@ um_status um_reading_filter(um_reading *r, um_error *err, uint64_t line, const c
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    r->file->rows_rejected++;
-    r->report->rows_rejected++;
-    r->report->rows_filtered++;
-    const um_rejection rejection = {.file = r->file_name, .line = line, .reason = reason};
-    if (r->options->on_rejection != NULL)
-        r->options->on_rejection(r->options->context, &rejection);
-    return check_stop(r, err);
+    return filter(r, line, reason, err);
 }
 
 um_status um_reading_row_failed(um_reading *r, um_status status, uint64_t line, um_error *err)
@@ -119,14 +137,17 @@ um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_intera
     snprintf(file->name, sizeof file->name, "%s", um_path_base(entry->name));
     r->file = file;
     r->file_name = entry->name;
-    r->first_bad.text[0] = '\0';
+    r->first_bad.text[0] = r->first_filtered.text[0] = '\0';
     if (has_interactions) {
         if (r->n_tables == UM_ADAPTER_MAX_TABLES)
             return um_fail(err, UM_ERR_INTERNAL, "adapter %s reads more than %d logs",
                            report->adapter, UM_ADAPTER_MAX_TABLES);
         r->tables[r->n_tables].file = file;
         r->tables[r->n_tables].file_name = entry->name;
-        r->tables[r->n_tables++].first_ordinal = r->builder->user.len;
+        r->n_tables++;
+        um_status status = um_builder_begin_table(r->builder, err);
+        if (status != UM_OK)
+            return status;
     }
     return um_lines_open(lines, r->bundle, entry, err);
 }
@@ -143,32 +164,22 @@ um_status um_reading_end(um_reading *r, um_lines *lines, um_error *err)
                        lines->bytes == 0 ? ", the file is empty" : " after its first line");
     if (file->rows_kept == 0)
         return um_fail(err, UM_ERR_INPUT, "%s: none of its %llu rows is good; the first: %s",
-                       r->file_name, (unsigned long long)file->rows_read, r->first_bad.text);
+                       r->file_name, (unsigned long long)file->rows_read,
+                       r->first_bad.text[0] != '\0' ? r->first_bad.text : r->first_filtered.text);
     return UM_OK;
 }
 
-static um_status left_out(void *context, uint64_t ordinal, uint64_t line, um_left_out_reason reason,
+/* A row that was taken while reading, and found to be one too many at the end. */
+static um_status left_out(void *context, size_t table, uint64_t line, um_left_out_reason reason,
                           um_error *err)
 {
     um_reading *r = context;
-    size_t t = r->n_tables - 1;
-    while (t > 0 && r->tables[t].first_ordinal > ordinal)
-        t--;
-    r->file = r->tables[t].file;
-    r->file_name = r->tables[t].file_name;
+    r->file = r->tables[table].file;
+    r->file_name = r->tables[table].file_name;
     r->file->rows_kept--;
     r->report->rows_kept--;
-    if (reason == UM_LEFT_OUT_DUPLICATE)
-        return um_reading_reject(r, err, line, "user, item and time as in an earlier row");
-    /* Well formed, only not wanted: counted and reported, but not as a bad row. */
-    r->file->rows_rejected++;
-    r->report->rows_rejected++;
-    r->report->rows_filtered++;
-    const um_rejection rejection = {
-        .file = r->file_name, .line = line, .reason = "its user has too few interactions"};
-    if (r->options->on_rejection != NULL)
-        r->options->on_rejection(r->options->context, &rejection);
-    return UM_OK;
+    return reason == UM_LEFT_OUT_DUPLICATE ? reject(r, line, um_left_out_text(reason), err)
+                                           : filter(r, line, um_left_out_text(reason), err);
 }
 
 static void describe_adapters(um_str *text)
@@ -267,6 +278,8 @@ static um_status make_builder(um_reading *r, const um_adapter *adapter, um_error
         status = um_str_status(&name, err);
     if (status == UM_OK)
         status = um_dataset_builder_new(&r->builder, um_str_text(&name), err);
+    if (status == UM_OK)
+        status = um_builder_set_spool_dir(r->builder, r->options->spool_dir, err);
     um_str_dispose(&name);
     return status;
 }
@@ -329,17 +342,16 @@ um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char
     if (status != UM_OK)
         goto done;
     const um_builder_finish_options finish = {
-        .unique = true,
-        .min_user_interactions = (uint32_t)r.filters.min_user_interactions,
-        .on_left_out = left_out,
-        .context = &r,
-    };
+        .unique = true, .filters = &r.filters, .on_left_out = left_out, .context = &r};
     status = um_builder_finish_with(r.builder, &finish, out, err);
     if (status == UM_OK && (*out)->n_interactions == 0) {
         um_dataset_free(*out);
         *out = NULL;
-        status = um_fail(err, UM_ERR_INPUT, "%s: no user has the %u interactions asked for", path,
-                         finish.min_user_interactions);
+        status = um_fail(err, UM_ERR_INPUT,
+                         "%s: no interaction is left of %llu rows; filters left out %llu, ask for "
+                         "less with ingest.min_user_interactions and the like",
+                         path, (unsigned long long)r.report->rows_read,
+                         (unsigned long long)r.report->rows_filtered);
     }
 done:
     um_dataset_builder_free(r.builder);

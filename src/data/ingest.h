@@ -25,12 +25,12 @@ typedef struct um_reading {
     const char *file_name; /* its path inside the bundle */
     uint64_t bad;          /* rejected rows that count towards max_bad */
     bool is_past_max_bad;
-    um_error first_bad; /* text of the first of them in this file */
-    void *state;        /* the adapter's own while it reads: a row callback gets nothing else */
+    um_error first_bad;      /* text of the first of them in this file */
+    um_error first_filtered; /* the same of well-formed rows that are left out */
+    void *state; /* the adapter's own while it reads: a row callback gets nothing else */
     struct {
         um_ingest_file *file;
         const char *file_name;
-        uint64_t first_ordinal; /* interactions of this file begin here */
     } tables[UM_ADAPTER_MAX_TABLES];
     size_t n_tables;
 } um_reading;

@@ -347,7 +347,8 @@ static um_status import_scenes(um_session *s, const char *path, um_error *err)
                           im.items.len,
                           0,
                           "{\"users\":[],\"items\":[],\"series\":[],\"impressions\":false}",
-                          path};
+                          path,
+                          0};
     if (status == UM_OK)
         status = um_workspace_set_dataset(s->ws, &row, err);
     if (status == UM_OK)

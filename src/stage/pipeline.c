@@ -1,4 +1,4 @@
-/* pipeline.c - ingest, report; all stages in a row; what is done and what comes next. */
+/* pipeline.c - report; all stages in a row; what is done and what comes next. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,112 +10,6 @@
 #include "base/str.h"
 #include "mirrorer/eval.h"
 #include "stage/session.h"
-
-#define MAX_STORED_REJECTIONS 1000
-
-/* Ingest -------------------------------------------------------------------------------------- */
-
-typedef struct rejections {
-    um_session *s;
-    size_t stored;
-    um_status status;
-    um_error error;
-} rejections;
-
-static void on_rejection(void *context, const um_rejection *r)
-{
-    rejections *all = context;
-    um_row_rejection row = {r->file, r->line, r->reason};
-    if (all->status == UM_OK && all->stored++ < MAX_STORED_REJECTIONS)
-        all->status = um_workspace_put_rejection(all->s->ws, &row, &all->error);
-}
-
-uint64_t um_path_hash(const char *path)
-{
-    struct stat info;
-    char **names = NULL;
-    size_t n = 0;
-    uint64_t hash = 0;
-
-    if (stat(path, &info) != 0)
-        return hash;
-    if (!S_ISDIR(info.st_mode)) {
-        int64_t figures[2] = {info.st_size, info.st_mtime};
-        return um_hash(figures, sizeof figures, um_hash_str(um_path_base(path), hash));
-    }
-    if (um_path_list(&names, &n, path, NULL) != UM_OK)
-        return hash;
-    for (size_t i = 0; i < n; i++) {
-        char *file = NULL;
-        if (um_path_join(&file, path, names[i], NULL) == UM_OK && stat(file, &info) == 0 &&
-            S_ISREG(info.st_mode)) {
-            int64_t figures[2] = {info.st_size, info.st_mtime};
-            hash = um_hash(figures, sizeof figures, um_hash_str(names[i], hash));
-        }
-        free(file);
-        free(names[i]);
-    }
-    free(names);
-    return hash;
-}
-
-um_status um_stage_ingest(um_session *s, const char *path, um_error *err)
-{
-    const um_config *c = s->config;
-    um_run run = {0};
-    um_ingest_report report = {0};
-    um_dataset *d = NULL;
-    rejections all = {.s = s};
-    um_ingest_options options;
-    um_status status;
-
-    um_ingest_defaults(&options);
-    options.adapter = c->ingest.adapter;
-    options.name = c->ingest.name[0] != '\0' ? c->ingest.name : NULL;
-    options.max_bad = c->ingest.max_bad;
-    options.filters.min_user_interactions = c->ingest.min_user_interactions;
-    options.on_rejection = on_rejection;
-    options.context = &all;
-
-    if (!um_path_exists(path))
-        return um_fail(err, UM_ERR_INPUT, "ingest: '%s' does not exist", path);
-    /* One transaction, its start included: a log that cannot be read leaves no trace. */
-    if ((status = um_workspace_begin(s->ws, err)) != UM_OK)
-        return status;
-    status = um_run_begin(&run, s, "ingest", "ingest.", NULL, um_path_hash(path), err);
-    if (status != UM_OK || run.finished_before)
-        goto done;
-    status = um_dataset_read(&d, &report, path, &options, s->monitor, err);
-    if (status == UM_OK && all.status != UM_OK) {
-        status = all.status;
-        if (err != NULL)
-            *err = all.error;
-    }
-    if (status == UM_OK)
-        status = um_log_store(s->ws, d, path, &report, s->monitor, err);
-    run.done = run.total = report.rows_read;
-    json_object_set_new(run.detail, "adapter", json_string(report.adapter));
-    json_object_set_new(run.detail, "kept", json_integer((json_int_t)report.rows_kept));
-    json_object_set_new(run.detail, "rejected", json_integer((json_int_t)report.rows_rejected));
-    if (status == UM_OK)
-        status = um_run_save(&run, true, err);
-    if (status == UM_OK)
-        status = um_workspace_commit(s->ws, err);
-    if (status != UM_OK)
-        goto done;
-    um_run_progress(&run, run.total, NULL);
-    for (size_t i = 0; i < report.n_files; i++) {
-        const um_ingest_file *f = &report.files[i];
-        um_monitor_message(s->monitor, "  %s: %llu rows read, %llu kept, %llu rejected", f->name,
-                           (unsigned long long)f->rows_read, (unsigned long long)f->rows_kept,
-                           (unsigned long long)f->rows_rejected);
-    }
-done:
-    um_workspace_rollback(s->ws);
-    um_dataset_free(d);
-    um_run_dispose(&run);
-    return status;
-}
 
 /* Report -------------------------------------------------------------------------------------- */
 

@@ -36,13 +36,14 @@ um_status um_workspace_set_dataset(um_workspace *ws, const um_row_dataset *row, 
     um_query q;
     um_query_begin(&q, ws,
                    "INSERT OR REPLACE INTO dataset(id, name, n_users, n_items, n_interactions,"
-                   " columns, source) VALUES(1, ?, ?, ?, ?, ?, ?)");
+                   " columns, source, n_skips) VALUES(1, ?, ?, ?, ?, ?, ?, ?)");
     um_bind_text(&q, row->name);
     um_bind_u64(&q, row->n_users);
     um_bind_u64(&q, row->n_items);
     um_bind_u64(&q, row->n_interactions);
     um_bind_text(&q, row->columns);
     um_bind_text(&q, row->source);
+    um_bind_u64(&q, row->n_skips);
     return um_query_run(&q, err);
 }
 
@@ -54,7 +55,8 @@ um_status um_workspace_get_dataset(um_row_dataset *row, um_workspace *ws, um_err
     um_query q;
     um_arena_reset(arena);
     um_query_begin(&q, ws,
-                   "SELECT name, n_users, n_items, n_interactions, columns, source FROM dataset");
+                   "SELECT name, n_users, n_items, n_interactions, columns, source, n_skips"
+                   " FROM dataset");
     if (um_query_next(&q)) {
         exists = true;
         found.name = um_lend_text(arena, um_take_text(&q), &failed);
@@ -63,6 +65,7 @@ um_status um_workspace_get_dataset(um_row_dataset *row, um_workspace *ws, um_err
         found.n_interactions = um_take_u64(&q);
         found.columns = um_lend_text(arena, um_take_text(&q), &failed);
         found.source = um_lend_text(arena, um_take_text(&q), &failed);
+        found.n_skips = um_take_u64(&q);
     }
     um_status status = um_query_end(&q, err);
     if (status == UM_OK && failed)
@@ -128,22 +131,33 @@ um_status um_workspace_items(um_workspace *ws, um_on_entity on_row, void *contex
                     on_row, context, err);
 }
 
-um_status um_workspace_put_history(um_workspace *ws, const um_row_history *row, um_error *err)
+static um_status put_packed(um_workspace *ws, enum um_put which, const um_row_history *row,
+                            um_error *err)
 {
     um_query q;
-    um_query_put(&q, ws, UM_PUT_HISTORY);
+    um_query_put(&q, ws, which);
     um_bind_u64(&q, row->user_id);
     um_bind_u64(&q, row->n);
     um_bind_blob(&q, row->bytes > 0 ? row->data : "", row->bytes);
     return um_query_run(&q, err);
 }
 
-um_status um_workspace_histories(um_workspace *ws, um_on_history on_row, void *context,
-                                 um_error *err)
+um_status um_workspace_put_history(um_workspace *ws, const um_row_history *row, um_error *err)
+{
+    return put_packed(ws, UM_PUT_HISTORY, row, err);
+}
+
+um_status um_workspace_put_skips(um_workspace *ws, const um_row_history *row, um_error *err)
+{
+    return put_packed(ws, UM_PUT_SKIPS, row, err);
+}
+
+static um_status packed_rows(um_workspace *ws, const char *sql, um_on_history on_row, void *context,
+                             um_error *err)
 {
     um_status status = UM_OK;
     um_query q;
-    um_query_begin(&q, ws, "SELECT user_id, n, data FROM histories ORDER BY user_id");
+    um_query_begin(&q, ws, sql);
     while (status == UM_OK && um_query_next(&q)) {
         um_row_history row;
         row.user_id = um_take_u64(&q);
@@ -154,6 +168,39 @@ um_status um_workspace_histories(um_workspace *ws, um_on_history on_row, void *c
         status = on_row(context, &row, err);
     }
     return um_query_close(&q, status, err);
+}
+
+um_status um_workspace_histories(um_workspace *ws, um_on_history on_row, void *context,
+                                 um_error *err)
+{
+    return packed_rows(ws, "SELECT user_id, n, data FROM histories ORDER BY user_id", on_row,
+                       context, err);
+}
+
+um_status um_workspace_skips(um_workspace *ws, um_on_history on_row, void *context, um_error *err)
+{
+    return packed_rows(ws, "SELECT user_id, n, data FROM skips ORDER BY user_id", on_row, context,
+                       err);
+}
+
+um_status um_workspace_log_bytes(uint64_t *histories, uint64_t *skips, um_workspace *ws,
+                                 um_error *err)
+{
+    uint64_t found[2] = {0, 0};
+    um_query q;
+    um_query_begin(&q, ws,
+                   "SELECT (SELECT coalesce(sum(length(data)), 0) FROM histories),"
+                   " (SELECT coalesce(sum(length(data)), 0) FROM skips)");
+    if (um_query_next(&q)) {
+        found[0] = um_take_u64(&q);
+        found[1] = um_take_u64(&q);
+    }
+    um_status status = um_query_end(&q, err);
+    if (status == UM_OK) {
+        *histories = found[0];
+        *skips = found[1];
+    }
+    return status;
 }
 
 um_status um_workspace_put_file(um_workspace *ws, const um_row_file *row, um_error *err)

@@ -99,7 +99,9 @@ static const char to_version_3[] =
     "  scene_id INTEGER PRIMARY KEY REFERENCES scenes(id), decision_id INTEGER NOT NULL,"
     "  tokens INTEGER NOT NULL, logp_with REAL NOT NULL, logp_without REAL NOT NULL) STRICT;"
     "DROP INDEX scenes_by_split;"
-    "CREATE INDEX scenes_by_split ON scenes(split, id, dataset, choice_cnt, item_pos, flags);";
+    "CREATE INDEX scenes_by_split ON scenes(split, id, dataset, choice_cnt, item_pos, flags);"
+    "ALTER TABLE dataset ADD COLUMN n_skips INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE skips(user_id INTEGER PRIMARY KEY, n INTEGER NOT NULL, data BLOB NOT NULL) STRICT;";
 /* clang-format on */
 
 static const char *const steps[] = {to_version_1, to_version_2, to_version_3};

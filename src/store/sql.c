@@ -12,6 +12,7 @@ static const char *const put_sql[UM_PUT_COUNT] = {
     [UM_PUT_USER] = "INSERT INTO users(id, external_id, description, features) VALUES(?, ?, ?, ?)",
     [UM_PUT_ITEM] = "INSERT INTO items(id, external_id, description, features) VALUES(?, ?, ?, ?)",
     [UM_PUT_HISTORY] = "INSERT INTO histories(user_id, n, data) VALUES(?, ?, ?)",
+    [UM_PUT_SKIPS] = "INSERT INTO skips(user_id, n, data) VALUES(?, ?, ?)",
     [UM_PUT_FILE] = "INSERT INTO files(file, rows_read, rows_kept, rows_rejected, bytes)"
                     " VALUES(?, ?, ?, ?, ?)",
     [UM_PUT_REJECTION] = "INSERT INTO rejections(file, line, reason) VALUES(?, ?, ?)",

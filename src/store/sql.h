@@ -26,6 +26,7 @@ enum um_put {
     UM_PUT_USER,
     UM_PUT_ITEM,
     UM_PUT_HISTORY,
+    UM_PUT_SKIPS,
     UM_PUT_FILE,
     UM_PUT_REJECTION,
     UM_PUT_SCENE,

@@ -134,8 +134,8 @@ const char *const um_workspace_stage_names[] = {
  * Letters over distributions belong to the decisions they follow where those are the evaluation's.
  */
 static const char *const undo_sql[] = {
-    "DELETE FROM rejections; DELETE FROM files; DELETE FROM histories; DELETE FROM users;"
-    "DELETE FROM items; DELETE FROM dataset; DELETE FROM models;",
+    "DELETE FROM rejections; DELETE FROM files; DELETE FROM histories; DELETE FROM skips;"
+    "DELETE FROM users; DELETE FROM items; DELETE FROM dataset; DELETE FROM models;",
     "DELETE FROM scenes;",
     "",
     "DELETE FROM decisions;",

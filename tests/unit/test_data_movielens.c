@@ -388,7 +388,7 @@ static void limits_and_choices(void **state)
     um_dataset_free(d);
     options.filters.min_user_interactions = 3;
     assert_int_equal(um_dataset_read(&d, &report, dir, &options, NULL, &err), UM_ERR_INPUT);
-    assert_has(err.text, "no user has the 3 interactions");
+    assert_has(err.text, "no interaction is left of");
     options = (um_ingest_options){.adapter = "ml-latst"};
     assert_int_equal(um_dataset_read(&d, &report, dir, &options, NULL, &err), UM_ERR_NOT_FOUND);
     assert_has(err.text, "did you mean 'ml-latest'");

@@ -1,4 +1,7 @@
 /* Log and scenes in the workspace: what goes in comes out, and what is damaged is refused. */
+#include <sqlite3.h>
+
+#include "base/file.h"
 #include "stage_place.h"
 
 /* The log ------------------------------------------------------------------------------------- */
@@ -60,6 +63,15 @@ static void assert_same_log(const um_dataset *a, const um_dataset *b)
                             a->impression_start[n] * sizeof(uint32_t));
         assert_memory_equal(a->impression_position, b->impression_position, n * sizeof(int32_t));
     }
+    assert_int_equal(a->n_skips, b->n_skips);
+    if (a->n_skips > 0) {
+        assert_memory_equal(a->skip_start, b->skip_start, (a->users.n_rows + 1) * sizeof(uint64_t));
+        assert_memory_equal(a->skip_time_s, b->skip_time_s, a->n_skips * sizeof(int64_t));
+        assert_memory_equal(a->skip_list_start, b->skip_list_start,
+                            (a->n_skips + 1) * sizeof(uint64_t));
+        assert_memory_equal(a->skip_item, b->skip_item,
+                            a->skip_list_start[a->n_skips] * sizeof(uint32_t));
+    }
     assert_memory_equal(a->item_available_s, b->item_available_s,
                         a->items.n_rows * sizeof *a->item_available_s);
     assert_memory_equal(a->item_has_release, b->item_has_release, a->items.n_rows * sizeof(bool));
@@ -82,7 +94,7 @@ static void set_item(um_dataset_builder *b, uint32_t item, const char *column, u
 /* Every odd thing a log may hold: absent and empty cells, one name for two columns, columns whose
  * first row has no value, names that other parts of the program use, users and items without rows.
  */
-static um_dataset *odd_log(void)
+static um_dataset *odd_log(bool skips)
 {
     const um_column_kind text = UM_COLUMN_DESCRIPTION, json = UM_COLUMN_FEATURE;
     um_dataset_builder *b = new_builder("odd-1.0");
@@ -121,6 +133,20 @@ static um_dataset *odd_log(void)
     assert_ok(um_dataset_builder_number(b, "rating", NAN, &err), err);
     const uint32_t one[] = {i2};
     assert_ok(um_dataset_builder_impressions(b, one, 1, 0, &err), err);
+    const uint32_t passed[] = {i2, i1, i0};
+    for (size_t k = 1; skips && k <= 3; k++) {
+        assert_ok(um_dataset_builder_skip(b, u2, 700 - (int64_t)k, passed, k, &err), err);
+        assert_ok(um_dataset_builder_skip(b, add_user(b, "looks only"), 0, passed, k, &err), err);
+    }
+    char *much = malloc(3 << 20);
+    assert_non_null(much);
+    memset(much, 'x', 3 << 20);
+    much[0] = much[(3 << 20) - 2] = '"';
+    much[(3 << 20) - 1] = '\0';
+    interact(b, u1, i2, 600); /* longer than a piece of memory that texts begin in */
+    assert_ok(um_dataset_builder_text(b, "notes", much, &err), err);
+    set_item(b, i2, "long", UM_COLUMN_FEATURE, much);
+    free(much);
     return finish(b);
 }
 
@@ -152,7 +178,8 @@ static void check_log(um_dataset *d, bool as_files)
 static void logs_come_back_equal(void **state)
 {
     (void)state;
-    check_log(odd_log(), true);
+    check_log(odd_log(false), true);
+    check_log(odd_log(true), false);
     static const log_shape shapes[] = {
         {.users = 30, .items = 60, .max_interactions = 25, .days = 200, .one_item_each_time = true},
         {.users = 20,
@@ -164,6 +191,51 @@ static void logs_come_back_equal(void **state)
          .one_item_each_time = true}};
     for (int i = 0; i < 2; i++)
         check_log(random_log(9, &shapes[i]), shapes[i].impressions == 0);
+}
+
+/* A workspace of schema version 2 is as good as one of today. */
+static void old_workspaces_load(void **state)
+{
+    (void)state;
+    place p;
+    um_error err;
+    um_dataset *d = NULL;
+    char *sql = NULL, *message = NULL;
+    size_t len = 0;
+    sqlite3 *db = NULL;
+    assert_non_null(make_dir(p.dir, sizeof p.dir));
+    assert_ok(um_config_init(&p.config, &err), err);
+    assert_ok(
+        um_file_read(&sql, &len, UM_SOURCE_DIR "/tests/golden/workspace_v2.sql", 1 << 20, &err),
+        err);
+    assert_ok(um_path_make_dirs(path_in(&p, "w"), &err), err);
+    assert_int_equal(sqlite3_open(path_in(&p, "w/workspace.db"), &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, &message) != SQLITE_OK)
+        fail_msg("%s", message);
+    sqlite3_close(db);
+    free(sql);
+    assert_ok(um_session_open(&p.s, path_in(&p, "w"), false, false, &p.config, NULL, &err), err);
+    assert_ok(um_log_load(um_session_workspace(p.s), &d, &err), err);
+    static const uint64_t start[] = {0, 2, 3}, shown[] = {0, 0, 0, 2};
+    static const uint32_t items[] = {0, 1, 1};
+    static const int64_t times[] = {981173107, 981173108, 981173106};
+    assert_memory_equal(d->user_start, start, sizeof start);
+    assert_memory_equal(d->item, items, sizeof items);
+    assert_memory_equal(d->time_s, times, sizeof times);
+    assert_memory_equal(d->impression_start, shown, sizeof shown);
+    assert_int_equal(d->impression_item[1], 1);
+    assert_int_equal(d->impression_position[2], 1);
+    assert_true(d->series[0].numbers[0] == 2.5 && isnan(d->series[0].numbers[1]));
+    assert_null(d->series[1].texts[0]);
+    assert_string_equal(d->series[1].texts[1], "\"longer text\"");
+    assert_string_equal(d->users.ids[1], "v");
+    assert_string_equal(um_table_cell(&d->items, 1, 0), "B");
+    assert_true(d->item_has_release[0]);
+    assert_int_equal(d->item_available_s[1], 981173106);
+    assert_int_equal(d->n_skips, 0);
+    assert_null(d->skip_start);
+    um_dataset_free(d);
+    close_place(&p);
 }
 
 static um_status count_file(void *context, const um_row_file *row, um_error *err)
@@ -181,14 +253,15 @@ static void files_are_recorded(void **state)
     um_error err;
     uint64_t sum = 0;
     um_row_dataset row;
-    um_dataset *d = odd_log();
+    um_dataset *d = odd_log(true);
     open_place(&p);
     store_log(&p, d);
     assert_ok(um_workspace_files(um_session_workspace(p.s), count_file, &sum, &err), err);
     assert_int_equal(sum, (10 * 100 + 7 * 10 + 3) * 1000 + 5 * 100 + 5 * 10);
     assert_ok(um_workspace_get_dataset(&row, um_session_workspace(p.s), &err), err);
     assert_string_equal(row.source, "somewhere");
-    assert_int_equal(row.n_interactions, 5);
+    assert_int_equal(row.n_interactions, 6);
+    assert_int_equal(row.n_skips, 6);
     um_dataset_free(d);
     close_place(&p);
 }
@@ -216,6 +289,7 @@ static void damaged_logs_are_refused(void **state)
         {plain, "{}", (UINT64_C(1) << 62) + 1, 12, 0, 0, UM_ERR_INPUT},
         {plain, "{}", UINT64_C(1) << 62, 0, 0, 0, UM_ERR_INPUT},
         {plain, "{}", 1, 12, 0, 1, UM_ERR_INPUT}, /* item 1 of 1 */
+        {plain, "{}", 2, 24, 8, 1, UM_ERR_INPUT}, /* not in order of time */
         {shown, "{}", 1, 20, 0, 0, UM_OK},
         {shown, "{}", 1, 24, 12, 1, UM_OK},
         {shown, "{}", 1, 24, 12, UINT32_MAX, UM_ERR_INPUT},
@@ -223,11 +297,14 @@ static void damaged_logs_are_refused(void **state)
         {shown, "{}", 1, 12, 0, 0, UM_ERR_INPUT},
         {texts, "{}", 1, 16, 0, 0, UM_OK},
         {texts, "{}", 1, 16, 12, 1, UM_ERR_INPUT},
+        {texts, "{}", 1, 17, 12, 1, UM_ERR_INPUT}, /* a text of one NUL */
         {texts, "{}", 1, 16, 12, UINT32_MAX, UM_OK},
         {texts, "{}", 1, 16, 12, UINT32_MAX - 1, UM_ERR_INPUT},
         {plain, "{\"a\":1}", 1, 12, 0, 0, UM_ERR_INPUT},
         {plain, "[]", 1, 12, 0, 0, UM_OK},
         {plain, "{", 1, 12, 0, 0, UM_ERR_INPUT},
+        {"{\"users\":[],\"items\":[],\"series\":[[\"t\",\"text\"],[\"t\",\"text\"]]}", "{}", 1, 20,
+         0, 0, UM_ERR_INPUT},
         {"{}", "{}", 1, 12, 0, 0, UM_ERR_INPUT},
         {"", "{}", 1, 12, 0, 0, UM_ERR_INPUT},
         {"{\"users\":[[1,0]],\"items\":[],\"series\":[]}", "{}", 1, 12, 0, 0, UM_ERR_INPUT},
@@ -244,7 +321,7 @@ static void damaged_logs_are_refused(void **state)
         open_place(&p);
         um_workspace *ws = um_session_workspace(p.s);
         memcpy(data + cases[i].at, &cases[i].value, 4);
-        const um_row_dataset row = {"d", 1, 1, 1, cases[i].columns, ""};
+        const um_row_dataset row = {"d", 1, 1, cases[i].n, cases[i].columns, "", 0};
         const um_row_entity user = {0, "u", cases[i].description, "{}"},
                             item = {0, "i", "{}", "{}"};
         const um_row_history history = {0, cases[i].n, data, cases[i].bytes};
@@ -254,6 +331,67 @@ static void damaged_logs_are_refused(void **state)
         um_status status = um_workspace_put_history(ws, &history, &err);
         if (status == UM_OK)
             status = um_log_load(ws, &d, &err);
+        if (status != cases[i].expected)
+            fail_msg("case %zu: %s: %s", i, um_status_name(status), err.text);
+        um_dataset_free(d);
+        close_place(&p);
+    }
+}
+
+/* Counts that do not belong together, and lists nobody chose from. */
+static void damaged_counts_and_skips_are_refused(void **state)
+{
+    (void)state;
+    static const char plain[] = "{\"users\":[],\"items\":[],\"series\":[],\"impressions\":false}";
+    static const struct {
+        const char *name;
+        uint64_t users, items, interactions, skips; /* stated */
+        uint64_t user, n;                           /* of the packed skips */
+        size_t bytes;
+        uint32_t count, item; /* of the first list */
+        um_status expected;
+    } cases[] = {
+        {"d", 1, 1, 1, 0, 0, 0, 0, 0, 0, UM_OK},
+        {"d", 1, 1, 1, 1, 0, 1, 16, 1, 0, UM_OK},
+        {"../d", 1, 1, 1, 0, 0, 0, 0, 0, 0, UM_ERR_INPUT},
+        {"d", 2, 1, 1, 0, 0, 0, 0, 0, 0, UM_ERR_INPUT},
+        {"d", 1, 0, 1, 0, 0, 0, 0, 0, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 0, 0, 0, 0, 0, 0, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 2, 0, 0, 0, 0, 0, 0, UM_ERR_INPUT},
+        {"d", 1, 1, UINT64_C(1) << 61, 0, 0, 0, 0, 0, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 1, 1, 0, 0, 0, 0, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 1, 0, 0, 1, 16, 1, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 1, 2, 0, 1, 32, 1, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 1, 1, 1, 1, 16, 1, 0, UM_ERR_INPUT}, /* user 1 of 1 */
+        {"d", 1, 1, 1, 1, 0, 1, 16, 1, 1, UM_ERR_INPUT}, /* item 1 of 1 */
+        {"d", 1, 1, 1, 1, 0, 1, 16, 0, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 1, 1, 0, 1, 16, 2, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 1, 1, 0, 1, 16, UINT32_MAX, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 1, 1, 0, 1, 20, 1, 0, UM_ERR_INPUT},
+        {"d", 1, 1, 1, 1, 0, UINT64_C(1) << 60, 16, 1, 0, UM_ERR_INPUT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        place p;
+        um_error err;
+        um_dataset *d = NULL;
+        unsigned char history[12] = {0}, skips[64] = {0};
+        open_place(&p);
+        um_workspace *ws = um_session_workspace(p.s);
+        memcpy(skips + 8, &cases[i].count, 4);
+        memcpy(skips + 12, &cases[i].item, 4);
+        const um_row_dataset row = {cases[i].name,         cases[i].users, cases[i].items,
+                                    cases[i].interactions, plain,          "",
+                                    cases[i].skips};
+        const um_row_entity one = {0, "x", "{}", "{}"};
+        const um_row_history packed = {0, 1, history, 12},
+                             packed_skips = {cases[i].user, cases[i].n, skips, cases[i].bytes};
+        assert_ok(um_workspace_set_dataset(ws, &row, &err), err);
+        assert_ok(um_workspace_put_user(ws, &one, &err), err);
+        assert_ok(um_workspace_put_item(ws, &one, &err), err);
+        assert_ok(um_workspace_put_history(ws, &packed, &err), err);
+        if (cases[i].bytes > 0)
+            assert_ok(um_workspace_put_skips(ws, &packed_skips, &err), err);
+        um_status status = um_log_load(ws, &d, &err);
         if (status != cases[i].expected)
             fail_msg("case %zu: %s: %s", i, um_status_name(status), err.text);
         um_dataset_free(d);
@@ -375,8 +513,12 @@ static void damaged_scenes_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logs_come_back_equal),       cmocka_unit_test(files_are_recorded),
-        cmocka_unit_test(damaged_logs_are_refused),   cmocka_unit_test(scenes_come_back_equal),
+        cmocka_unit_test(logs_come_back_equal),
+        cmocka_unit_test(old_workspaces_load),
+        cmocka_unit_test(files_are_recorded),
+        cmocka_unit_test(damaged_counts_and_skips_are_refused),
+        cmocka_unit_test(damaged_logs_are_refused),
+        cmocka_unit_test(scenes_come_back_equal),
         cmocka_unit_test(damaged_scenes_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

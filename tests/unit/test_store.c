@@ -222,7 +222,7 @@ static void test_log_rows(void **state)
     assert_null(value);
     assert_ok(um_workspace_set_meta(ws, "seed", "1", &err), err);
     assert_ok(um_workspace_set_meta(ws, "seed", "2", &err), err);
-    um_row_dataset dataset = {"world", 2, 3, 4, "[]", "dir/log"}, found;
+    um_row_dataset dataset = {"world", 2, 3, 4, "[]", "dir/log", 5}, found;
     assert_int_equal(um_workspace_get_dataset(&found, ws, &err), UM_ERR_NOT_FOUND);
     assert_ok(um_workspace_set_dataset(ws, &dataset, &err), err);
     assert_ok(um_workspace_begin(ws, &err), err);
@@ -231,7 +231,8 @@ static void test_log_rows(void **state)
     assert_ok(um_workspace_put_user(ws, &user, &err), err);
     put_user(ws, 2);
     assert_ok(um_workspace_put_item(ws, &item, &err), err);
-    um_row_history history = {7, 2, "ab\0c", 4}, empty = {2, 0, NULL, 0};
+    um_row_history history = {7, 2, "ab\0c", 4}, empty = {2, 0, NULL, 0}, skips = {7, 3, "xyz", 3};
+    assert_ok(um_workspace_put_skips(ws, &skips, &err), err);
     assert_ok(um_workspace_put_history(ws, &history, &err), err);
     assert_ok(um_workspace_put_history(ws, &empty, &err), err);
     um_row_file file = {"ratings.dat", 10, 8, 2, 999};
@@ -251,12 +252,19 @@ static void test_log_rows(void **state)
     assert_string_equal(found.columns, "[]");
     assert_string_equal(found.source, "dir/log");
     assert_int_equal(found.n_users * 100 + found.n_items * 10 + found.n_interactions, 234);
+    assert_int_equal(found.n_skips, 5);
     assert_ok(um_workspace_users(ws, see_entity, NULL, &err), err);
     assert_seen("2 user-2 {\"a\":\"b\"} {}\n7 U\xC3\xA9 {\"age\":\"25\"} {\"n\":1}\n");
     assert_ok(um_workspace_items(ws, see_entity, NULL, &err), err);
     assert_seen("0 I {} {}\n");
     assert_ok(um_workspace_histories(ws, see_history, NULL, &err), err);
     assert_seen("2 n 0: \n7 n 2: ab\n");
+    assert_ok(um_workspace_skips(ws, see_history, NULL, &err), err);
+    assert_seen("7 n 3: xyz\n");
+    uint64_t history_bytes = 0, skip_bytes = 0;
+    assert_ok(um_workspace_log_bytes(&history_bytes, &skip_bytes, ws, &err), err);
+    assert_int_equal(history_bytes, 4);
+    assert_int_equal(skip_bytes, 3);
     assert_ok(um_workspace_files(ws, see_file, NULL, &err), err);
     assert_seen("ratings.dat 10=8+2 999\n");
     assert_ok(um_workspace_rejections(ws, see_rejection, NULL, &err), err);
@@ -629,7 +637,7 @@ static um_workspace *make_full(void)
     um_workspace *ws = open_workspace(UM_WORKSPACE_CREATE);
     assert_ok(um_workspace_begin(ws, &err), err);
     put_user(ws, 0);
-    um_row_dataset dataset = {"world", 1, 1, 5, "[]", "log"};
+    um_row_dataset dataset = {"world", 1, 1, 5, "[]", "log", 1};
     assert_ok(um_workspace_set_dataset(ws, &dataset, &err), err);
     um_row_entity item = {0, "I", "{}", "{}"};
     assert_ok(um_workspace_put_item(ws, &item, &err), err);
@@ -655,7 +663,7 @@ static um_workspace *make_full(void)
     assert_ok(um_workspace_put_pair(ws, &pair, &err), err);
     um_row_evaluation evaluation = {2, "uniform", 2, p, 1};
     assert_ok(um_workspace_put_evaluation(ws, &evaluation, &err), err);
-    static const char *const stages[] = {"ingest", "scenes", "base",  "decide.teacher",
+    static const char *const stages[] = {"ingest",  "scenes",  "base",      "decide.teacher",
                                          "predict", "distill", "train.sft", "eval"};
     for (int i = 0; i < 8; i++)
         put_stage(ws, stages[i], "done");
@@ -991,13 +999,12 @@ static void test_write_error(void **state)
 
 /* Other versions and damage -------------------------------------------------------------------- */
 
-static void make_version_1(void)
+static void make_version(int version)
 {
-    char *sql = NULL;
+    char *sql = NULL, path[400];
     size_t len;
-    assert_ok(
-        um_file_read(&sql, &len, UM_SOURCE_DIR "/tests/golden/workspace_v1.sql", 1 << 20, &err),
-        err);
+    snprintf(path, sizeof path, UM_SOURCE_DIR "/tests/golden/workspace_v%d.sql", version);
+    assert_ok(um_file_read(&sql, &len, path, 1 << 20, &err), err);
     run_sql(sql);
     free(sql);
 }
@@ -1019,7 +1026,7 @@ static void test_migrate(void **state)
 {
     (void)state;
     for (int mode = UM_WORKSPACE_CREATE; mode <= UM_WORKSPACE_READ; mode++) {
-        make_version_1();
+        make_version(1);
         um_workspace *ws = open_workspace((um_workspace_mode)mode);
         check_migrated(ws);
         um_workspace_close(ws);
@@ -1031,7 +1038,7 @@ static void test_migrate(void **state)
         unlink(db_path);
     }
     /* A migration that fails changes nothing. */
-    make_version_1();
+    make_version(1);
     run_sql("CREATE TABLE metrics(other)");
     um_workspace *ws = NULL;
     assert_true(um_workspace_open(&ws, dir, UM_WORKSPACE_WRITE, &err) != UM_OK);
@@ -1039,6 +1046,23 @@ static void test_migrate(void **state)
     run_sql("DROP TABLE metrics");
     ws = open_workspace(UM_WORKSPACE_WRITE);
     check_migrated(ws);
+    um_workspace_close(ws);
+}
+
+static void test_migrate_version_2(void **state)
+{
+    (void)state;
+    make_version(2);
+    um_workspace *ws = open_workspace(UM_WORKSPACE_WRITE);
+    um_row_dataset row;
+    assert_ok(um_workspace_get_dataset(&row, ws, &err), err);
+    assert_int_equal(row.n_interactions, 3);
+    assert_int_equal(row.n_skips, 0);
+    um_row_history skips = {1, 1, "x", 1};
+    assert_ok(um_workspace_put_skips(ws, &skips, &err), err);
+    assert_ok(um_workspace_clear_stage(ws, "ingest", &err), err);
+    assert_ok(um_workspace_skips(ws, see_history, NULL, &err), err);
+    assert_seen("");
     um_workspace_close(ws);
 }
 
@@ -1164,11 +1188,26 @@ static void test_throughput(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_log_rows),      TEST(test_scene_rows), TEST(test_decisions),   TEST(test_models),
-        TEST(test_distributions), TEST(test_score_rows), TEST(test_stages),      TEST(test_clear),
-        TEST(test_callbacks),     TEST(test_rollback),   TEST(test_lock),        TEST(test_journal),
-        TEST(test_kill),          TEST(test_full_disk),  TEST(test_write_error), TEST(test_migrate),
-        TEST(test_refused),       TEST(test_damage),     TEST(test_throughput),
+        TEST(test_log_rows),
+        TEST(test_scene_rows),
+        TEST(test_decisions),
+        TEST(test_models),
+        TEST(test_distributions),
+        TEST(test_score_rows),
+        TEST(test_stages),
+        TEST(test_clear),
+        TEST(test_callbacks),
+        TEST(test_rollback),
+        TEST(test_lock),
+        TEST(test_journal),
+        TEST(test_kill),
+        TEST(test_full_disk),
+        TEST(test_write_error),
+        TEST(test_migrate),
+        TEST(test_migrate_version_2),
+        TEST(test_refused),
+        TEST(test_damage),
+        TEST(test_throughput),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

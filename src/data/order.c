@@ -1,0 +1,185 @@
+/*
+ * order.c - a counting sort by user gives each user a segment of ordinals in file order; each
+ * segment is then sorted by time with a stable merge sort (most logs come sorted, so that case
+ * costs one pass).
+ */
+#include "data/order.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+
+#define RUN_LENGTH 24 /* rows sorted by insertion before merging */
+
+typedef struct timed {
+    int64_t time_s;
+    uint32_t ordinal;
+} timed;
+
+void um_order_dispose(um_order *o)
+{
+    free(o->start);
+    free(o->ordinals);
+    *o = (um_order){0};
+}
+
+static size_t longest_segment(const um_order *o)
+{
+    uint64_t longest = 0;
+    for (uint32_t u = 0; u < o->n_users; u++) {
+        if (o->start[u + 1] - o->start[u] > longest)
+            longest = o->start[u + 1] - o->start[u];
+    }
+    return (size_t)longest;
+}
+
+static um_status sort_by_user(um_order *o, const uint32_t *user, um_error *err)
+{
+    o->start = um_calloc((size_t)o->n_users + 1, sizeof *o->start);
+    o->ordinals = um_calloc(o->n, sizeof *o->ordinals);
+    if (o->start == NULL || o->ordinals == NULL)
+        return um_fail_memory(err, "the order of interactions");
+    for (size_t i = 0; i < o->n; i++)
+        o->start[user[i] + 1]++;
+    for (uint32_t u = 0; u < o->n_users; u++)
+        o->start[u + 1] += o->start[u];
+    for (size_t i = 0; i < o->n; i++)
+        o->ordinals[o->start[user[i]]++] = (uint32_t)i;
+    /* Each start moved to the next one's place: move them back. */
+    for (uint32_t u = o->n_users; u > 0; u--)
+        o->start[u] = o->start[u - 1];
+    o->start[0] = 0;
+    return UM_OK;
+}
+
+static void insertion_sort(timed *rows, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        timed row = rows[i];
+        size_t j = i;
+        for (; j > 0 && rows[j - 1].time_s > row.time_s; j--)
+            rows[j] = rows[j - 1];
+        rows[j] = row;
+    }
+}
+
+static void merge(const timed *a, size_t n_a, const timed *b, size_t n_b, timed *out)
+{
+    size_t i = 0, j = 0;
+    while (i < n_a && j < n_b)
+        *out++ = b[j].time_s < a[i].time_s ? b[j++] : a[i++];
+    memcpy(out, a + i, (n_a - i) * sizeof *a);
+    memcpy(out + (n_a - i), b + j, (n_b - j) * sizeof *b);
+}
+
+/* Stable bottom-up merge sort; the result is in *rows, which may have changed places with *spare.
+ */
+static void sort_by_time(timed **rows, timed **spare, size_t n)
+{
+    for (size_t at = 0; at < n; at += RUN_LENGTH)
+        insertion_sort(*rows + at, n - at < RUN_LENGTH ? n - at : RUN_LENGTH);
+    for (size_t width = RUN_LENGTH; width < n; width *= 2) {
+        for (size_t at = 0; at < n; at += 2 * width) {
+            size_t n_a = n - at < width ? n - at : width;
+            size_t n_b = n - at - n_a < width ? n - at - n_a : width;
+            merge(*rows + at, n_a, *rows + at + n_a, n_b, *spare + at);
+        }
+        timed *swap = *rows;
+        *rows = *spare;
+        *spare = swap;
+    }
+}
+
+static void sort_segment(uint32_t *ordinals, size_t n, const int64_t *time_s, timed **rows,
+                         timed **spare)
+{
+    bool sorted = true;
+    for (size_t i = 0; i < n; i++) {
+        (*rows)[i] = (timed){.time_s = time_s[ordinals[i]], .ordinal = ordinals[i]};
+        sorted = sorted && (i == 0 || (*rows)[i - 1].time_s <= (*rows)[i].time_s);
+    }
+    if (sorted)
+        return;
+    sort_by_time(rows, spare, n);
+    for (size_t i = 0; i < n; i++)
+        ordinals[i] = (*rows)[i].ordinal;
+}
+
+um_status um_order_make(um_order *o, const uint32_t *user, const int64_t *time_s, size_t n,
+                        uint32_t n_users, um_error *err)
+{
+    *o = (um_order){.n_users = n_users, .n = n};
+    um_status status = sort_by_user(o, user, err);
+    if (status != UM_OK)
+        return status;
+    size_t longest = longest_segment(o);
+    timed *rows = um_calloc(longest, sizeof *rows), *spare = um_calloc(longest, sizeof *spare);
+    if (rows == NULL || spare == NULL)
+        status = um_fail_memory(err, "the order of interactions");
+    for (uint32_t u = 0; u < n_users && status == UM_OK; u++)
+        sort_segment(o->ordinals + o->start[u], (size_t)(o->start[u + 1] - o->start[u]), time_s,
+                     &rows, &spare);
+    free(rows);
+    free(spare);
+    return status;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of n rows of one user and one time. Keys are item << 32 | ordinal, so that sorting puts the first
+ * row of each item in front. */
+static void mark_run(const uint32_t *ordinals, size_t n, const uint32_t *item, uint64_t *keys,
+                     uint8_t *mark, uint8_t value)
+{
+    for (size_t i = 0; i < n; i++)
+        keys[i] = (uint64_t)item[ordinals[i]] << 32 | ordinals[i];
+    qsort(keys, n, sizeof *keys, compare_keys);
+    for (size_t i = 1; i < n; i++) {
+        if (keys[i] >> 32 == keys[i - 1] >> 32)
+            mark[keys[i] & UINT32_MAX] = value;
+    }
+}
+
+um_status um_order_mark_repeats(const um_order *o, const uint32_t *item, const int64_t *time_s,
+                                uint8_t *mark, uint8_t value, um_error *err)
+{
+    uint64_t *keys = um_calloc(longest_segment(o), sizeof *keys);
+    if (keys == NULL)
+        return um_fail_memory(err, "the order of interactions");
+    for (uint32_t u = 0; u < o->n_users; u++) {
+        uint64_t end = 0;
+        for (uint64_t at = o->start[u]; at < o->start[u + 1]; at = end) {
+            int64_t time = time_s[o->ordinals[at]];
+            for (end = at + 1; end < o->start[u + 1] && time_s[o->ordinals[end]] == time;)
+                end++;
+            if (end - at > 1)
+                mark_run(o->ordinals + at, (size_t)(end - at), item, keys, mark, value);
+        }
+    }
+    free(keys);
+    return UM_OK;
+}
+
+void um_order_squeeze(um_order *o, const uint8_t *mark, const bool *user_kept)
+{
+    uint64_t written = 0, begin = 0;
+    uint32_t kept = 0;
+    for (uint32_t u = 0; u < o->n_users; u++) {
+        uint64_t end = o->start[u + 1];
+        for (uint64_t i = begin; i < end; i++) {
+            if (mark[o->ordinals[i]] == 0)
+                o->ordinals[written++] = o->ordinals[i];
+        }
+        begin = end;
+        if (user_kept == NULL || user_kept[u])
+            o->start[++kept] = written;
+    }
+    o->n_users = kept;
+    o->n = (size_t)written;
+}

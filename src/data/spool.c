@@ -1,0 +1,176 @@
+#include "data/spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define HEAP_BYTES  ((size_t)1 << 20)  /* of the first piece, which is in no file */
+#define PIECE_BYTES ((size_t)64 << 20) /* of the others, unless one text is longer */
+#define SYSTEM_DIR  "/var/tmp"
+
+typedef struct piece {
+    char *data;
+    size_t len, cap;
+    bool is_mapped;
+} piece;
+
+struct um_spool {
+    char *dir;
+    int fd; /* -1 before the file is needed */
+    uint64_t file_bytes;
+    UM_VEC(piece) pieces; /* the last one is being filled */
+};
+
+um_status um_spool_new(um_spool **out, const char *dir, um_error *err)
+{
+    um_spool *s = um_calloc(1, sizeof *s);
+    if (s == NULL)
+        return um_fail_memory(err, "a text store");
+    s->fd = -1;
+    if (dir == NULL)
+        dir = getenv("TMPDIR");
+    if (dir == NULL || dir[0] == '\0')
+        dir = um_path_is_dir(SYSTEM_DIR) ? SYSTEM_DIR : "/tmp";
+    s->dir = um_strdup(dir);
+    if (s->dir == NULL) {
+        free(s);
+        return um_fail_memory(err, "a text store");
+    }
+    *out = s;
+    return UM_OK;
+}
+
+void um_spool_free(um_spool *s)
+{
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < s->pieces.len; i++) {
+        if (s->pieces.data[i].is_mapped)
+            munmap(s->pieces.data[i].data, s->pieces.data[i].cap);
+        else
+            free(s->pieces.data[i].data);
+    }
+    um_vec_dispose(&s->pieces);
+    if (s->fd >= 0)
+        close(s->fd);
+    free(s->dir);
+    free(s);
+}
+
+/* A file without a name, where the file system can make one; else one whose name is removed. */
+static um_status open_file(um_spool *s, um_error *err)
+{
+    char *path = NULL;
+    s->fd = open(s->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (s->fd >= 0)
+        return UM_OK;
+    um_status status = um_path_join(&path, s->dir, "mirrorer-texts-XXXXXX", err);
+    if (status != UM_OK)
+        return status;
+    s->fd = mkostemp(path, O_CLOEXEC);
+    if (s->fd < 0)
+        status = um_fail_errno(err, "make a temporary file in", s->dir);
+    else
+        unlink(path);
+    free(path);
+    return status;
+}
+
+/* Space on the disk first: writing to a mapping that the disk has no room for ends the process. */
+static um_status map_piece(um_spool *s, piece *p, um_error *err)
+{
+    um_status status = s->fd < 0 ? open_file(s, err) : UM_OK;
+    if (status != UM_OK)
+        return status;
+    int code = 0;
+    do {
+        code = posix_fallocate(s->fd, (off_t)s->file_bytes, (off_t)p->cap);
+    } while (code == EINTR);
+    if (code == ENOSPC || code == EDQUOT || code == EFBIG)
+        return um_fail(err, UM_ERR_IO,
+                       "%s: disk is full: long texts are put aside there, %zu bytes more are "
+                       "needed; free space and run the same command again",
+                       s->dir, p->cap);
+    if (code != 0) {
+        errno = code;
+        return um_fail_errno(err, "take space in", s->dir);
+    }
+    void *data =
+        mmap(NULL, p->cap, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, (off_t)s->file_bytes);
+    if (data == MAP_FAILED)
+        return um_fail_errno(err, "map a temporary file in", s->dir);
+    p->data = data;
+    p->is_mapped = true;
+    s->file_bytes += p->cap;
+    return UM_OK;
+}
+
+static um_status add_piece(um_spool *s, size_t need, um_error *err)
+{
+    piece p = {.cap = HEAP_BYTES};
+    if (s->pieces.len > 0 || need > HEAP_BYTES) {
+        size_t page = (size_t)sysconf(_SC_PAGESIZE);
+        p.cap = need <= PIECE_BYTES ? PIECE_BYTES : (need + page - 1) / page * page;
+    }
+    if (!um_vec_reserve(&s->pieces, s->pieces.len + 1))
+        return um_fail_memory(err, "a text store");
+    if (p.cap == HEAP_BYTES) {
+        p.data = malloc(p.cap);
+        if (p.data == NULL)
+            return um_fail_memory(err, "a text store");
+    } else {
+        um_status status = map_piece(s, &p, err);
+        if (status != UM_OK)
+            return status;
+    }
+    s->pieces.data[s->pieces.len++] = p;
+    return UM_OK;
+}
+
+static void let_go(const piece *p)
+{
+    /* The mapping is shared: what was written stays in the file. */
+    if (p->is_mapped)
+        madvise(p->data, p->cap, MADV_DONTNEED);
+}
+
+um_status um_spool_add(um_spool *s, const char *text, size_t len, char **out, um_error *err)
+{
+    piece *last = s->pieces.len > 0 ? &s->pieces.data[s->pieces.len - 1] : NULL;
+    if (len > SIZE_MAX / 4)
+        return um_fail(err, UM_ERR_LIMIT, "a text of %zu bytes", len);
+    if (last == NULL || last->cap - last->len <= len) {
+        if (last != NULL)
+            let_go(last);
+        um_status status = add_piece(s, len + 1, err);
+        if (status != UM_OK)
+            return status;
+        last = &s->pieces.data[s->pieces.len - 1];
+    }
+    char *at = last->data + last->len;
+    if (len > 0)
+        memcpy(at, text, len);
+    at[len] = '\0';
+    last->len += len + 1;
+    *out = at;
+    return UM_OK;
+}
+
+void um_spool_release(um_spool *s)
+{
+    for (size_t i = 0; i < s->pieces.len; i++)
+        let_go(&s->pieces.data[i]);
+}
+
+uint64_t um_spool_file_bytes(const um_spool *s)
+{
+    return s->file_bytes;
+}

@@ -1,0 +1,32 @@
+/*
+ * spool.h - texts kept on disk: an append-only store in an unlinked temporary file, mapped into
+ * memory piece by piece.
+ *
+ * What was added stays where it is, readable and writable, until the spool is freed; the kernel
+ * reads it back when somebody looks. Only the piece that is being filled counts as memory in use:
+ * full ones are let go. The first texts stay on the heap, so that a small log needs no file. One
+ * thread adds; any number may read what was added before.
+ */
+#ifndef UM_DATA_SPOOL_H
+#define UM_DATA_SPOOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mirrorer/status.h"
+
+typedef struct um_spool um_spool;
+
+/* dir: where the file is to be, made when it is first needed; NULL = $TMPDIR, or the system's
+ * folder for large temporary files. */
+um_status um_spool_new(um_spool **out, const char *dir, um_error *err) UM_CHECKED;
+void um_spool_free(um_spool *spool);
+/* Copies text[0..len) and a NUL after it. UM_ERR_IO when the disk is full: space is taken before it
+ * is written to. */
+um_status um_spool_add(um_spool *spool, const char *text, size_t len, char **out,
+                       um_error *err) UM_CHECKED;
+/* Lets go of the memory that reading has filled. */
+void um_spool_release(um_spool *spool);
+uint64_t um_spool_file_bytes(const um_spool *spool); /* disk space taken */
+
+#endif

@@ -1,0 +1,226 @@
+/*
+ * log_store.c - a data set into the workspace; log_load.c reads it back.
+ *
+ * Users and items are rows; the interactions of one user are one packed row, so that writing a log
+ * costs a row a user, not a row an interaction. Packed history, little-endian as the machine is:
+ *
+ *     u32 item[n]                 index of the item
+ *     i64 time_s[n]
+ *     for each series: f64[n], or for texts u32 length[n] (UINT32_MAX = absent) and the bytes
+ *     with impressions: u32 count[n], i32 position[n], u32 item[sum of counts]
+ *
+ * and the lists that one user chose nothing from are one packed row of another table:
+ *
+ *     i64 time_s[n], u32 count[n], u32 item[sum of counts]
+ *
+ * The dataset row's `columns` says which series there are. An item's release (seconds) is kept in
+ * its features under a name that no item feature can have, because logs give releases under it.
+ */
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "data/canonical.h"
+#include "data/dataset_memory.h"
+#include "stage/session.h"
+
+/* Texts are let go of after this much was packed: reading them scattered brings in whole pages. */
+#define RELEASE_BYTES ((uint64_t)64 << 20)
+
+/* JSON object of one kind of columns of a row. */
+static void entity_json(um_str *s, const um_table *table, uint32_t row, um_column_kind kind)
+{
+    bool first = s->len == 0;
+    if (first)
+        um_str_append(s, "{");
+    for (uint32_t c = 0; c < table->n_columns; c++) {
+        const char *cell = um_table_cell(table, row, (int)c);
+        if (table->kinds[c] != kind || cell == NULL)
+            continue;
+        if (s->len > 1)
+            um_str_append(s, ",");
+        um_str_append_json(s, table->columns[c]);
+        um_str_append(s, ":");
+        if (kind == UM_COLUMN_DESCRIPTION)
+            um_str_append_json(s, cell);
+        else
+            um_str_append(s, cell);
+    }
+    um_str_append(s, "}");
+}
+
+static um_status store_entities(um_workspace *ws, const um_dataset *d, bool items, um_error *err)
+{
+    const um_table *table = items ? &d->items : &d->users;
+    um_str description = UM_STR_INIT, features = UM_STR_INIT;
+    um_status status = UM_OK;
+
+    for (uint32_t i = 0; i < table->n_rows && status == UM_OK; i++) {
+        um_str_clear(&description);
+        um_str_clear(&features);
+        entity_json(&description, table, i, UM_COLUMN_DESCRIPTION);
+        if (items && d->item_has_release[i])
+            um_str_appendf(&features, "{\"" UM_CANONICAL_RELEASE "\":%lld",
+                           (long long)d->item_available_s[i]);
+        entity_json(&features, table, i, UM_COLUMN_FEATURE);
+        if ((status = um_str_status(&description, err)) != UM_OK ||
+            (status = um_str_status(&features, err)) != UM_OK)
+            break;
+        um_row_entity row = {i, table->ids[i], description.data, features.data};
+        status =
+            items ? um_workspace_put_item(ws, &row, err) : um_workspace_put_user(ws, &row, err);
+    }
+    um_str_dispose(&description);
+    um_str_dispose(&features);
+    return status;
+}
+
+static void pack_history(um_str *s, const um_dataset *d, uint64_t begin, uint64_t end)
+{
+    size_t n = (size_t)(end - begin);
+    um_str_append_n(s, d->item + begin, n * sizeof *d->item);
+    um_str_append_n(s, d->time_s + begin, n * sizeof *d->time_s);
+    for (uint32_t c = 0; c < d->n_series; c++) {
+        const um_series *series = &d->series[c];
+        if (series->numbers != NULL) {
+            um_str_append_n(s, series->numbers + begin, n * sizeof(double));
+            continue;
+        }
+        for (uint64_t i = begin; i < end; i++) {
+            uint32_t len =
+                series->texts[i] != NULL ? (uint32_t)strlen(series->texts[i]) : UINT32_MAX;
+            um_str_append_n(s, &len, sizeof len);
+        }
+        for (uint64_t i = begin; i < end; i++) {
+            if (series->texts[i] != NULL)
+                um_str_append(s, series->texts[i]);
+        }
+    }
+    if (d->impression_start == NULL)
+        return;
+    for (uint64_t i = begin; i < end; i++) {
+        uint32_t count = (uint32_t)(d->impression_start[i + 1] - d->impression_start[i]);
+        um_str_append_n(s, &count, sizeof count);
+    }
+    um_str_append_n(s, d->impression_position + begin, n * sizeof *d->impression_position);
+    uint64_t first = d->impression_start[begin];
+    um_str_append_n(s, d->impression_item + first,
+                    (size_t)(d->impression_start[end] - first) * sizeof *d->impression_item);
+}
+
+static um_status store_histories(um_workspace *ws, const um_dataset *d, const um_monitor *monitor,
+                                 um_error *err)
+{
+    um_str s = UM_STR_INIT;
+    um_status status = UM_OK;
+    uint64_t packed = 0;
+
+    for (uint32_t u = 0; u < d->users.n_rows && status == UM_OK; u++) {
+        uint64_t begin = d->user_start[u], end = d->user_start[u + 1];
+        if (begin == end)
+            continue;
+        um_str_clear(&s);
+        pack_history(&s, d, begin, end);
+        status = um_str_status(&s, err);
+        um_row_history row = {u, end - begin, s.data, s.len};
+        if (status == UM_OK)
+            status = um_workspace_put_history(ws, &row, err);
+        packed += s.len;
+        if (packed >= RELEASE_BYTES) {
+            um_dataset_release_texts(d);
+            packed = 0;
+        }
+        if (status == UM_OK && um_monitor_stopped(monitor))
+            status = um_fail(err, UM_ERR_INTERRUPTED, "ingest: stopped; nothing was stored");
+    }
+    um_str_dispose(&s);
+    return status;
+}
+
+static void pack_skips(um_str *s, const um_dataset *d, uint64_t begin, uint64_t end)
+{
+    um_str_append_n(s, d->skip_time_s + begin, (size_t)(end - begin) * sizeof *d->skip_time_s);
+    for (uint64_t k = begin; k < end; k++) {
+        uint32_t count = (uint32_t)(d->skip_list_start[k + 1] - d->skip_list_start[k]);
+        um_str_append_n(s, &count, sizeof count);
+    }
+    uint64_t first = d->skip_list_start[begin];
+    um_str_append_n(s, d->skip_item + first,
+                    (size_t)(d->skip_list_start[end] - first) * sizeof *d->skip_item);
+}
+
+static um_status store_skips(um_workspace *ws, const um_dataset *d, um_error *err)
+{
+    um_str s = UM_STR_INIT;
+    um_status status = UM_OK;
+
+    for (uint32_t u = 0; d->n_skips > 0 && u < d->users.n_rows && status == UM_OK; u++) {
+        uint64_t begin = d->skip_start[u], end = d->skip_start[u + 1];
+        if (begin == end)
+            continue;
+        um_str_clear(&s);
+        pack_skips(&s, d, begin, end);
+        status = um_str_status(&s, err);
+        um_row_history row = {u, end - begin, s.data, s.len};
+        if (status == UM_OK)
+            status = um_workspace_put_skips(ws, &row, err);
+    }
+    um_str_dispose(&s);
+    return status;
+}
+
+static void append_columns(um_str *s, const um_table *table)
+{
+    um_str_append(s, "[");
+    for (uint32_t c = 0; c < table->n_columns; c++) {
+        um_str_append(s, c > 0 ? ",[" : "[");
+        um_str_append_json(s, table->columns[c]);
+        um_str_appendf(s, ",%d]", (int)table->kinds[c]);
+    }
+    um_str_append(s, "]");
+}
+
+static um_status store_dataset_row(um_workspace *ws, const um_dataset *d, const char *source,
+                                   um_error *err)
+{
+    um_str s = UM_STR_INIT;
+    um_str_append(&s, "{\"users\":");
+    append_columns(&s, &d->users);
+    um_str_append(&s, ",\"items\":");
+    append_columns(&s, &d->items);
+    um_str_append(&s, ",\"series\":[");
+    for (uint32_t c = 0; c < d->n_series; c++) {
+        um_str_append(&s, c > 0 ? ",[" : "[");
+        um_str_append_json(&s, d->series[c].name);
+        um_str_append(&s, d->series[c].numbers != NULL ? ",\"number\"]" : ",\"text\"]");
+    }
+    um_str_appendf(&s, "],\"impressions\":%s}", d->impression_start != NULL ? "true" : "false");
+    um_status status = um_str_status(&s, err);
+    um_row_dataset row = {d->name, d->users.n_rows, d->items.n_rows, d->n_interactions,
+                          s.data,  source,          d->n_skips};
+    if (status == UM_OK)
+        status = um_workspace_set_dataset(ws, &row, err);
+    um_str_dispose(&s);
+    return status;
+}
+
+um_status um_log_store(um_workspace *ws, const um_dataset *d, const char *source,
+                       const um_ingest_report *report, const um_monitor *monitor, um_error *err)
+{
+    um_status status = store_dataset_row(ws, d, source, err);
+    if (status == UM_OK)
+        status = store_entities(ws, d, false, err);
+    if (status == UM_OK)
+        status = store_entities(ws, d, true, err);
+    if (status == UM_OK)
+        status = store_histories(ws, d, monitor, err);
+    if (status == UM_OK)
+        status = store_skips(ws, d, err);
+    for (size_t i = 0; i < report->n_files && status == UM_OK; i++) {
+        const um_ingest_file *f = &report->files[i];
+        um_row_file row = {f->name, f->rows_read, f->rows_kept, f->rows_rejected, f->bytes};
+        status = um_workspace_put_file(ws, &row, err);
+    }
+    return status;
+}

@@ -1,0 +1,36 @@
+-- A workspace database of schema version 2, dumped from what that version of the program wrote for a
+-- log of three interactions: no skips table, no dataset.n_skips.
+BEGIN TRANSACTION;
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES('config','{}');
+CREATE TABLE dataset(  id INTEGER PRIMARY KEY CHECK(id = 1), name TEXT NOT NULL, n_users INTEGER NOT NULL,  n_items INTEGER NOT NULL, n_interactions INTEGER NOT NULL, columns TEXT NOT NULL,  source TEXT NOT NULL) STRICT;
+INSERT INTO dataset VALUES(1,'t',2,2,3,'{"users":[["age",0],["n",1]],"items":[["title",0]],"series":[["rating","number"],["note","text"]],"impressions":true}','log');
+CREATE TABLE users(  id INTEGER PRIMARY KEY, external_id TEXT NOT NULL UNIQUE, description TEXT NOT NULL,  features TEXT NOT NULL) STRICT;
+INSERT INTO users VALUES(0,'u','{"age":"30"}','{"n":1}');
+INSERT INTO users VALUES(1,'v','{}','{}');
+CREATE TABLE items(  id INTEGER PRIMARY KEY, external_id TEXT NOT NULL UNIQUE, description TEXT NOT NULL,  features TEXT NOT NULL) STRICT;
+INSERT INTO items VALUES(0,'a','{"title":"A"}','{"release_time":978307200}');
+INSERT INTO items VALUES(1,'b','{"title":"B"}','{}');
+CREATE TABLE histories(user_id INTEGER PRIMARY KEY, n INTEGER NOT NULL, data BLOB NOT NULL)  STRICT;
+INSERT INTO histories VALUES(0,2,X'000000000100000073837b3a0000000074837b3a000000000000000000000440000000000000f87fffffffff0d000000226c6f6e6765722074657874220000000000000000ffffffffffffffff');
+INSERT INTO histories VALUES(1,1,X'0100000072837b3a0000000000000000000010400300000022782202000000010000000000000001000000');
+CREATE TABLE files(  id INTEGER PRIMARY KEY, file TEXT NOT NULL UNIQUE, rows_read INTEGER NOT NULL,  rows_kept INTEGER NOT NULL, rows_rejected INTEGER NOT NULL, bytes INTEGER NOT NULL,  CHECK(rows_read = rows_kept + rows_rejected)) STRICT;
+INSERT INTO files VALUES(1,'t_user_feature.jsonl',2,2,0,129);
+INSERT INTO files VALUES(2,'t_item_feature.jsonl',2,2,0,172);
+INSERT INTO files VALUES(3,'t_interaction.jsonl',3,3,0,367);
+CREATE TABLE rejections(  id INTEGER PRIMARY KEY, file TEXT NOT NULL, line INTEGER NOT NULL, reason TEXT NOT NULL)  STRICT;
+CREATE TABLE scenes(  id INTEGER PRIMARY KEY, split TEXT NOT NULL CHECK(split IN ('base', 'train', 'eval')),  dataset TEXT NOT NULL, user INTEGER NOT NULL, user_id TEXT NOT NULL,  item_id TEXT NOT NULL, order_id INTEGER NOT NULL, timestamp INTEGER NOT NULL,  item_pos INTEGER NOT NULL, choice_cnt INTEGER NOT NULL, impression_list TEXT NOT NULL,  text TEXT NOT NULL, truth BLOB, flags INTEGER NOT NULL, data BLOB,  CHECK(item_pos >= 0 AND item_pos < choice_cnt)) STRICT;
+CREATE TABLE models(  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, hash TEXT NOT NULL,  kind TEXT NOT NULL) STRICT;
+CREATE TABLE decisions(  id INTEGER PRIMARY KEY, scene_id INTEGER NOT NULL REFERENCES scenes(id),  model_id INTEGER NOT NULL REFERENCES models(id), role TEXT NOT NULL,  sample INTEGER NOT NULL, text TEXT NOT NULL, finish TEXT NOT NULL,  tokens INTEGER NOT NULL, form_error TEXT,  UNIQUE(scene_id, model_id, role, sample)) STRICT;
+CREATE TABLE distributions(  decision_id INTEGER NOT NULL REFERENCES decisions(id),  predictor_id INTEGER NOT NULL REFERENCES models(id), k INTEGER NOT NULL, p BLOB NOT NULL,  PRIMARY KEY(decision_id, predictor_id)) STRICT, WITHOUT ROWID;
+CREATE TABLE direct_distributions(  scene_id INTEGER NOT NULL REFERENCES scenes(id),  predictor_id INTEGER NOT NULL REFERENCES models(id), k INTEGER NOT NULL, p BLOB NOT NULL,  PRIMARY KEY(scene_id, predictor_id)) STRICT, WITHOUT ROWID;
+CREATE TABLE scene_scores(  scene_id INTEGER PRIMARY KEY REFERENCES scenes(id),  teacher_total REAL, teacher_model REAL, teacher_data REAL, teacher_log_loss REAL,  teacher_hit_rate REAL,  student_total REAL, student_model REAL, student_data REAL, student_log_loss REAL,  student_hit_rate REAL,  gap REAL, total_gap REAL, data_gap REAL, kept INTEGER NOT NULL, reason TEXT) STRICT;
+CREATE TABLE pairs(  id INTEGER PRIMARY KEY, scene_id INTEGER NOT NULL UNIQUE REFERENCES scenes(id),  chosen_decision INTEGER NOT NULL, rejected_decision INTEGER NOT NULL,  chosen_letter INTEGER NOT NULL, rejected_letter INTEGER NOT NULL, rank INTEGER NOT NULL)  STRICT;
+CREATE TABLE evaluations(  row_name TEXT NOT NULL, scene_id INTEGER NOT NULL REFERENCES scenes(id),  k INTEGER NOT NULL, p BLOB NOT NULL, repeats INTEGER NOT NULL,  PRIMARY KEY(row_name, scene_id)) STRICT, WITHOUT ROWID;
+CREATE TABLE stages(  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, parameters TEXT NOT NULL,  fingerprint TEXT NOT NULL, status TEXT NOT NULL CHECK(status IN ('running', 'done')),  items_done INTEGER NOT NULL, items_total INTEGER NOT NULL, seconds REAL NOT NULL,  detail TEXT NOT NULL, updated INTEGER NOT NULL, peak_rss_kb INTEGER NOT NULL DEFAULT 0) STRICT;
+INSERT INTO stages VALUES(1,'ingest','{"ingest.adapter":"auto","ingest.name":"","ingest.max_bad":"-1","ingest.min_user_interactions":"-1","program":"0.1.0","input":"none","files":"251e8a2b90afd5b3"}','887d10238715d1ea','done',7,7,0.0010000000000000000208,'{"adapter":"canonical","kept":7,"rejected":0}',1795391892,10404);
+CREATE TABLE metrics(  stage TEXT NOT NULL, step INTEGER NOT NULL, "values" TEXT NOT NULL,  PRIMARY KEY(stage, step)) STRICT, WITHOUT ROWID;
+CREATE INDEX scenes_by_split ON scenes(split);
+COMMIT;
+PRAGMA application_id = 1970108275;
+PRAGMA user_version = 2;

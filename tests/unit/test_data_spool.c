@@ -1,0 +1,163 @@
+/* Texts put aside on disk. */
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "data/spool.h"
+#include "test_util.h"
+
+static um_error err;
+static char dir[256];
+
+static int set_up(void **state)
+{
+    (void)state;
+    return make_dir(dir, sizeof dir) == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    remove_dir(dir);
+    return 0;
+}
+
+/* Pages of the process that are in memory. */
+static long resident_pages(void)
+{
+    long size = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%ld %ld", &size, &resident), 2);
+    fclose(f);
+    return resident;
+}
+
+static void texts_stay_and_memory_does_not_grow(void **state)
+{
+    (void)state;
+    enum { N = 300, BYTES = 1 << 20 };
+    um_spool *spool = NULL;
+    char *text = malloc(BYTES), *kept[N], *small = NULL, *none = NULL, *empty = NULL;
+    char **names = NULL;
+    size_t n_names = 1;
+    assert_non_null(text);
+    assert_ok(um_spool_new(&spool, dir, &err), err);
+    assert_ok(um_spool_add(spool, "a\0b", 3, &small, &err), err);
+    assert_ok(um_spool_add(spool, NULL, 0, &none, &err), err);
+    assert_int_equal(um_spool_file_bytes(spool), 0); /* a few texts need no file */
+    long before = resident_pages();
+    for (int i = 0; i < N; i++) {
+        memset(text, 'a' + i % 26, BYTES);
+        assert_ok(um_spool_add(spool, text, (size_t)(BYTES - i), &kept[i], &err), err);
+    }
+    long page = sysconf(_SC_PAGESIZE);
+    long grown = (resident_pages() - before) * page;
+    if (grown > 100 << 20)
+        fail_msg("%ld MiB in memory after %d MiB of texts", grown >> 20, N);
+    assert_true(um_spool_file_bytes(spool) >= (uint64_t)(N - 1) * BYTES);
+    assert_ok(um_spool_add(spool, "", 0, &empty, &err), err);
+    assert_memory_equal(small, "a\0b", 4);
+    assert_string_equal(none, "");
+    assert_string_equal(empty, "");
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(strlen(kept[i]), BYTES - i);
+        assert_int_equal(kept[i][0], 'a' + i % 26);
+        assert_int_equal(kept[i][BYTES - i - 1], 'a' + i % 26);
+    }
+    um_spool_release(spool);
+    grown = (resident_pages() - before) * page;
+    if (grown > 20 << 20)
+        fail_msg("%ld MiB in memory after letting go", grown >> 20);
+    assert_int_equal(kept[7][3], 'h');
+    kept[7][3] = 'x';
+    um_spool_release(spool);
+    assert_int_equal(kept[7][3], 'x');
+    /* The file has no name, so that nothing is left behind by a kill. */
+    assert_ok(um_path_list(&names, &n_names, dir, &err), err);
+    assert_int_equal(n_names, 0);
+    free(names);
+    um_spool_free(spool);
+    free(text);
+}
+
+static void a_text_longer_than_a_piece(void **state)
+{
+    (void)state;
+    const size_t bytes = ((size_t)65 << 20) + 5;
+    um_spool *spool = NULL;
+    char *text = calloc(1, bytes), *kept = NULL, *after = NULL;
+    assert_non_null(text);
+    memset(text, 'z', bytes);
+    assert_ok(um_spool_new(&spool, dir, &err), err);
+    assert_ok(um_spool_add(spool, text, bytes, &kept, &err), err);
+    assert_ok(um_spool_add(spool, "after", 5, &after, &err), err);
+    assert_memory_equal(kept, text, bytes);
+    assert_int_equal(kept[bytes], '\0');
+    assert_string_equal(after, "after");
+    um_spool_free(spool);
+    um_spool_free(NULL);
+    free(text);
+}
+
+static void a_full_disk_is_an_error(void **state)
+{
+    (void)state;
+    /* A limit of file sizes stands for the full disk; in a child, as it cannot be raised again. */
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        const struct rlimit limit = {100 << 20, 100 << 20};
+        um_spool *spool = NULL;
+        char *text = calloc(1, 1 << 20), *kept = NULL;
+        um_status status = UM_OK;
+        signal(SIGXFSZ, SIG_IGN);
+        if (text == NULL || setrlimit(RLIMIT_FSIZE, &limit) != 0 ||
+            um_spool_new(&spool, dir, &err) != UM_OK)
+            _exit(1);
+        memset(text, 'a', 1 << 20);
+        for (int i = 0; i < 200 && status == UM_OK; i++)
+            status = um_spool_add(spool, text, 1 << 20, &kept, &err);
+        if (status != UM_ERR_IO || strstr(err.text, "disk is full") == NULL || kept[9] != 'a')
+            _exit(2);
+        um_spool_free(spool);
+        free(text);
+        _exit(0);
+    }
+    int result = 0;
+    waitpid(child, &result, 0);
+    assert_int_equal(result, 0);
+}
+
+static void a_folder_that_is_not_there(void **state)
+{
+    (void)state;
+    um_spool *spool = NULL;
+    char path[300], *kept = NULL, *text = calloc(1, 2 << 20);
+    assert_non_null(text);
+    snprintf(path, sizeof path, "%s/absent", dir);
+    assert_ok(um_spool_new(&spool, path, &err), err);
+    assert_int_equal(um_spool_add(spool, text, 2 << 20, &kept, &err), UM_ERR_IO);
+    assert_non_null(strstr(err.text, "absent"));
+    um_spool_free(spool);
+    assert_ok(um_spool_new(&spool, NULL, &err), err);
+    assert_ok(um_spool_add(spool, text, 2 << 20, &kept, &err), err);
+    um_spool_free(spool);
+    free(text);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(texts_stay_and_memory_does_not_grow),
+        TEST(a_text_longer_than_a_piece),
+        TEST(a_full_disk_is_an_error),
+        TEST(a_folder_that_is_not_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
