@@ -1,0 +1,638 @@
+/*
+ * amazon.c - Amazon product reviews in the three layouts of their publishers: 2014 (reviews_<CAT>
+ * and Python dicts of metadata), 2018 (<CAT>.json, asin, reviewerID) and 2023 (<CAT>.jsonl,
+ * parent_asin, user_id, milliseconds).
+ *
+ * One category a reading. The metadata are read first: reviews of items that they lack are
+ * rejected, there would be nothing to show. Average rating, number of ratings and sales rank are
+ * those of the day the site was read, later than most reviews; so they are features, and no text
+ * shows them unless a template asks for it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/dates.h"
+#include "data/markup.h"
+#include "data/objects.h"
+
+/* Past the year 5138 in seconds; 1973 in milliseconds. */
+#define TIME_LIMIT      100000000000
+#define MAX_PRICE_BYTES 40
+
+/* What differs between the layouts; NULL = the layout has no such member. */
+typedef struct layout {
+    const char *name, *review_prefix, *review_suffix;
+    bool is_ms, has_counts, meta_is_python;
+    const char *item, *user, *rating, *time, *title, *text, *verified, *votes;
+    const char *main_category, *categories, *brand, *features, *release;
+} layout;
+
+static const layout layout_2014 = {.name = "amazon-2014",
+                                   .review_prefix = "reviews_",
+                                   .review_suffix = ".json",
+                                   .meta_is_python = true,
+                                   .item = "asin",
+                                   .user = "reviewerID",
+                                   .rating = "overall",
+                                   .time = "unixReviewTime",
+                                   .title = "summary",
+                                   .text = "reviewText",
+                                   .votes = "helpful",
+                                   .categories = "categories",
+                                   .brand = "brand"};
+static const layout layout_2018 = {.name = "amazon-2018",
+                                   .review_prefix = "",
+                                   .review_suffix = ".json",
+                                   .item = "asin",
+                                   .user = "reviewerID",
+                                   .rating = "overall",
+                                   .time = "unixReviewTime",
+                                   .title = "summary",
+                                   .text = "reviewText",
+                                   .verified = "verified",
+                                   .votes = "vote",
+                                   .main_category = "main_cat",
+                                   .categories = "category",
+                                   .brand = "brand",
+                                   .features = "feature",
+                                   .release = "date"};
+static const layout layout_2023 = {.name = "amazon-2023",
+                                   .review_prefix = "",
+                                   .review_suffix = ".jsonl",
+                                   .is_ms = true,
+                                   .has_counts = true,
+                                   .item = "parent_asin",
+                                   .user = "user_id",
+                                   .rating = "rating",
+                                   .time = "timestamp",
+                                   .title = "title",
+                                   .text = "text",
+                                   .verified = "verified_purchase",
+                                   .votes = "helpful_vote",
+                                   .main_category = "main_category",
+                                   .categories = "categories",
+                                   .brand = "store",
+                                   .features = "features"};
+
+typedef struct amazon {
+    um_reading *r;
+    const layout *lay;
+    um_arena arena;
+    um_ids left_out; /* items that min_rating_count leaves out */
+    um_releases releases;
+    um_str item_id, user_id, text, json;
+} amazon;
+
+/* Metadata ------------------------------------------------------------------------------------
+ */
+
+/* Appends "$12.99", "$9.99 - $19.99"; nothing for null, "None", "", style sheets and the like. */
+static void append_price(um_str *out, um_jval meta)
+{
+    um_jval v;
+    double number = 0;
+    const char *text;
+    size_t len = 0;
+    if (!um_jval_get(meta, "price", &v))
+        return;
+    if (um_jval_f64(v, &number)) {
+        if (number > 0)
+            um_str_appendf(out, "$%.2f", number);
+        return;
+    }
+    if (!um_jval_str(v, &text, &len))
+        return;
+    size_t begin = len >= 5 && memcmp(text, "from ", 5) == 0 ? 5 : 0;
+    bool has_digit = false;
+    if (len > MAX_PRICE_BYTES)
+        return;
+    for (size_t i = begin; i < len; i++) {
+        if (text[i] >= '0' && text[i] <= '9')
+            has_digit = true;
+        else if (text[i] == '\0' || strchr("$.,- ", text[i]) == NULL)
+            return;
+    }
+    if (!has_digit)
+        return;
+    um_str_append_n(out, text, begin);
+    if (text[begin] != '$')
+        um_str_append_char(out, '$');
+    um_str_append_n(out, text + begin, len - begin);
+}
+
+/* The categories from the widest to the narrowest; of several paths (2014) the first. */
+static void append_categories(um_str *out, um_jval meta, const char *key)
+{
+    um_jval v, first;
+    const char *no_key;
+    if (!um_jval_get(meta, key, &v))
+        return;
+    um_jiter it = um_jval_iter(v);
+    if (um_jval_type(v) != UM_J_ARRAY || !um_jiter_next(&it, &no_key, &first))
+        return;
+    if (um_jval_type(first) != UM_J_ARRAY) {
+        um_member_text(meta, key, " > ", out);
+        return;
+    }
+    it = um_jval_iter(first);
+    um_jval name;
+    const char *text;
+    size_t len = 0;
+    for (bool any = false; um_jiter_next(&it, &no_key, &name);) {
+        if (!um_jval_str(name, &text, &len))
+            continue;
+        um_str_append(out, any ? " > " : "");
+        any = um_markup_clean(out, text, len) || any;
+    }
+}
+
+/* "742 in Magazine Subscriptions (" as it stands; {"Toys & Games": 21} as "21 in Toys & Games". */
+static void append_rank(um_str *out, um_jval meta)
+{
+    um_jval ranks, rank;
+    const char *key = NULL;
+    int64_t place = 0;
+    if (!um_jval_get(meta, "salesRank", &ranks)) {
+        um_member_text(meta, "rank", "; ", out);
+        while (out->len > 0 && strchr(" (", out->data[out->len - 1]) != NULL)
+            out->data[--out->len] = '\0';
+        return;
+    }
+    if (um_jval_type(ranks) != UM_J_OBJECT)
+        return;
+    um_jiter it = um_jval_iter(ranks);
+    if (um_jiter_next(&it, &key, &rank) && um_jval_i64(rank, &place))
+        um_str_appendf(out, "%lld in %s", (long long)place, key);
+}
+
+static um_status put_rank(amazon *a, uint32_t item, um_jval meta, um_error *err)
+{
+    um_str_clear(&a->text);
+    um_str_clear(&a->json);
+    append_rank(&a->text, meta);
+    if (a->text.len > 0)
+        um_str_append_json(&a->json, um_str_text(&a->text));
+    um_status status = um_str_status(&a->text, err);
+    if (status == UM_OK)
+        status = um_str_status(&a->json, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_set_item(a->r->builder, item, "sales_rank", UM_COLUMN_FEATURE,
+                                             a->json.len > 0 ? um_str_text(&a->json) : NULL, err);
+    return status;
+}
+
+static um_status put_member(amazon *a, uint32_t item, um_jval meta, const char *key,
+                            const char *column, const char *separator, um_error *err)
+{
+    um_str_clear(&a->text);
+    if (key != NULL)
+        um_member_text(meta, key, separator, &a->text);
+    return um_put_text(a->r, item, column, &a->text, err);
+}
+
+static um_status put_count(amazon *a, uint32_t item, um_jval meta, const char *key, um_error *err)
+{
+    double number = 0;
+    bool has = um_member_number(meta, key, &number);
+    return um_put_number(a->r, item, key, has, number, err);
+}
+
+static um_status put_release(amazon *a, uint32_t item, um_jval meta, um_error *err)
+{
+    um_jval details = meta, v;
+    const char *text, *key = a->lay->release;
+    size_t len = 0;
+    int64_t time_s = 0;
+    if (key == NULL) {
+        key = "Date First Available";
+        if (!um_jval_get(meta, "details", &details) || um_jval_type(details) != UM_J_OBJECT)
+            return UM_OK;
+    }
+    if (!um_jval_get(details, key, &v) || !um_jval_str(v, &text, &len) ||
+        !um_date_parse_words(text, &time_s))
+        return UM_OK;
+    return um_releases_set(&a->releases, a->r, item, time_s, err);
+}
+
+static um_status describe_item(amazon *a, uint32_t item, um_jval meta, um_error *err)
+{
+    const layout *lay = a->lay;
+    um_status status = put_member(a, item, meta, "title", "title", " ", err);
+    if (status == UM_OK)
+        status = put_member(a, item, meta, lay->main_category, "category", " ", err);
+    um_str_clear(&a->text);
+    append_categories(&a->text, meta, lay->categories);
+    if (status == UM_OK)
+        status = um_put_text(a->r, item, "categories", &a->text, err);
+    if (status == UM_OK)
+        status = put_member(a, item, meta, lay->brand, "brand", " ", err);
+    um_str_clear(&a->text);
+    append_price(&a->text, meta);
+    if (status == UM_OK)
+        status = um_put_text(a->r, item, "price", &a->text, err);
+    if (status == UM_OK)
+        status = put_member(a, item, meta, lay->features, "features", "; ", err);
+    if (status == UM_OK)
+        status = put_member(a, item, meta, "description", "description", " ", err);
+    if (status == UM_OK)
+        status = put_count(a, item, meta, "average_rating", err);
+    if (status == UM_OK)
+        status = put_count(a, item, meta, "rating_number", err);
+    if (status == UM_OK)
+        status = put_rank(a, item, meta, err);
+    if (status == UM_OK)
+        status = put_release(a, item, meta, err);
+    return status;
+}
+
+/* Details are an object, or its JSON text where the file went through a table. */
+static bool has_details(um_jval meta)
+{
+    um_jval v;
+    const char *text;
+    size_t len = 0;
+    if (!um_jval_get(meta, "details", &v))
+        return false;
+    if (um_jval_str(v, &text, &len))
+        return len > 0 && strcmp(text, "{}") != 0 && strcmp(text, "null") != 0;
+    return um_jval_len(v) > 0;
+}
+
+static um_status take_meta(void *context, um_jval meta, uint64_t line, um_error *err)
+{
+    amazon *a = context;
+    um_reading *r = a->r;
+    uint32_t item = 0;
+    bool added = false;
+    double n_ratings = 0;
+    int64_t limit = r->filters.min_rating_count;
+    if (!um_member_id(meta, a->lay->item, &a->item_id))
+        return um_reading_reject(r, err, line, "%s is missing", a->lay->item);
+    const char *id = um_str_text(&a->item_id);
+    if (um_builder_find_item(r->builder, id, &item) || um_ids_find(&a->left_out, id, &item))
+        return um_reading_reject(r, err, line, "item '%.40s' was described before", id);
+    um_member_number(meta, "rating_number", &n_ratings);
+    if (limit > 0 && (n_ratings < (double)limit || !has_details(meta))) {
+        um_status status = um_ids_intern(&a->left_out, &a->arena, id, "item", &item, &added, err);
+        if (status != UM_OK)
+            return status;
+        if (n_ratings < (double)limit)
+            return um_reading_filter(r, err, line, "item '%.40s' has %.0f ratings, need %lld", id,
+                                     n_ratings, (long long)limit);
+        return um_reading_filter(r, err, line, "item '%.40s' has no details", id);
+    }
+    um_status status = um_dataset_builder_item(r->builder, id, &item, &added, err);
+    return status == UM_OK ? describe_item(a, item, meta, err) : status;
+}
+
+/* Reviews -------------------------------------------------------------------------------------
+ */
+
+/* NULL when the time is good, else why it is not. */
+static const char *read_time(const amazon *a, um_jval review, int64_t *time_s)
+{
+    int64_t time = 0;
+    if (!um_member_integer(review, a->lay->time, &time))
+        return a->lay->is_ms ? "is missing or no whole number of milliseconds since 1970"
+                             : "is missing or no whole number of seconds since 1970";
+    if (time <= 0)
+        return "is not after 1970";
+    if (a->lay->is_ms && time < TIME_LIMIT)
+        return "looks like seconds, need milliseconds since 1970";
+    if (!a->lay->is_ms && time > TIME_LIMIT)
+        return "looks like milliseconds, need seconds since 1970";
+    *time_s = a->lay->is_ms ? time / 1000 : time;
+    return *time_s > TIME_LIMIT ? "is past the year 5138" : NULL;
+}
+
+/* Votes: a number, "1,234", or [helpful, all] (2014). */
+static bool read_votes(const amazon *a, um_jval review, double *votes)
+{
+    um_jval v, first;
+    const char *no_key;
+    if (um_member_number(review, a->lay->votes, votes))
+        return true;
+    if (!um_jval_get(review, a->lay->votes, &v) || um_jval_type(v) != UM_J_ARRAY)
+        return false;
+    um_jiter it = um_jval_iter(v);
+    return um_jiter_next(&it, &no_key, &first) && um_jval_f64(first, votes);
+}
+
+/* {"Size:": " Big Boys", "Color:": " Blue"} -> "Size: Big Boys; Color: Blue". */
+static void append_style(um_str *out, um_jval review)
+{
+    um_jval style, value;
+    const char *key = NULL, *text;
+    size_t len = 0;
+    if (!um_jval_get(review, "style", &style) || um_jval_type(style) != UM_J_OBJECT)
+        return;
+    um_jiter it = um_jval_iter(style);
+    while (um_jiter_next(&it, &key, &value)) {
+        size_t name = strlen(key);
+        while (name > 0 && (key[name - 1] == ':' || key[name - 1] == ' '))
+            name--;
+        if (!um_jval_str(value, &text, &len))
+            continue;
+        um_str_append(out, out->len > 0 ? "; " : "");
+        um_markup_clean(out, key, name);
+        um_str_append(out, ": ");
+        um_markup_clean(out, text, len);
+    }
+}
+
+static um_status put_review_text(amazon *a, um_jval review, const char *key, const char *series,
+                                 um_error *err)
+{
+    um_str_clear(&a->text);
+    if (key == NULL)
+        append_style(&a->text, review);
+    else
+        um_member_text(review, key, " ", &a->text);
+    um_status status = um_str_status(&a->text, err);
+    if (status == UM_OK)
+        status = um_put_behaviour_text(a->r, series, um_str_text(&a->text), &a->json, err);
+    return status;
+}
+
+static um_status add_review(amazon *a, um_jval review, uint64_t line, uint32_t item, int64_t time_s,
+                            double rating, um_error *err)
+{
+    um_dataset_builder *b = a->r->builder;
+    uint32_t user = 0;
+    bool verified = false;
+    double votes = 0;
+    um_status status = um_dataset_builder_user(b, um_str_text(&a->user_id), &user, NULL, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_interaction(b, user, item, time_s, err);
+    if (status == UM_OK)
+        status = um_builder_set_line(b, line, err);
+    if (status == UM_OK)
+        status = um_releases_seen(&a->releases, a->r, item, time_s, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_number(b, "rating", rating, err);
+    if (status == UM_OK)
+        status = put_review_text(a, review, a->lay->title, "review_title", err);
+    if (status == UM_OK)
+        status = put_review_text(a, review, a->lay->text, "review", err);
+    if (status == UM_OK)
+        status = put_review_text(a, review, NULL, "style", err);
+    if (status == UM_OK && a->lay->verified != NULL &&
+        um_member_bool(review, a->lay->verified, &verified))
+        status = um_dataset_builder_number(b, "verified", verified, err);
+    if (status == UM_OK && read_votes(a, review, &votes))
+        status = um_dataset_builder_number(b, "helpful_votes", votes, err);
+    return status;
+}
+
+static um_status take_review(void *context, um_jval review, uint64_t line, um_error *err)
+{
+    amazon *a = context;
+    um_reading *r = a->r;
+    const layout *lay = a->lay;
+    uint32_t item = 0;
+    int64_t time_s = 0;
+    double rating = 0;
+    if (!um_member_id(review, lay->user, &a->user_id))
+        return um_reading_reject(r, err, line, "%s is missing", lay->user);
+    if (!um_member_id(review, lay->item, &a->item_id))
+        return um_reading_reject(r, err, line, "%s is missing", lay->item);
+    const char *id = um_str_text(&a->item_id), *why = read_time(a, review, &time_s);
+    if (why != NULL)
+        return um_reading_reject(r, err, line, "%s %s", lay->time, why);
+    if (!um_member_number(review, lay->rating, &rating))
+        return um_reading_reject(r, err, line, "%s is missing or no number", lay->rating);
+    if (!(rating >= 1 && rating <= 5))
+        return um_reading_reject(r, err, line, "%s %g is outside 1 .. 5", lay->rating, rating);
+    if (um_ids_find(&a->left_out, id, &item))
+        return um_reading_filter(r, err, line, "item '%.40s' has too few ratings, or no details",
+                                 id);
+    if (!um_builder_find_item(r->builder, id, &item))
+        return um_reading_reject(r, err, line, "item '%.40s' is not in the metadata", id);
+    return add_review(a, review, line, item, time_s, rating, err);
+}
+
+/* Files ---------------------------------------------------------------------------------------
+ */
+
+/* The metadata of a category, "meta_<CAT>.json" or ".jsonl", in `name`; false when there are none.
+ */
+static bool find_meta(const um_bundle *bundle, const layout *lay, const char *category,
+                      um_str *name)
+{
+    um_str_clear(name);
+    um_str_appendf(name, "meta_%s%s", category, lay->review_suffix);
+    if (um_partner_exists(bundle, um_str_text(name)))
+        return true;
+    if (lay != &layout_2018)
+        return false;
+    um_str_append_char(name, 'l');
+    return um_partner_exists(bundle, um_str_text(name));
+}
+
+typedef struct located {
+    const um_entry *reviews; /* the first that has metadata, else the first */
+    um_str category, meta;
+    um_str names;   /* of all review files with metadata, joined by commas */
+    size_t n_pairs; /* of reviews and metadata */
+} located;
+
+static void dispose_located(located *l)
+{
+    um_str_dispose(&l->category);
+    um_str_dispose(&l->meta);
+    um_str_dispose(&l->names);
+}
+
+/* Looks at review files of one suffix. is_core: only those of the smaller sets, "<CAT>_5". */
+static void locate_suffix(located *l, const um_bundle *bundle, const layout *lay,
+                          const char *suffix, bool is_core)
+{
+    size_t next = 0;
+    um_str part = UM_STR_INIT, meta = UM_STR_INIT;
+    const um_entry *entry;
+    while ((entry = um_bundle_next_like(bundle, lay->review_prefix, suffix, &next, &part)) !=
+           NULL) {
+        const char *base = um_path_base(entry->name);
+        bool core = um_str_ends(um_str_text(&part), "_5") && part.len > 2;
+        if (um_str_starts(base, "meta_") || (is_core && !core) ||
+            (lay != &layout_2014 && um_str_starts(base, "reviews_")) ||
+            (lay == &layout_2023 && core))
+            continue;
+        if (core)
+            part.data[part.len -= 2] = '\0';
+        bool paired = find_meta(bundle, lay, um_str_text(&part), &meta);
+        /* A file alone is only recognised where its name says what it is. */
+        if (!paired && (l->reviews != NULL || (lay->review_prefix[0] == '\0' && !core)))
+            continue;
+        if (paired)
+            um_str_appendf(&l->names, "%s%s", l->n_pairs > 0 ? ", " : "", base);
+        if (paired && l->n_pairs++ > 0)
+            continue;
+        l->reviews = entry;
+        um_str_clear(&l->category);
+        um_str_append(&l->category, um_str_text(&part));
+        um_str_clear(&l->meta);
+        um_str_append(&l->meta, um_str_text(&meta));
+    }
+    um_str_dispose(&part);
+    um_str_dispose(&meta);
+}
+
+static void locate(located *l, const um_bundle *bundle, const layout *lay)
+{
+    *l = (located){0};
+    locate_suffix(l, bundle, lay, lay->review_suffix, false);
+    if (lay == &layout_2018)
+        locate_suffix(l, bundle, lay, ".jsonl", true);
+}
+
+static bool detect(const um_bundle *bundle, const layout *lay)
+{
+    located l;
+    locate(&l, bundle, lay);
+    bool found = l.reviews != NULL;
+    dispose_located(&l);
+    return found;
+}
+
+/* As locate, but there must be one category, with its metadata. */
+static um_status locate_one(located *l, const um_bundle *bundle, const layout *lay, um_error *err)
+{
+    locate(l, bundle, lay);
+    um_status status = um_str_status(&l->names, err);
+    if (status == UM_OK)
+        status = um_str_status(&l->category, err);
+    if (status == UM_OK)
+        status = um_str_status(&l->meta, err);
+    if (status != UM_OK)
+        return status;
+    if (l->n_pairs == 0)
+        return um_fail(err, UM_ERR_INPUT,
+                       "%s: %s needs the metadata of its items, meta_%s%s or that with .gz, in the "
+                       "same place",
+                       bundle->path, l->reviews != NULL ? l->reviews->name : "a review file",
+                       um_str_text(&l->category), lay->review_suffix);
+    if (l->n_pairs > 1)
+        return um_fail(err, UM_ERR_INPUT,
+                       "%s: review files of %zu categories or sizes: %.100s; give the path of the "
+                       "one to read (its metadata are found beside it)%s",
+                       bundle->path, l->n_pairs, um_str_text(&l->names),
+                       bundle->kind == UM_BUNDLE_ZIP ? ", out of the zip" : "");
+    return UM_OK;
+}
+
+static um_status make_name(const um_bundle *bundle, um_str *name, const layout *lay, um_error *err)
+{
+    located l;
+    um_status status = locate_one(&l, bundle, lay, err);
+    if (status == UM_OK)
+        um_name_of_part(name, "amazon", um_str_text(&l.category));
+    dispose_located(&l);
+    return status;
+}
+
+/* Series that every layout has, so that one template serves all. */
+static um_status declare(um_reading *r, um_error *err)
+{
+    static const char *const names[] = {"rating", "review_title", "review",
+                                        "style",  "verified",     "helpful_votes"};
+    um_status status = UM_OK;
+    for (size_t i = 0; i < sizeof names / sizeof *names && status == UM_OK; i++)
+        status = um_builder_declare_series(r->builder, names[i], err);
+    return status;
+}
+
+static um_status read_layout(um_reading *r, const layout *lay, um_error *err)
+{
+    located l;
+    um_partner meta = {0};
+    amazon a = {.r = r, .lay = lay};
+    um_status status = locate_one(&l, r->bundle, lay, err);
+    if (status == UM_OK && r->filters.min_rating_count > 0 && !lay->has_counts)
+        status = um_fail(err, UM_ERR_INPUT,
+                         "%s: min_rating_count %lld: %s metadata do not say how many ratings an "
+                         "item has; set it to 0",
+                         r->bundle->path, (long long)r->filters.min_rating_count, lay->name);
+    if (status == UM_OK)
+        status = um_partner_open(&meta, r->bundle, um_str_text(&l.meta), err);
+    if (status == UM_OK && meta.entry == NULL)
+        status = um_fail(err, UM_ERR_INPUT, "%s: no file, or more than one, called %s",
+                         r->bundle->path, um_str_text(&l.meta));
+    if (status == UM_OK)
+        status = um_reading_objects(r,
+                                    &(um_objects_spec){.bundle = meta.bundle,
+                                                       .entry = meta.entry,
+                                                       .is_python = lay->meta_is_python,
+                                                       .take = take_meta,
+                                                       .context = &a},
+                                    err);
+    if (status == UM_OK)
+        status = declare(r, err);
+    if (status == UM_OK)
+        status = um_reading_objects(
+            r,
+            &(um_objects_spec){
+                .entry = l.reviews, .has_interactions = true, .take = take_review, .context = &a},
+            err);
+    um_partner_close(&meta);
+    dispose_located(&l);
+    um_ids_dispose(&a.left_out);
+    um_arena_dispose(&a.arena);
+    um_vec_dispose(&a.releases);
+    um_str_dispose(&a.item_id);
+    um_str_dispose(&a.user_id);
+    um_str_dispose(&a.text);
+    um_str_dispose(&a.json);
+    return status;
+}
+
+/* The adapters --------------------------------------------------------------------------------
+ */
+
+#define UM_AMAZON(year)                                                                            \
+    static bool detect_##year(const um_bundle *bundle)                                             \
+    {                                                                                              \
+        return detect(bundle, &layout_##year);                                                     \
+    }                                                                                              \
+    static um_status read_##year(um_reading *r, um_error *err)                                     \
+    {                                                                                              \
+        return read_layout(r, &layout_##year, err);                                                \
+    }                                                                                              \
+    static um_status name_##year(const um_bundle *bundle, um_str *name, um_error *err)             \
+    {                                                                                              \
+        return make_name(bundle, name, &layout_##year, err);                                       \
+    }
+
+UM_AMAZON(2014)
+UM_AMAZON(2018)
+UM_AMAZON(2023)
+
+const um_adapter um_adapter_amazon_2023 = {
+    .name = "amazon-2023",
+    .files = "<CATEGORY>.jsonl, meta_<CATEGORY>.jsonl",
+    .filters = {.newest_share = 0.3,
+                .min_user_interactions = 5,
+                .min_item_interactions = 5,
+                .min_rating_count = 10},
+    .detect = detect_2023,
+    .read = read_2023,
+    .make_name = name_2023,
+};
+const um_adapter um_adapter_amazon_2018 = {
+    .name = "amazon-2018",
+    .files = "<CATEGORY>.json or <CATEGORY>_5.json, meta_<CATEGORY>.json",
+    .filters = {.min_user_interactions = 5, .min_item_interactions = 5},
+    .detect = detect_2018,
+    .read = read_2018,
+    .make_name = name_2018,
+};
+const um_adapter um_adapter_amazon_2014 = {
+    .name = "amazon-2014",
+    .files = "reviews_<CATEGORY>.json or reviews_<CATEGORY>_5.json, meta_<CATEGORY>.json",
+    .filters = {.min_user_interactions = 5, .min_item_interactions = 5},
+    .detect = detect_2014,
+    .read = read_2014,
+    .make_name = name_2014,
+};

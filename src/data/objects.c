@@ -1,0 +1,357 @@
+#include "data/objects.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/markup.h"
+#include "data/pyliteral.h"
+
+#define MAX_EXACT_INTEGER 9007199254740992.0 /* 2^53: every whole number up to here is a double */
+
+/* Lines ---------------------------------------------------------------------------------------
+ */
+
+/* A Python dict that is no JSON shows it at its first quote or prefix. */
+static bool is_surely_python(const um_line *line)
+{
+    size_t i = 0;
+    while (i < line->len && (line->text[i] == ' ' || line->text[i] == '{'))
+        i++;
+    return i < line->len && line->text[i] != '"' && line->text[i] != '}';
+}
+
+/*
+ * The object of one line, *why = NULL; else *why says what is wrong with it, in `reason`. A failure
+ * of memory is the status.
+ */
+static um_status parse_line(um_jsonl *parser, const um_objects_spec *spec, const um_line *line,
+                            um_str *json, um_jval *root, um_error *reason, const char **why,
+                            um_error *err)
+{
+    bool ascii = true;
+    *why = NULL;
+    *reason = (um_error){0};
+    if (line->is_long) {
+        *why = "line longer than the limit";
+        return UM_OK;
+    }
+    if (um_line_has_nul(line->text, line->len, &ascii)) {
+        *why = "NUL byte in the line";
+        return UM_OK;
+    }
+    um_status status = UM_ERR_INPUT;
+    if (!spec->is_python || !is_surely_python(line))
+        status = um_jsonl_parse(parser, line->text, line->len, root, reason);
+    if (status == UM_ERR_INPUT && spec->is_python) {
+        um_str_clear(json);
+        status = um_pyliteral_to_json(json, line->text, line->len, reason);
+        if (status == UM_OK)
+            status = um_jsonl_parse(parser, um_str_text(json), json->len, root, reason);
+    }
+    if (status == UM_ERR_MEMORY)
+        return um_fail_memory(err, "a row");
+    if (status != UM_OK)
+        *why = reason->text;
+    return UM_OK;
+}
+
+static um_status take_line(um_reading *r, um_jsonl *parser, const um_objects_spec *spec,
+                           const um_line *line, uint64_t number, um_str *json, um_error *err)
+{
+    um_jval root;
+    um_error reason;
+    const char *why = NULL;
+    um_status status = parse_line(parser, spec, line, json, &root, &reason, &why, err);
+    if (status != UM_OK)
+        return um_reading_row_failed(r, status, number, err);
+    if (why != NULL)
+        return um_reading_reject(r, err, number, "not one whole %s: %s%s",
+                                 spec->is_python ? "Python dict" : "JSON object", why,
+                                 line->is_whole ? ""
+                                                : " (the last line has no end: file cut short?)");
+    status = spec->take(spec->context, root, number, err);
+    return status == UM_OK ? UM_OK : um_reading_row_failed(r, status, number, err);
+}
+
+um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_error *err)
+{
+    um_lines lines = {0};
+    um_line line;
+    um_jsonl *parser = NULL;
+    um_str json = UM_STR_INIT;
+    um_bundle *bundle = r->bundle;
+    if (spec->bundle != NULL)
+        r->bundle = spec->bundle;
+    um_status status = um_jsonl_new(&parser, err);
+    if (status == UM_OK)
+        status = um_reading_begin(r, spec->entry, spec->has_interactions, &lines, err);
+    while (status == UM_OK) {
+        status = um_lines_next(&lines, &line, err);
+        if (status != UM_OK || line.text == NULL)
+            break;
+        if (line.len == 0 && !line.is_long)
+            continue;
+        status = um_reading_count(r, err);
+        if (status == UM_OK)
+            status = take_line(r, parser, spec, &line, lines.line, &json, err);
+    }
+    if (status == UM_OK)
+        status = um_reading_end(r, &lines, err);
+    um_lines_close(&lines);
+    um_jsonl_free(parser);
+    um_str_dispose(&json);
+    r->bundle = bundle;
+    return status;
+}
+
+/* Files ---------------------------------------------------------------------------------------
+ */
+
+/* Path of a file beside the one that the bundle is; in `path`, emptied first. */
+static void beside(const um_bundle *bundle, const char *name, um_str *path)
+{
+    um_str_clear(path);
+    um_str_append_n(path, bundle->path, (size_t)(um_path_base(bundle->path) - bundle->path));
+    um_str_append(path, name);
+}
+
+/* The same with ".gz" where only that one is there; false when there is neither. */
+static bool find_beside(const um_bundle *bundle, const char *name, um_str *path)
+{
+    beside(bundle, name, path);
+    if (um_str_status(path, NULL) != UM_OK || um_path_exists(um_str_text(path)))
+        return true;
+    um_str_append(path, ".gz");
+    return um_path_exists(um_str_text(path));
+}
+
+bool um_partner_exists(const um_bundle *bundle, const char *name)
+{
+    um_str path = UM_STR_INIT;
+    bool found = um_bundle_find(bundle, name) != NULL ||
+                 (bundle->kind == UM_BUNDLE_FILE && find_beside(bundle, name, &path));
+    um_str_dispose(&path);
+    return found;
+}
+
+um_status um_partner_open(um_partner *p, um_bundle *bundle, const char *name, um_error *err)
+{
+    um_str path = UM_STR_INIT;
+    um_status status = UM_OK;
+    *p = (um_partner){.bundle = bundle, .entry = um_bundle_find(bundle, name)};
+    if (p->entry == NULL && bundle->kind == UM_BUNDLE_FILE && find_beside(bundle, name, &path)) {
+        status = um_str_status(&path, err);
+        if (status == UM_OK)
+            status = um_bundle_open(&p->owned, um_str_text(&path), err);
+        if (status == UM_OK) {
+            p->bundle = p->owned;
+            p->entry = um_bundle_find(p->owned, name);
+        }
+    }
+    um_str_dispose(&path);
+    return status;
+}
+
+void um_partner_close(um_partner *p)
+{
+    um_bundle_free(p->owned);
+    *p = (um_partner){0};
+}
+
+const um_entry *um_bundle_next_like(const um_bundle *bundle, const char *prefix, const char *suffix,
+                                    size_t *next, um_str *part)
+{
+    size_t before = strlen(prefix), after = strlen(suffix);
+    for (; *next < bundle->n_entries; (*next)++) {
+        const char *base = um_path_base(bundle->entries[*next].name);
+        size_t len = strlen(base) - (um_str_ends(base, ".gz") ? 3 : 0);
+        if (len <= before + after || strncmp(base, prefix, before) != 0 ||
+            memcmp(base + len - after, suffix, after) != 0)
+            continue;
+        um_str_clear(part);
+        um_str_append_n(part, base + before, len - before - after);
+        return &bundle->entries[(*next)++];
+    }
+    return NULL;
+}
+
+void um_name_of_part(um_str *name, const char *prefix, const char *part)
+{
+    enum { LIMIT = 64 }; /* of data set names */
+    um_str_appendf(name, "%s-", prefix);
+    for (; *part != '\0' && name->len < LIMIT; part++) {
+        char c = *part;
+        bool good = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+        um_str_append_char(name, c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : good ? c : '_');
+    }
+}
+
+/* Members -------------------------------------------------------------------------------------
+ */
+
+bool um_member_id(um_jval object, const char *key, um_str *out)
+{
+    um_jval v;
+    const char *text;
+    size_t len = 0;
+    int64_t number = 0;
+    um_str_clear(out);
+    if (!um_jval_get(object, key, &v))
+        return false;
+    if (um_jval_i64(v, &number))
+        um_str_appendf(out, "%lld", (long long)number);
+    else if (um_jval_str(v, &text, &len) && memchr(text, '\0', len) == NULL)
+        um_str_append_n(out, text, len);
+    return out->len > 0;
+}
+
+static bool append_text(um_str *out, um_jval v)
+{
+    const char *text;
+    size_t len = 0, before = out->len;
+    um_jtype type = um_jval_type(v);
+    if (um_jval_str(v, &text, &len))
+        return um_markup_clean(out, text, len);
+    if (type == UM_J_INT || type == UM_J_REAL)
+        um_jval_dump(out, v);
+    return out->len > before;
+}
+
+bool um_member_text(um_jval object, const char *key, const char *separator, um_str *out)
+{
+    um_jval v, element;
+    const char *no_key;
+    size_t before = out->len;
+    bool any = false;
+    if (!um_jval_get(object, key, &v))
+        return false;
+    if (um_jval_type(v) != UM_J_ARRAY)
+        return append_text(out, v);
+    um_jiter it = um_jval_iter(v);
+    while (um_jiter_next(&it, &no_key, &element)) {
+        size_t length = out->len;
+        if (any)
+            um_str_append(out, separator);
+        if (append_text(out, element)) {
+            any = true;
+        } else if (out->len > length) {
+            out->len = length;
+            out->data[length] = '\0';
+        }
+    }
+    return out->len > before;
+}
+
+bool um_parse_grouped(const char *text, double *out)
+{
+    char plain[40];
+    size_t n = 0;
+    for (; *text != '\0' && n + 1 < sizeof plain; text++) {
+        if (*text != ',' || n == 0)
+            plain[n++] = *text;
+    }
+    plain[n] = '\0';
+    return *text == '\0' && um_parse_f64(plain, out);
+}
+
+bool um_member_number(um_jval object, const char *key, double *out)
+{
+    um_jval v;
+    const char *text;
+    size_t len = 0;
+    double number = 0;
+    if (!um_jval_get(object, key, &v))
+        return false;
+    if (um_jval_str(v, &text, &len)) {
+        if (strlen(text) != len || !um_parse_grouped(text, &number))
+            return false;
+    } else if (!um_jval_f64(v, &number)) {
+        return false;
+    }
+    if (!isfinite(number))
+        return false;
+    *out = number;
+    return true;
+}
+
+bool um_member_integer(um_jval object, const char *key, int64_t *out)
+{
+    um_jval v;
+    double number = 0;
+    if (um_jval_get(object, key, &v) && um_jval_i64(v, out))
+        return true;
+    if (!um_member_number(object, key, &number) || number != trunc(number) ||
+        fabs(number) > MAX_EXACT_INTEGER)
+        return false;
+    *out = (int64_t)number;
+    return true;
+}
+
+bool um_member_bool(um_jval object, const char *key, bool *out)
+{
+    um_jval v;
+    return um_jval_get(object, key, &v) && um_jval_bool(v, out);
+}
+
+/* Cells ---------------------------------------------------------------------------------------
+ */
+
+um_status um_put_text(um_reading *r, uint32_t item, const char *column, const um_str *text,
+                      um_error *err)
+{
+    um_status status = um_str_status(text, err);
+    if (status != UM_OK)
+        return status;
+    return um_dataset_builder_set_item(r->builder, item, column, UM_COLUMN_DESCRIPTION,
+                                       text->len > 0 ? um_str_text(text) : NULL, err);
+}
+
+um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool has, double value,
+                        um_error *err)
+{
+    um_str text = UM_STR_INIT;
+    if (has)
+        um_str_append_number(&text, value);
+    um_status status = um_str_status(&text, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_set_item(r->builder, item, column, UM_COLUMN_FEATURE,
+                                             has ? um_str_text(&text) : NULL, err);
+    um_str_dispose(&text);
+    return status;
+}
+
+um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text,
+                                um_str *scratch, um_error *err)
+{
+    if (text[0] == '\0')
+        return UM_OK;
+    um_str_clear(scratch);
+    um_str_append_json(scratch, text);
+    um_status status = um_str_status(scratch, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_text(r->builder, series, um_str_text(scratch), err);
+    return status;
+}
+
+um_status um_releases_set(um_releases *v, um_reading *r, uint32_t item, int64_t time_s,
+                          um_error *err)
+{
+    while (v->len <= item) {
+        if (!um_vec_push(v, INT64_MAX))
+            return um_fail_memory(err, "release times");
+    }
+    v->data[item] = time_s;
+    return um_dataset_builder_release(r->builder, item, time_s, err);
+}
+
+um_status um_releases_seen(um_releases *v, um_reading *r, uint32_t item, int64_t time_s,
+                           um_error *err)
+{
+    if (item >= v->len || v->data[item] == INT64_MAX || v->data[item] <= time_s)
+        return UM_OK;
+    v->data[item] = time_s;
+    return um_dataset_builder_release(r->builder, item, time_s, err);
+}
