@@ -12,73 +12,17 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "data/amazon.h"
 #include "data/dates.h"
 #include "data/markup.h"
-#include "data/objects.h"
 
 /* Past the year 5138 in seconds; 1973 in milliseconds. */
 #define TIME_LIMIT      100000000000
 #define MAX_PRICE_BYTES 40
 
-/* What differs between the layouts; NULL = the layout has no such member. */
-typedef struct layout {
-    const char *name, *review_prefix, *review_suffix;
-    bool is_ms, has_counts, meta_is_python;
-    const char *item, *user, *rating, *time, *title, *text, *verified, *votes;
-    const char *main_category, *categories, *brand, *features, *release;
-} layout;
-
-static const layout layout_2014 = {.name = "amazon-2014",
-                                   .review_prefix = "reviews_",
-                                   .review_suffix = ".json",
-                                   .meta_is_python = true,
-                                   .item = "asin",
-                                   .user = "reviewerID",
-                                   .rating = "overall",
-                                   .time = "unixReviewTime",
-                                   .title = "summary",
-                                   .text = "reviewText",
-                                   .votes = "helpful",
-                                   .categories = "categories",
-                                   .brand = "brand"};
-static const layout layout_2018 = {.name = "amazon-2018",
-                                   .review_prefix = "",
-                                   .review_suffix = ".json",
-                                   .item = "asin",
-                                   .user = "reviewerID",
-                                   .rating = "overall",
-                                   .time = "unixReviewTime",
-                                   .title = "summary",
-                                   .text = "reviewText",
-                                   .verified = "verified",
-                                   .votes = "vote",
-                                   .main_category = "main_cat",
-                                   .categories = "category",
-                                   .brand = "brand",
-                                   .features = "feature",
-                                   .release = "date"};
-static const layout layout_2023 = {.name = "amazon-2023",
-                                   .review_prefix = "",
-                                   .review_suffix = ".jsonl",
-                                   .is_ms = true,
-                                   .has_counts = true,
-                                   .item = "parent_asin",
-                                   .user = "user_id",
-                                   .rating = "rating",
-                                   .time = "timestamp",
-                                   .title = "title",
-                                   .text = "text",
-                                   .verified = "verified_purchase",
-                                   .votes = "helpful_vote",
-                                   .main_category = "main_category",
-                                   .categories = "categories",
-                                   .brand = "store",
-                                   .features = "features"};
-
 typedef struct amazon {
     um_reading *r;
-    const layout *lay;
+    const um_amazon_layout *lay;
     um_arena arena;
     um_ids left_out; /* items that min_rating_count leaves out */
     um_releases releases;
@@ -218,7 +162,7 @@ static um_status put_release(amazon *a, uint32_t item, um_jval meta, um_error *e
 
 static um_status describe_item(amazon *a, uint32_t item, um_jval meta, um_error *err)
 {
-    const layout *lay = a->lay;
+    const um_amazon_layout *lay = a->lay;
     um_status status = put_member(a, item, meta, "title", "title", " ", err);
     if (status == UM_OK)
         status = put_member(a, item, meta, lay->main_category, "category", " ", err);
@@ -390,7 +334,7 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
 {
     amazon *a = context;
     um_reading *r = a->r;
-    const layout *lay = a->lay;
+    const um_amazon_layout *lay = a->lay;
     uint32_t item = 0;
     int64_t time_s = 0;
     double rating = 0;
@@ -416,120 +360,23 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
 /* Files ---------------------------------------------------------------------------------------
  */
 
-/* The metadata of a category, "meta_<CAT>.json" or ".jsonl", in `name`; false when there are none.
- */
-static bool find_meta(const um_bundle *bundle, const layout *lay, const char *category,
-                      um_str *name)
+static bool detect(const um_bundle *bundle, const um_amazon_layout *lay)
 {
-    um_str_clear(name);
-    um_str_appendf(name, "meta_%s%s", category, lay->review_suffix);
-    if (um_partner_exists(bundle, um_str_text(name)))
-        return true;
-    if (lay != &layout_2018)
-        return false;
-    um_str_append_char(name, 'l');
-    return um_partner_exists(bundle, um_str_text(name));
-}
-
-typedef struct located {
-    const um_entry *reviews; /* the first that has metadata, else the first */
-    um_str category, meta;
-    um_str names;   /* of all review files with metadata, joined by commas */
-    size_t n_pairs; /* of reviews and metadata */
-} located;
-
-static void dispose_located(located *l)
-{
-    um_str_dispose(&l->category);
-    um_str_dispose(&l->meta);
-    um_str_dispose(&l->names);
-}
-
-/* Looks at review files of one suffix. is_core: only those of the smaller sets, "<CAT>_5". */
-static void locate_suffix(located *l, const um_bundle *bundle, const layout *lay,
-                          const char *suffix, bool is_core)
-{
-    size_t next = 0;
-    um_str part = UM_STR_INIT, meta = UM_STR_INIT;
-    const um_entry *entry;
-    while ((entry = um_bundle_next_like(bundle, lay->review_prefix, suffix, &next, &part)) !=
-           NULL) {
-        const char *base = um_path_base(entry->name);
-        bool core = um_str_ends(um_str_text(&part), "_5") && part.len > 2;
-        if (um_str_starts(base, "meta_") || (is_core && !core) ||
-            (lay != &layout_2014 && um_str_starts(base, "reviews_")) ||
-            (lay == &layout_2023 && core))
-            continue;
-        if (core)
-            part.data[part.len -= 2] = '\0';
-        bool paired = find_meta(bundle, lay, um_str_text(&part), &meta);
-        /* A file alone is only recognised where its name says what it is. */
-        if (!paired && (l->reviews != NULL || (lay->review_prefix[0] == '\0' && !core)))
-            continue;
-        if (paired)
-            um_str_appendf(&l->names, "%s%s", l->n_pairs > 0 ? ", " : "", base);
-        if (paired && l->n_pairs++ > 0)
-            continue;
-        l->reviews = entry;
-        um_str_clear(&l->category);
-        um_str_append(&l->category, um_str_text(&part));
-        um_str_clear(&l->meta);
-        um_str_append(&l->meta, um_str_text(&meta));
-    }
-    um_str_dispose(&part);
-    um_str_dispose(&meta);
-}
-
-static void locate(located *l, const um_bundle *bundle, const layout *lay)
-{
-    *l = (located){0};
-    locate_suffix(l, bundle, lay, lay->review_suffix, false);
-    if (lay == &layout_2018)
-        locate_suffix(l, bundle, lay, ".jsonl", true);
-}
-
-static bool detect(const um_bundle *bundle, const layout *lay)
-{
-    located l;
-    locate(&l, bundle, lay);
+    um_amazon_files l;
+    um_amazon_locate(&l, bundle, lay);
     bool found = l.reviews != NULL;
-    dispose_located(&l);
+    um_amazon_files_dispose(&l);
     return found;
 }
 
-/* As locate, but there must be one category, with its metadata. */
-static um_status locate_one(located *l, const um_bundle *bundle, const layout *lay, um_error *err)
+static um_status make_name(const um_bundle *bundle, um_str *name, const um_amazon_layout *lay,
+                           um_error *err)
 {
-    locate(l, bundle, lay);
-    um_status status = um_str_status(&l->names, err);
-    if (status == UM_OK)
-        status = um_str_status(&l->category, err);
-    if (status == UM_OK)
-        status = um_str_status(&l->meta, err);
-    if (status != UM_OK)
-        return status;
-    if (l->n_pairs == 0)
-        return um_fail(err, UM_ERR_INPUT,
-                       "%s: %s needs the metadata of its items, meta_%s%s or that with .gz, in the "
-                       "same place",
-                       bundle->path, l->reviews != NULL ? l->reviews->name : "a review file",
-                       um_str_text(&l->category), lay->review_suffix);
-    if (l->n_pairs > 1)
-        return um_fail(err, UM_ERR_INPUT,
-                       "%s: review files of %zu categories or sizes: %.100s; give the path of the "
-                       "one to read (its metadata are found beside it)%s",
-                       bundle->path, l->n_pairs, um_str_text(&l->names),
-                       bundle->kind == UM_BUNDLE_ZIP ? ", out of the zip" : "");
-    return UM_OK;
-}
-
-static um_status make_name(const um_bundle *bundle, um_str *name, const layout *lay, um_error *err)
-{
-    located l;
-    um_status status = locate_one(&l, bundle, lay, err);
+    um_amazon_files l;
+    um_status status = um_amazon_locate_one(&l, bundle, lay, err);
     if (status == UM_OK)
         um_name_of_part(name, "amazon", um_str_text(&l.category));
-    dispose_located(&l);
+    um_amazon_files_dispose(&l);
     return status;
 }
 
@@ -544,12 +391,12 @@ static um_status declare(um_reading *r, um_error *err)
     return status;
 }
 
-static um_status read_layout(um_reading *r, const layout *lay, um_error *err)
+static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_error *err)
 {
-    located l;
+    um_amazon_files l;
     um_partner meta = {0};
     amazon a = {.r = r, .lay = lay};
-    um_status status = locate_one(&l, r->bundle, lay, err);
+    um_status status = um_amazon_locate_one(&l, r->bundle, lay, err);
     if (status == UM_OK && r->filters.min_rating_count > 0 && !lay->has_counts)
         status = um_fail(err, UM_ERR_INPUT,
                          "%s: min_rating_count %lld: %s metadata do not say how many ratings an "
@@ -577,7 +424,7 @@ static um_status read_layout(um_reading *r, const layout *lay, um_error *err)
                 .entry = l.reviews, .has_interactions = true, .take = take_review, .context = &a},
             err);
     um_partner_close(&meta);
-    dispose_located(&l);
+    um_amazon_files_dispose(&l);
     um_ids_dispose(&a.left_out);
     um_arena_dispose(&a.arena);
     um_vec_dispose(&a.releases);
@@ -594,15 +441,15 @@ static um_status read_layout(um_reading *r, const layout *lay, um_error *err)
 #define UM_AMAZON(year)                                                                            \
     static bool detect_##year(const um_bundle *bundle)                                             \
     {                                                                                              \
-        return detect(bundle, &layout_##year);                                                     \
+        return detect(bundle, &um_amazon_##year);                                                  \
     }                                                                                              \
     static um_status read_##year(um_reading *r, um_error *err)                                     \
     {                                                                                              \
-        return read_layout(r, &layout_##year, err);                                                \
+        return read_layout(r, &um_amazon_##year, err);                                             \
     }                                                                                              \
     static um_status name_##year(const um_bundle *bundle, um_str *name, um_error *err)             \
     {                                                                                              \
-        return make_name(bundle, name, &layout_##year, err);                                       \
+        return make_name(bundle, name, &um_amazon_##year, err);                                    \
     }
 
 UM_AMAZON(2014)

@@ -10,6 +10,7 @@
  * review_id. That file is read before them and its texts are put aside on disk (data/textjoin.h),
  * so memory holds the catalogue, the log's numbers and a few words a review.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -319,66 +320,84 @@ static um_status take_interaction(void *context, um_jval row, uint64_t line, um_
  */
 
 #define INTERACTIONS "goodreads_interactions_"
+#define BOOKS        "goodreads_books_"
 
-/* The one log in the bundle whose books are there too; *n of them. */
-static const um_entry *find_log(const um_bundle *bundle, um_str *genre, um_str *names, size_t *n)
+typedef struct located {
+    const um_entry *log; /* the first whose books are there, else the first */
+    um_str genre;
+    um_str names; /* of all logs whose books are there, joined by commas */
+    size_t n;
+} located;
+
+static void dispose_located(located *l)
+{
+    um_str_dispose(&l->genre);
+    um_str_dispose(&l->names);
+}
+
+static void find_logs(located *l, const um_bundle *bundle)
 {
     um_str part = UM_STR_INIT, books = UM_STR_INIT;
-    const um_entry *entry, *found = NULL;
+    const um_entry *entry;
     size_t next = 0;
-    *n = 0;
+    *l = (located){0};
     while ((entry = um_bundle_next_like(bundle, INTERACTIONS, ".json", &next, &part)) != NULL) {
         um_str_clear(&books);
-        um_str_appendf(&books, "goodreads_books_%s.json", um_str_text(&part));
-        if (!um_partner_exists(bundle, um_str_text(&books)))
+        um_str_appendf(&books, BOOKS "%s.json", um_str_text(&part));
+        bool paired = um_partner_exists(bundle, um_str_text(&books));
+        if (paired)
+            um_str_appendf(&l->names, "%s%s", l->n > 0 ? ", " : "", um_path_base(entry->name));
+        if (paired ? l->n++ > 0 : l->log != NULL)
             continue;
-        um_str_appendf(names, "%s%s", *n > 0 ? ", " : "", um_path_base(entry->name));
-        if ((*n)++ > 0)
-            continue;
-        found = entry;
-        um_str_append(genre, um_str_text(&part));
+        l->log = entry;
+        um_str_clear(&l->genre);
+        um_str_append(&l->genre, um_str_text(&part));
     }
     um_str_dispose(&part);
     um_str_dispose(&books);
-    return found;
 }
 
 static bool detect(const um_bundle *bundle)
 {
-    um_str genre = UM_STR_INIT, names = UM_STR_INIT;
-    size_t n = 0;
-    find_log(bundle, &genre, &names, &n);
-    um_str_dispose(&genre);
-    um_str_dispose(&names);
-    return n > 0;
+    located l;
+    find_logs(&l, bundle);
+    bool found = l.log != NULL;
+    dispose_located(&l);
+    return found;
 }
 
-/* As find_log, but there must be one. */
-static um_status locate(const um_entry **entry, um_str *genre, const um_bundle *bundle,
-                        um_error *err)
+/* As find_logs, but there must be one with its books. */
+static um_status locate(located *l, const um_bundle *bundle, um_error *err)
 {
-    um_str names = UM_STR_INIT;
-    size_t n = 0;
-    *entry = find_log(bundle, genre, &names, &n);
-    um_status status = um_str_status(genre, err);
-    if (status == UM_OK && n != 1)
-        status = um_fail(err, UM_ERR_INPUT,
-                         "%s: logs of %zu genres: %.120s; give the path of the one to read (the "
-                         "other files are found beside it)%s",
-                         bundle->path, n, um_str_text(&names),
-                         bundle->kind == UM_BUNDLE_ZIP ? ", out of the zip" : "");
-    um_str_dispose(&names);
-    return status;
+    find_logs(l, bundle);
+    um_status status = um_str_status(&l->genre, err);
+    if (status == UM_OK)
+        status = um_str_status(&l->names, err);
+    if (status != UM_OK)
+        return status;
+    if (l->n == 0)
+        return um_fail(err, UM_ERR_INPUT,
+                       "%s: the log needs its books, " BOOKS
+                       "%s.json or that with .gz, in the same "
+                       "place",
+                       bundle->path, um_str_text(&l->genre));
+    if (l->n > 1)
+        return um_fail(
+            err, UM_ERR_INPUT,
+            "%s: logs of %zu genres: %.120s; give the path of the one to read (the other "
+            "files are found beside it)%s",
+            bundle->path, l->n, um_str_text(&l->names),
+            bundle->kind == UM_BUNDLE_ZIP ? ", out of the zip" : "");
+    return UM_OK;
 }
 
 static um_status make_name(const um_bundle *bundle, um_str *name, um_error *err)
 {
-    const um_entry *entry = NULL;
-    um_str genre = UM_STR_INIT;
-    um_status status = locate(&entry, &genre, bundle, err);
+    located l;
+    um_status status = locate(&l, bundle, err);
     if (status == UM_OK)
-        um_name_of_part(name, "goodreads", um_str_text(&genre));
-    um_str_dispose(&genre);
+        um_name_of_part(name, "goodreads", um_str_text(&l.genre));
+    dispose_located(&l);
     return status;
 }
 
@@ -416,20 +435,19 @@ static um_status declare(um_reading *r, um_error *err)
 
 static um_status read_goodreads(um_reading *r, um_error *err)
 {
-    const um_entry *log = NULL;
-    um_str genre = UM_STR_INIT;
+    located l;
     goodreads g = {.r = r};
-    um_status status = locate(&log, &genre, r->bundle, err);
+    um_status status = locate(&l, r->bundle, err);
     if (status == UM_OK)
         status = read_partner(&g, "goodreads_book_authors", "", false, take_author, err);
     if (status == UM_OK)
-        status = read_partner(&g, "goodreads_books_", um_str_text(&genre), true, take_book, err);
+        status = read_partner(&g, BOOKS, um_str_text(&l.genre), true, take_book, err);
     if (status == UM_OK)
         status = read_partner(&g, "goodreads_book_genres_initial", "", false, take_genres, err);
     if (status == UM_OK)
         status = um_textjoin_new(&g.reviews, r->options->spool_dir, err);
     if (status == UM_OK)
-        status = read_partner(&g, "goodreads_reviews_", um_str_text(&genre), false,
+        status = read_partner(&g, "goodreads_reviews_", um_str_text(&l.genre), false,
                               take_full_review, err);
     if (status == UM_OK)
         status = declare(r, err);
@@ -437,7 +455,7 @@ static um_status read_goodreads(um_reading *r, um_error *err)
         status = um_reading_objects(
             r,
             &(um_objects_spec){
-                .entry = log, .has_interactions = true, .take = take_interaction, .context = &g},
+                .entry = l.log, .has_interactions = true, .take = take_interaction, .context = &g},
             err);
     um_textjoin_free(g.reviews);
     um_ids_dispose(&g.author_ids);
@@ -448,13 +466,13 @@ static um_status read_goodreads(um_reading *r, um_error *err)
     um_str_dispose(&g.user_id);
     um_str_dispose(&g.text);
     um_str_dispose(&g.json);
-    um_str_dispose(&genre);
+    dispose_located(&l);
     return status;
 }
 
 const um_adapter um_adapter_goodreads = {
     .name = "goodreads",
-    .files = INTERACTIONS "<GENRE>.json, goodreads_books_<GENRE>.json; with them also "
+    .files = INTERACTIONS "<GENRE>.json, " BOOKS "<GENRE>.json; with them also "
                           "goodreads_reviews_<GENRE>.json, goodreads_book_authors.json, "
                           "goodreads_book_genres_initial.json",
     .detect = detect,

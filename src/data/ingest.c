@@ -14,8 +14,10 @@
 #define PROGRESS_ROWS 65536
 
 static const um_adapter *const adapters[] = {
-    &um_adapter_canonical, &um_adapter_ml_1m,     &um_adapter_ml_10m,
-    &um_adapter_ml_100k,   &um_adapter_ml_latest,
+    &um_adapter_canonical,   &um_adapter_ml_1m,       &um_adapter_ml_10m,
+    &um_adapter_ml_100k,     &um_adapter_ml_latest,   &um_adapter_amazon_2023,
+    &um_adapter_amazon_2018, &um_adapter_amazon_2014, &um_adapter_goodreads,
+    &um_adapter_steam,       &um_adapter_mobilerec,
 };
 #define N_ADAPTERS (sizeof adapters / sizeof *adapters)
 

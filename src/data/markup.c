@@ -38,6 +38,21 @@ static size_t element_length(const char *text, size_t len, const char *name)
     return len;
 }
 
+/* True for tags that stand within a word or beside a comma: they leave no space. */
+static bool is_inline(const char *text, size_t len)
+{
+    static const char *const names[] = {"a",     "b",    "em",     "font", "i",   "mark", "s",
+                                        "small", "span", "strong", "sub",  "sup", "tt",   "u"};
+    size_t begin = len > 1 && text[1] == '/' ? 2 : 1, n = 0;
+    while (begin + n < len && is_letter(text[begin + n]))
+        n++;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strlen(names[i]) == n && strncasecmp(names[i], text + begin, n) == 0)
+            return true;
+    }
+    return false;
+}
+
 static uint32_t named_character(const char *name, size_t n)
 {
     static const struct {
@@ -131,8 +146,8 @@ bool um_markup_clean(um_str *out, const char *text, size_t len)
             if (skip > 0 && element == 0)
                 element = element_length(text + i, len - i, "style");
             if (skip > 0) {
+                gap = gap || !is_inline(text + i, skip);
                 i += element > skip ? element : skip;
-                gap = true;
                 continue;
             }
         } else if (text[i] == '&') {

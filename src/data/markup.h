@@ -7,7 +7,8 @@
 /*
  * Appends text[0..len) without tags, comments and the contents of <script> and <style>, with
  * character references (&amp; &#39; &#x2019; and the usual names) as characters, and with every run
- * of white space and control characters as one space, none at the ends. A '<' that opens no tag
+ * of white space, control characters and tags (those like <b> and <a> aside) as one space, none at
+ * the ends. A '<' that opens no tag
  * ("<3") stays; a tag cut short within its attributes takes the rest. True when anything was
  * appended.
  */

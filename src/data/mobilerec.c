@@ -154,7 +154,7 @@ static um_status take_review(um_reading *r, const um_row *row, um_error *err)
 
 static bool detect(const um_bundle *bundle)
 {
-    return um_bundle_find(bundle, LOG) != NULL && um_bundle_find(bundle, APPS) != NULL;
+    return um_bundle_find(bundle, LOG) != NULL || um_bundle_find(bundle, APPS) != NULL;
 }
 
 static um_status read_mobilerec(um_reading *r, um_error *err)

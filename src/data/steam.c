@@ -6,6 +6,7 @@
  * Release dates are free text; those that name a day, month, quarter or year count from its first
  * day, and where someone reviewed the game before that (early access), from that review.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -213,7 +214,7 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
 
 static bool detect(const um_bundle *bundle)
 {
-    return um_bundle_find(bundle, REVIEWS) != NULL && um_partner_exists(bundle, GAMES);
+    return um_bundle_find(bundle, REVIEWS) != NULL || um_bundle_find(bundle, GAMES) != NULL;
 }
 
 static um_status declare(um_reading *r, um_error *err)

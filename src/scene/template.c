@@ -13,6 +13,10 @@
 UM_EMBEDDED_DECLARE(template_world);
 UM_EMBEDDED_DECLARE(template_ml_1m);
 UM_EMBEDDED_DECLARE(template_ml_latest);
+UM_EMBEDDED_DECLARE(template_amazon);
+UM_EMBEDDED_DECLARE(template_goodreads);
+UM_EMBEDDED_DECLARE(template_steam);
+UM_EMBEDDED_DECLARE(template_mobilerec);
 UM_EMBEDDED_DECLARE(template_generic);
 
 enum { MAX_TEMPLATE_BYTES = 1 << 20, MAX_COUNT = 1000000, MAX_DECIMALS = 9 };
@@ -293,16 +297,24 @@ um_status um_template_load(um_template **out, const char *path, um_error *err)
     return status;
 }
 
+/* "amazon-" stands for all names that begin so. */
+static bool serves(const char *name, const char *dataset)
+{
+    return um_str_ends(name, "-") ? um_str_starts(dataset, name) : strcmp(dataset, name) == 0;
+}
+
 um_status um_template_builtin(um_template **out, const char *dataset, um_error *err)
 {
     /* ml-100k describes its users as ml-1m does, ml-10m as little as ml-latest. The last serves all
      * other names. */
     const um_embedded_file files[] = {
-        UM_EMBEDDED("world", template_world),      UM_EMBEDDED("ml-1m", template_ml_1m),
-        UM_EMBEDDED("ml-100k", template_ml_1m),    UM_EMBEDDED("ml-latest", template_ml_latest),
-        UM_EMBEDDED("ml-10m", template_ml_latest), UM_EMBEDDED("generic", template_generic)};
+        UM_EMBEDDED("world", template_world),          UM_EMBEDDED("ml-1m", template_ml_1m),
+        UM_EMBEDDED("ml-100k", template_ml_1m),        UM_EMBEDDED("ml-latest", template_ml_latest),
+        UM_EMBEDDED("ml-10m", template_ml_latest),     UM_EMBEDDED("amazon-", template_amazon),
+        UM_EMBEDDED("goodreads-", template_goodreads), UM_EMBEDDED("steam", template_steam),
+        UM_EMBEDDED("mobilerec", template_mobilerec),  UM_EMBEDDED("generic", template_generic)};
     size_t n = sizeof files / sizeof *files, chosen = 0;
-    while (chosen + 1 < n && strcmp(files[chosen].name, dataset) != 0)
+    while (chosen + 1 < n && !serves(files[chosen].name, dataset))
         chosen++;
     char where[64];
     snprintf(where, sizeof where, "built-in template '%s'", files[chosen].name);

@@ -1,0 +1,167 @@
+/* Web page text to plain text, texts put aside by key, and numbers with commas. */
+#include "data/markup.h"
+#include "data/objects.h"
+#include "data/textjoin.h"
+#include "test_util.h"
+
+static um_error err;
+
+static void markup(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"plain text", "plain text"},
+        {"  two\n\nlines\t here ", "two lines here"},
+        {"one<br />two<BR>three", "one two three"},
+        {"<p>a <b>bold</b>, <i>x</i></p>", "a bold, x"},
+        {"in<b>si</b>de<li>x</li>y", "inside x y"},
+        {"Arts, Music &amp; Photography", "Arts, Music & Photography"},
+        {"it&#x2019;s &#39;so&#39; &#150; &#xa0;&nbsp; &eacute;",
+         "it\xE2\x80\x99s 'so' \xE2\x80\x93 \xC3\xA9"},
+        {"AT&T &unknown; &; &#; &#xd800; &#99999999; 5 & 6",
+         "AT&T &unknown; &; &#; &#xd800; &#99999999; 5 & 6"},
+        {"I <3 it, 2 < 3 > 1", "I <3 it, 2 < 3 > 1"},
+        {"<span class=\"a-size-medium a-color-secondary\"", ""},
+        {"end <a href=", "end"},
+        {"not a tag <unfinished", "not a tag <unfinished"},
+        {"a<script>var x = '<b>';</script>b<style type=\"t\">.c{}</style>d", "a b d"},
+        {"a<script>never closed", "a"},
+        {"a<!-- no <b> --> b <!-- open", "a b"},
+        {"caf\xC3\xA9 \xE5\xBC\xB9", "caf\xC3\xA9 \xE5\xBC\xB9"},
+        {"\x01\x02<br>", ""},
+        {"&amp;lt;", "&lt;"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        um_str out = UM_STR_INIT;
+        assert_int_equal(um_markup_clean(&out, cases[i][0], strlen(cases[i][0])),
+                         cases[i][1][0] != '\0');
+        assert_string_equal(um_str_text(&out), cases[i][1]);
+        um_str_dispose(&out);
+    }
+    um_str out = UM_STR_INIT;
+    um_str_append(&out, "kept: ");
+    assert_true(um_markup_clean(&out, " x\0y ", 5));
+    assert_string_equal(um_str_text(&out), "kept: x y");
+    um_str_dispose(&out);
+}
+
+static void text_of(char text[64], size_t *len, uint32_t i)
+{
+    *len = (size_t)snprintf(text, 64, "text %u %.*s", i, (int)(i % 40),
+                            "........................................");
+}
+
+/* Keys that begin alike, empty texts, many texts: each comes back, before and after others are put.
+ */
+static void textjoin(void **state)
+{
+    (void)state;
+    enum { N = 20000 };
+    um_textjoin *t = NULL;
+    um_str out = UM_STR_INIT;
+    char key[32], text[64];
+    size_t len = 0;
+    bool flag = false;
+    assert_ok(um_textjoin_new(&t, NULL, &err), err);
+    assert_ok(um_textjoin_get(t, "k1", &out, &flag, &err), err);
+    assert_false(flag);
+    for (uint32_t i = 0; i < N; i++) {
+        snprintf(key, sizeof key, "k%u", i);
+        text_of(text, &len, i);
+        assert_ok(um_textjoin_put(t, key, text, i % 7 == 0 ? 0 : len, &flag, &err), err);
+        assert_true(flag);
+        snprintf(key, sizeof key, "k%u", i / 2);
+        text_of(text, &len, i / 2);
+        if (i % 7 == 0 || (i / 2) % 7 == 0)
+            continue;
+        assert_ok(um_textjoin_get(t, key, &out, &flag, &err), err);
+        assert_true(flag);
+        assert_string_equal(um_str_text(&out), text);
+    }
+    assert_int_equal(um_textjoin_len(t), N);
+    assert_ok(um_textjoin_put(t, "k1", "other", 5, &flag, &err), err);
+    assert_false(flag);
+    assert_int_equal(um_textjoin_len(t), N);
+    for (uint32_t i = 0; i < N; i++) {
+        snprintf(key, sizeof key, "k%u", i);
+        text_of(text, &len, i);
+        assert_ok(um_textjoin_get(t, key, &out, &flag, &err), err);
+        assert_true(flag);
+        assert_string_equal(um_str_text(&out), i % 7 == 0 ? "" : text);
+    }
+    assert_ok(um_textjoin_get(t, "k", &out, &flag, &err), err);
+    assert_false(flag);
+    assert_ok(um_textjoin_get(t, "k20000", &out, &flag, &err), err);
+    assert_false(flag);
+    um_textjoin_free(t);
+    t = NULL;
+    assert_int_equal(um_textjoin_new(&t, "/nowhere/at/all", &err), UM_ERR_IO);
+    assert_null(t);
+    um_textjoin_free(NULL);
+    um_str_dispose(&out);
+}
+
+static void long_text(void **state)
+{
+    (void)state;
+    enum { LEN = 3000000 };
+    um_textjoin *t = NULL;
+    um_str out = UM_STR_INIT;
+    char *text = malloc(LEN), key[UM_TEXTJOIN_MAX_KEY_BYTES + 2];
+    bool flag = false;
+    assert_non_null(text);
+    for (size_t i = 0; i < LEN; i++)
+        text[i] = (char)('a' + i % 26);
+    memset(key, 'k', sizeof key);
+    key[UM_TEXTJOIN_MAX_KEY_BYTES + 1] = '\0';
+    assert_ok(um_textjoin_new(&t, NULL, &err), err);
+    assert_int_equal(um_textjoin_put(t, key, "x", 1, &flag, &err), UM_ERR_LIMIT);
+    key[UM_TEXTJOIN_MAX_KEY_BYTES] = '\0';
+    assert_ok(um_textjoin_put(t, key, text, LEN, &flag, &err), err);
+    assert_ok(um_textjoin_get(t, key, &out, &flag, &err), err);
+    assert_int_equal(out.len, LEN);
+    assert_memory_equal(out.data, text, LEN);
+    um_textjoin_free(t);
+    um_str_dispose(&out);
+    free(text);
+}
+
+static void grouped(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool good;
+        double value;
+    } cases[] = {{"1,234", true, 1234}, {"1,234,567.5", true, 1234567.5},
+                 {"12", true, 12},      {"", false, 0},
+                 {",1", false, 0},      {"12 apples", false, 0},
+                 {"nan", false, 0},     {"99999999999999999999999999999999999999999", false, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        double value = 0;
+        assert_int_equal(um_parse_grouped(cases[i].text, &value), cases[i].good);
+        assert_true(value == cases[i].value);
+    }
+}
+
+static void names(void **state)
+{
+    (void)state;
+    um_str name = UM_STR_INIT;
+    um_name_of_part(&name, "amazon", "All Beauty&More_5");
+    assert_string_equal(um_str_text(&name), "amazon-all_beauty_more_5");
+    um_str_clear(&name);
+    um_name_of_part(
+        &name, "amazon",
+        "XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX");
+    assert_int_equal(name.len, 64);
+    um_str_dispose(&name);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(markup), cmocka_unit_test(textjoin),
+                                       cmocka_unit_test(long_text), cmocka_unit_test(grouped),
+                                       cmocka_unit_test(names)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
