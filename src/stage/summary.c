@@ -155,10 +155,8 @@ static um_status measure_differences(um_session *s, json_t *root, um_error *err)
 static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
 {
     const um_scene_set *set = s->scenes;
-    uint64_t positions[UM_SCENE_MAX_ITEMS] = {0}, max_k = 0, accidents = 0, none = 0;
-    double expected[UM_SCENE_MAX_ITEMS] = {0};
-    double chi, p;
-    json_t *histogram = json_array(), *scenes = json_object(), *data = json_object();
+    uint64_t accidents = 0, none = 0;
+    json_t *scenes = json_object(), *data = json_object();
     um_row_dataset row;
     um_status status = um_workspace_get_dataset(&row, s->ws, err);
 
@@ -167,25 +165,8 @@ static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
     for (size_t i = 0; i < set->n; i++) {
         const um_scene *scene = &set->scenes[i];
         accidents += scene->accident && scene->split == UM_SPLIT_EVAL;
-        if (scene->split != UM_SPLIT_EVAL)
-            continue;
-        /* Places are those of items: the action "none of these" is always the last. */
-        if (scene->items[scene->target] == UM_SCENE_NONE) {
-            none++;
-            continue;
-        }
-        uint32_t n_items = scene->k - (scene->items[scene->k - 1] == UM_SCENE_NONE);
-        positions[scene->target]++;
-        for (uint32_t j = 0; j < n_items; j++)
-            expected[j] += 1.0 / n_items;
-        max_k = n_items > max_k ? n_items : max_k;
+        none += scene->items[scene->target] == UM_SCENE_NONE && scene->split == UM_SPLIT_EVAL;
     }
-    for (uint64_t i = 0; i < max_k; i++)
-        json_array_append_new(histogram, integer(positions[i]));
-    um_chi_square(positions, expected, max_k, &chi, &p);
-    json_object_set_new(root, "true_position_histogram", histogram);
-    json_object_set_new(root, "true_position_chi_square", real(chi));
-    json_object_set_new(root, "true_position_p_value", real(p));
     json_object_set_new(scenes, "base", integer(set->n_split[UM_SPLIT_BASE]));
     json_object_set_new(scenes, "train", integer(set->n_split[UM_SPLIT_TRAIN]));
     json_object_set_new(scenes, "eval", integer(set->n_split[UM_SPLIT_EVAL]));
@@ -197,6 +178,30 @@ static um_status summarise_scenes(um_session *s, json_t *root, um_error *err)
     json_object_set_new(data, "items", integer(row.n_items));
     json_object_set_new(data, "interactions", integer(row.n_interactions));
     json_object_set_new(root, "dataset", data);
+    return UM_OK;
+}
+
+/* The positions of the table's scenes stand beside the table too. */
+static um_status summarise_audit(um_session *s, json_t *root, um_error *err)
+{
+    static const char *const keys[][2] = {{"true_position_histogram", "counts"},
+                                          {"true_position_chi_square", "chi_square"},
+                                          {"true_position_p_value", "p_value"}};
+    json_t *audit = NULL;
+    um_status status = um_audit_json(s, NULL, &audit, err);
+
+    if (status != UM_OK)
+        return status;
+    const json_t *eval = json_object_get(json_object_get(audit, "parts"), "eval");
+    const json_t *positions = json_object_get(eval, "positions");
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        json_t *value = json_object_get(positions, keys[i][1]);
+        json_object_set_new(root, keys[i][0],
+                            value != NULL ? json_incref(value)
+                            : i == 0      ? json_array()
+                                          : json_null());
+    }
+    json_object_set_new(root, "audit", audit);
     return UM_OK;
 }
 
@@ -413,6 +418,7 @@ um_status um_session_summary(um_session *s, char **json, um_error *err)
     json_object_set_new(root, "files", files);
     json_object_set_new(root, "examples", shown.list);
     if (status != UM_OK || (status = summarise_scenes(s, root, err)) != UM_OK ||
+        (status = summarise_audit(s, root, err)) != UM_OK ||
         (status = um_workspace_files(s->ws, add_file, files, err)) != UM_OK ||
         json_object_set_new(root, "split", split_of(set, stages.list)) != 0 ||
         (status = measure_rows(s, root, err)) != UM_OK ||
