@@ -37,10 +37,10 @@ static void print_truth(const json_t *scene)
            json_is_true(json_object_get(scene, "accident")) ? ", an accidental click" : "");
     for (size_t i = 0; i < json_array_size(items); i++) {
         const char *id = json_string_value(json_array_get(items, i));
-        printf("  %c [%c] %-20s %-12s", (long long)i == target ? '>' : ' ', (char)('A' + i),
+        printf("  %c [%c] %-20s %s", (long long)i == target ? '>' : ' ', (char)('A' + i),
                id != NULL ? id : "(none of these)", json_string_value(json_array_get(sources, i)));
         if (json_is_array(truth))
-            printf("p = %.4f", json_number_value(json_array_get(truth, i)));
+            printf(", p = %.4f", json_number_value(json_array_get(truth, i)));
         printf("\n");
     }
 }
