@@ -15,18 +15,15 @@ static bool is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80;
 }
 
-/* Where a quoted value that starts at text[0] ends: at the last quote that no letter follows and
- * that a space or the end follows; NULL when none does. */
+/* The closing quote of a quoted value that starts at text[0]: the first that the value cannot go on
+ * after. NULL when there is none. */
 static const char *quote_end(const char *text)
 {
-    const char *end = NULL;
     for (const char *p = text + 1; (p = strchr(p, '\'')) != NULL; p++) {
-        if (p[1] == '\0' || strchr(" ,;:)", p[1]) != NULL) {
-            end = p;
-            break;
-        }
+        if (p[1] == '\0' || strchr(" ,;:)", p[1]) != NULL)
+            return p;
     }
-    return end;
+    return NULL;
 }
 
 /* Quoted values become '...', whole numbers N. */
@@ -48,7 +45,7 @@ static void generalise(const char *reason, char *out, size_t size)
             out[n++] = 'N';
             before = 'N';
         } else {
-            before = *p;
+            before = *p == '-' && is_letter(before) ? before : *p; /* UTF-8 is a word */
             out[n++] = *p++;
         }
     }

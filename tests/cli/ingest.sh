@@ -40,6 +40,46 @@ err_has 'ratings.dat'
 run 0 status -w ws3 --json
 out_has '"interactions":0'
 
+# --check reads as ingest does and writes nothing.
+run 0 ingest "$work/bad" --check -w ws9
+out_has 'ratings.dat  *803  *80[01]  *[23]'
+out_has '1 row rejected: short row: N fields, need N'
+out_has "    ratings.dat:80[0-9]: film '999999' is not in the list of films"
+out_has 'Ingest would store, as ml-1m: 50 users, 60 items, 800 interactions; 20'
+[ ! -e ws9 ] || die '--check made a workspace'
+run 0 ingest "$work/bad" --check --json
+out_has '"name":"ratings.dat","read":803,"kept":800,"rejected":3,'
+out_has '"reason":"film .\.\.\.. is not in the list of films","filter":false,"rows":1,"examples":\[{"file":"ratings.dat","line":801,'
+out_has '"users":50,"items":60,"interactions":800,"skips":0,"impressions":false,"first_time":"2'
+run 3 ingest "$work/bad" --check --max-bad 2
+err_has 'ratings.dat:803'
+run 3 ingest "$work/empty" --check
+err_has 'ratings.dat'
+run 2 ingest --check
+err_has 'too few arguments'
+run 2 ingest "$work/bad" --check --redo
+err_has 'not both'
+
+# Filters: counted by reason, told apart from bad rows, and part of what the stage was run with.
+run 0 ingest "$work/bad" --check --newest-share 0.5 --min-user-interactions 3 --max-bad 3
+out_has '400 rows filtered: older than the newest share that is kept'
+run 0 ingest "$work/bad" -w ws5 --newest-share 0.5 --json
+out_has '"rejected":403,"filtered":400,'
+out_has '{"reason":"older than the newest share that is kept","rows":400,"filter":true}'
+run 1 ingest "$work/bad" -w ws5 --newest-share 0.4
+err_has "ingest.newest_share changed from '0.5' to '0.4'"
+run 3 ingest "$work/ml" --check --min-user-interactions 1000
+err_has 'no interaction is left'
+run 2 ingest "$work/ml" --newest-share 2
+err_has 'from -1 to 1'
+
+run 0 ingest --adapters
+out_has '^ml-1m  *ratings.dat, users.dat, movies.dat'
+run 0 ingest --adapters --json
+out_has '{"name":"ml-1m","files":"ratings.dat, users.dat, movies.dat","filters":{'
+run 2 ingest "$work/ml" --adapters
+err_has 'takes no log'
+
 # A workspace has one writer, belongs to this program, and is not newer than it.
 printf 'not a database at all, but long enough to be looked at\n' >ws0/workspace.db 2>/dev/null ||
     { mkdir -p ws0; printf 'not a database at all, but long enough to be looked at\n' >ws0/workspace.db; }
