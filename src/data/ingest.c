@@ -18,6 +18,7 @@ static const um_adapter *const adapters[] = {
     &um_adapter_ml_100k,     &um_adapter_ml_latest,   &um_adapter_amazon_2023,
     &um_adapter_amazon_2018, &um_adapter_amazon_2014, &um_adapter_goodreads,
     &um_adapter_steam,       &um_adapter_mobilerec,
+    &um_adapter_recbole,
 };
 #define N_ADAPTERS (sizeof adapters / sizeof *adapters)
 

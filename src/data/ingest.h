@@ -50,6 +50,7 @@ extern const um_adapter um_adapter_canonical, um_adapter_ml_1m, um_adapter_ml_10
     um_adapter_ml_100k, um_adapter_ml_latest;
 extern const um_adapter um_adapter_amazon_2023, um_adapter_amazon_2018, um_adapter_amazon_2014,
     um_adapter_goodreads, um_adapter_steam, um_adapter_mobilerec;
+extern const um_adapter um_adapter_recbole;
 
 /* Counts a row of the current file as rejected and reports it; UM_ERR_LIMIT past max_bad. */
 um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format,
