@@ -6,23 +6,24 @@
  */
 #include "data/canonical.h"
 
-#include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json.h"
+#include "base/jsonl.h"
 #include "base/str.h"
 #include "data/ingest.h"
 
-#define MAX_EXACT_INTEGER ((json_int_t)1 << 53) /* every integer up to here is a double */
+#define MAX_EXACT_INTEGER ((int64_t)1 << 53) /* every integer up to here is a double */
 #define MAX_MEMBERS       UM_BUILDER_MAX_COLUMNS
 #define MAX_IMPRESSIONS   100000
 
 typedef struct canonical {
     um_reading *reading;
     um_dataset_builder *builder;
+    um_jsonl *parser;
     uint64_t line;
     UM_VEC(uint32_t) shown;   /* impression list of the row in hand */
     uint64_t n_lists;         /* impression lists looked at so far */
@@ -48,44 +49,38 @@ static const char *reason(canonical *c, const char *format, ...)
     return um_str_text(&c->text);
 }
 
-static const char *check_id(canonical *c, const json_t *object, const char *key, const char **id)
+static const char *check_id(canonical *c, um_jval value, const char *key, const char **id)
 {
-    const json_t *value = json_object_get(object, key);
-    if (value == NULL)
+    size_t len = 0;
+    if (value.document == NULL)
         return reason(c, "%s is missing", key);
-    if (!json_is_string(value))
+    if (!um_jval_str(value, id, &len))
         return reason(c, "%s is not a string", key);
-    *id = json_string_value(value);
-    return (*id)[0] == '\0' ? reason(c, "%s is empty", key) : NULL;
+    return len == 0 ? reason(c, "%s is empty", key) : NULL;
 }
 
-/* The object under key, NULL when absent or null. */
-static const char *check_object(canonical *c, const json_t *object, const char *key,
-                                const json_t **out)
+/* An object, or nothing. */
+static const char *check_object(canonical *c, um_jval value, const char *key)
 {
-    const json_t *value = json_object_get(object, key);
-    *out = NULL;
-    if (value == NULL || json_is_null(value))
+    um_jtype type = um_jval_type(value);
+    if (type == UM_J_NULL)
         return NULL;
-    if (!json_is_object(value))
+    if (type != UM_J_OBJECT)
         return reason(c, "%s is not an object", key);
-    if (json_object_size(value) > MAX_MEMBERS)
-        return reason(c, "%s has %zu members, limit %d", key, json_object_size(value), MAX_MEMBERS);
-    *out = value;
-    return NULL;
+    size_t n = um_jval_len(value);
+    return n > MAX_MEMBERS ? reason(c, "%s has %zu members, limit %d", key, n, MAX_MEMBERS) : NULL;
 }
 
-static const char *check_descriptions(canonical *c, const json_t *object, const char *key,
-                                      const json_t **out)
+static const char *check_descriptions(canonical *c, um_jval object, const char *key)
 {
-    const char *bad = check_object(c, object, key, out);
-    const char *name;
-    json_t *value;
+    const char *name = NULL, *bad = check_object(c, object, key);
+    um_jval value;
     if (bad != NULL)
         return bad;
-    json_object_foreach((json_t *)(uintptr_t)*out, name, value)
-    {
-        if (!json_is_string(value) && !json_is_number(value) && !json_is_null(value))
+    um_jiter it = um_jval_iter(object);
+    while (um_jiter_next(&it, &name, &value)) {
+        um_jtype type = um_jval_type(value);
+        if (type == UM_J_BOOL || type == UM_J_ARRAY || type == UM_J_OBJECT)
             return reason(c, "%s: '%.60s' is neither text nor a number", key, name);
     }
     return NULL;
@@ -95,95 +90,105 @@ typedef um_status (*set_fn)(um_dataset_builder *b, uint32_t row, const char *col
                             um_column_kind kind, const char *value, um_error *err);
 
 /* Descriptions are text, numbers among them as they are written; features stay JSON. */
-static um_status set_cells(canonical *c, set_fn set, uint32_t row, const json_t *cells,
+static um_status set_cells(canonical *c, set_fn set, uint32_t row, um_jval cells,
                            um_column_kind kind, um_error *err)
 {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)cells, name, value)
-    {
+    const char *name = NULL;
+    um_jval value;
+    um_status status = UM_OK;
+    um_jiter it = um_jval_iter(cells);
+    while (status == UM_OK && um_jiter_next(&it, &name, &value)) {
+        const char *cell = NULL;
+        size_t len = 0;
         if (kind == UM_COLUMN_FEATURE && set == um_dataset_builder_set_item &&
             strcmp(name, UM_CANONICAL_RELEASE) == 0)
             continue;
-        const char *cell = NULL;
         um_str_clear(&c->text);
-        if (kind == UM_COLUMN_DESCRIPTION && json_is_string(value)) {
-            cell = json_string_value(value);
-        } else if (!json_is_null(value)) {
-            um_json_dump(&c->text, value);
+        if (um_jval_type(value) != UM_J_NULL &&
+            (kind == UM_COLUMN_FEATURE || !um_jval_str(value, &cell, &len))) {
+            um_jval_dump(&c->text, value);
             cell = um_str_text(&c->text);
         }
-        um_status status = um_str_status(&c->text, err);
+        status = um_str_status(&c->text, err);
         if (status == UM_OK)
             status = set(c->builder, row, name, kind, cell, err);
-        if (status != UM_OK)
-            return status;
     }
-    return UM_OK;
+    return status;
 }
 
-typedef um_status (*take_fn)(canonical *c, const json_t *object, um_error *err);
+typedef um_status (*take_fn)(canonical *c, um_jval object, um_error *err);
 
-static um_status take_user(canonical *c, const json_t *object, um_error *err)
+static um_status take_user(canonical *c, um_jval object, um_error *err)
 {
+    enum { ID, DESCRIPTION, FEATURES, N };
+    static const um_jkey keys[N] = {UM_JKEY("user_id"), UM_JKEY("user_description"),
+                                    UM_JKEY("user_features")};
+    um_jval found[N];
     const char *id = NULL;
-    const json_t *descriptions = NULL, *features = NULL;
     uint32_t user = 0;
     bool added = false;
-    const char *bad = check_id(c, object, "user_id", &id);
+    um_jval_pick(object, keys, N, found);
+    const char *bad = check_id(c, found[ID], "user_id", &id);
     if (bad == NULL)
-        bad = check_descriptions(c, object, "user_description", &descriptions);
+        bad = check_descriptions(c, found[DESCRIPTION], "user_description");
     if (bad == NULL)
-        bad = check_object(c, object, "user_features", &features);
+        bad = check_object(c, found[FEATURES], "user_features");
     if (bad != NULL)
         return um_reading_reject(c->reading, err, c->line, "%s", bad);
     um_status status = um_dataset_builder_user(c->builder, id, &user, &added, err);
     if (status == UM_OK && !added)
         return um_reading_reject(c->reading, err, c->line, "user '%.60s' was described before", id);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_user, user, descriptions,
+        status = set_cells(c, um_dataset_builder_set_user, user, found[DESCRIPTION],
                            UM_COLUMN_DESCRIPTION, err);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_user, user, features, UM_COLUMN_FEATURE, err);
+        status = set_cells(c, um_dataset_builder_set_user, user, found[FEATURES], UM_COLUMN_FEATURE,
+                           err);
     return status;
 }
 
 /* The release time in the features, if any. */
-static const char *check_release(canonical *c, const json_t *features, bool *has, int64_t *time_s)
+static const char *check_release(canonical *c, um_jval features, bool *has, int64_t *time_s)
 {
-    const json_t *value = json_object_get(features, UM_CANONICAL_RELEASE);
-    *has = value != NULL && !json_is_null(value);
-    if (!*has)
-        return NULL;
-    if (!json_is_string(value) || !um_time_parse(json_string_value(value), time_s))
+    um_jval release;
+    const char *text = NULL;
+    size_t len = 0;
+    *has =
+        um_jval_get(features, UM_CANONICAL_RELEASE, &release) && um_jval_type(release) != UM_J_NULL;
+    if (*has && (!um_jval_str(release, &text, &len) || !um_time_parse(text, time_s)))
         return reason(c, "%s is not \"YYYY-MM-DD HH:MM:SS\"", UM_CANONICAL_RELEASE);
     return NULL;
 }
 
-static um_status take_item(canonical *c, const json_t *object, um_error *err)
+static um_status take_item(canonical *c, um_jval object, um_error *err)
 {
+    enum { ID, DESCRIPTION, FEATURES, N };
+    static const um_jkey keys[N] = {UM_JKEY("item_id"), UM_JKEY("item_description"),
+                                    UM_JKEY("item_features")};
+    um_jval found[N];
     const char *id = NULL;
-    const json_t *descriptions = NULL, *features = NULL;
     uint32_t item = 0;
     bool added = false, has_release = false;
     int64_t release_s = 0;
-    const char *bad = check_id(c, object, "item_id", &id);
+    um_jval_pick(object, keys, N, found);
+    const char *bad = check_id(c, found[ID], "item_id", &id);
     if (bad == NULL)
-        bad = check_descriptions(c, object, "item_description", &descriptions);
+        bad = check_descriptions(c, found[DESCRIPTION], "item_description");
     if (bad == NULL)
-        bad = check_object(c, object, "item_features", &features);
+        bad = check_object(c, found[FEATURES], "item_features");
     if (bad == NULL)
-        bad = check_release(c, features, &has_release, &release_s);
+        bad = check_release(c, found[FEATURES], &has_release, &release_s);
     if (bad != NULL)
         return um_reading_reject(c->reading, err, c->line, "%s", bad);
     um_status status = um_dataset_builder_item(c->builder, id, &item, &added, err);
     if (status == UM_OK && !added)
         return um_reading_reject(c->reading, err, c->line, "item '%.60s' was described before", id);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_item, item, descriptions,
+        status = set_cells(c, um_dataset_builder_set_item, item, found[DESCRIPTION],
                            UM_COLUMN_DESCRIPTION, err);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_item, item, features, UM_COLUMN_FEATURE, err);
+        status = set_cells(c, um_dataset_builder_set_item, item, found[FEATURES], UM_COLUMN_FEATURE,
+                           err);
     if (status == UM_OK && has_release)
         status = um_dataset_builder_release(c->builder, item, release_s, err);
     return status;
@@ -201,145 +206,176 @@ static bool mark_shown(canonical *c, uint32_t item, bool *again)
     return true;
 }
 
-/* The list shown, in c->shown, and the position of the chosen item in it. */
-static const char *check_impressions(canonical *c, const json_t *behaviour, uint32_t chosen,
-                                     json_int_t *position)
+/* The items of a list, into c->shown. */
+static const char *check_list(canonical *c, um_jval list)
 {
-    const json_t *list = json_object_get(behaviour, UM_CANONICAL_SHOWN);
-    const json_t *place = json_object_get(behaviour, UM_CANONICAL_CHOSEN);
-    c->shown.len = 0;
-    *position = -1;
-    if (list != NULL && !json_is_null(list) && !json_is_array(list))
-        return UM_CANONICAL_SHOWN " is not a list";
-    if (place != NULL && !json_is_null(place) && !json_is_integer(place))
-        return UM_CANONICAL_CHOSEN " is not an integer";
-    size_t n = json_array_size(list);
+    um_jval element;
+    size_t n = um_jval_len(list);
     if (n > MAX_IMPRESSIONS)
         return reason(c, "%s has %zu items, limit %d", UM_CANONICAL_SHOWN, n, MAX_IMPRESSIONS);
     if (!um_vec_reserve(&c->shown, n))
         return "out of memory for " UM_CANONICAL_SHOWN;
     c->n_lists++;
-    for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_array_get(list, i);
+    um_jiter it = um_jval_iter(list);
+    while (um_jiter_next(&it, NULL, &element)) {
+        const char *id = NULL;
+        size_t len = 0;
         uint32_t item = 0;
         bool again = false;
-        if (!json_is_string(id))
-            return reason(c, "%s: item %zu is not a string", UM_CANONICAL_SHOWN, i);
-        if (!um_builder_find_item(c->builder, json_string_value(id), &item))
-            return reason(c, "%s: item '%.60s' is not described", UM_CANONICAL_SHOWN,
-                          json_string_value(id));
+        if (!um_jval_str(element, &id, &len))
+            return reason(c, "%s: item %zu is not a string", UM_CANONICAL_SHOWN, c->shown.len);
+        if (!um_builder_find_item(c->builder, id, &item))
+            return reason(c, "%s: item '%.60s' is not described", UM_CANONICAL_SHOWN, id);
         if (!mark_shown(c, item, &again))
             return "out of memory for " UM_CANONICAL_SHOWN;
         if (again)
-            return reason(c, "%s: item '%.60s' is listed twice", UM_CANONICAL_SHOWN,
-                          json_string_value(id));
-        if (item == chosen)
-            *position = (json_int_t)i;
+            return reason(c, "%s: item '%.60s' is listed twice", UM_CANONICAL_SHOWN, id);
         c->shown.data[c->shown.len++] = item;
     }
-    json_int_t given = json_is_integer(place) ? json_integer_value(place) : *position;
-    if (n == 0 && given >= 0)
-        return UM_CANONICAL_CHOSEN " without an " UM_CANONICAL_SHOWN;
-    if (n == 0)
-        return NULL;
-    if (given < 0 || given >= (json_int_t)n || c->shown.data[given] != chosen)
-        return reason(c, "%s: item_id is not at position %lld of %zu", UM_CANONICAL_SHOWN,
-                      (long long)given, n);
-    *position = given;
     return NULL;
 }
 
-static um_status set_behaviour(canonical *c, const json_t *behaviour, um_error *err)
+/* The list shown, in c->shown, and the position of the chosen item in it; chosen = NULL: nothing
+ * was. */
+static const char *check_impressions(canonical *c, um_jval list, um_jval place,
+                                     const uint32_t *chosen, int64_t *position)
 {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)behaviour, name, value)
-    {
-        um_status status = UM_OK;
+    bool is_placed = um_jval_type(place) != UM_J_NULL;
+    c->shown.len = 0;
+    *position = -1;
+    if (um_jval_type(list) != UM_J_ARRAY && um_jval_type(list) != UM_J_NULL)
+        return UM_CANONICAL_SHOWN " is not a list";
+    if (is_placed && !um_jval_i64(place, position))
+        return UM_CANONICAL_CHOSEN " is not an integer";
+    const char *bad = check_list(c, list);
+    size_t n = c->shown.len;
+    if (bad != NULL)
+        return bad;
+    if (chosen == NULL)
+        return *position >= 0 ? UM_CANONICAL_CHOSEN " names a choice, but item_id is null" : NULL;
+    for (size_t i = 0; i < n && !is_placed; i++) {
+        if (c->shown.data[i] == *chosen)
+            *position = (int64_t)i;
+    }
+    if (n == 0)
+        return *position >= 0 ? UM_CANONICAL_CHOSEN " without an " UM_CANONICAL_SHOWN : NULL;
+    if (*position < 0 || *position >= (int64_t)n || c->shown.data[*position] != *chosen)
+        return reason(c, "%s: item_id is not at position %lld of %zu", UM_CANONICAL_SHOWN,
+                      (long long)*position, n);
+    return NULL;
+}
+
+static um_status set_behaviour(canonical *c, um_jval behaviour, um_error *err)
+{
+    const char *name = NULL;
+    um_jval value;
+    um_status status = UM_OK;
+    um_jiter it = um_jval_iter(behaviour);
+    while (status == UM_OK && um_jiter_next(&it, &name, &value)) {
+        um_jtype type = um_jval_type(value);
+        int64_t whole = 0;
+        double number = 0;
         if (strcmp(name, UM_CANONICAL_SHOWN) == 0 || strcmp(name, UM_CANONICAL_CHOSEN) == 0)
             continue;
-        if (json_is_null(value)) {
+        bool exact = !um_jval_i64(value, &whole) ||
+                     (whole <= MAX_EXACT_INTEGER && whole >= -MAX_EXACT_INTEGER);
+        if (type == UM_J_NULL) {
             status = um_builder_declare_series(c->builder, name, err);
-        } else if (json_is_real(value) ||
-                   (json_is_integer(value) && json_integer_value(value) <= MAX_EXACT_INTEGER &&
-                    json_integer_value(value) >= -MAX_EXACT_INTEGER)) {
-            status = um_dataset_builder_number(c->builder, name, json_number_value(value), err);
+        } else if (exact && um_jval_f64(value, &number)) {
+            status = um_dataset_builder_number(c->builder, name, number, err);
         } else {
             um_str_clear(&c->text);
-            um_json_dump(&c->text, value);
+            um_jval_dump(&c->text, value);
             status = um_str_status(&c->text, err);
             if (status == UM_OK)
                 status = um_dataset_builder_text(c->builder, name, um_str_text(&c->text), err);
         }
-        if (status != UM_OK)
-            return status;
     }
-    return UM_OK;
+    return status;
 }
 
-static um_status take_interaction(canonical *c, const json_t *object, um_error *err)
+typedef struct log_row {
+    uint32_t user, item;
+    int64_t time_s, position;
+    bool is_skip; /* a list that nobody chose from: its item is null */
+    um_jval behaviour;
+} log_row;
+
+static const char *check_interaction(canonical *c, um_jval object, log_row *row)
 {
+    enum { USER, ITEM, TIME, BEHAVIOUR, N, LIST = 0, PLACE, N_SHOWN };
+    static const um_jkey keys[N] = {UM_JKEY("user_id"), UM_JKEY("item_id"), UM_JKEY("timestamp"),
+                                    UM_JKEY("behavior_features")};
+    static const um_jkey shown_keys[N_SHOWN] = {UM_JKEY(UM_CANONICAL_SHOWN),
+                                                UM_JKEY(UM_CANONICAL_CHOSEN)};
+    um_jval found[N], shown[N_SHOWN];
     const char *user_id = NULL, *item_id = NULL, *time = NULL;
-    const json_t *behaviour = NULL;
-    uint32_t user = 0, item = 0;
-    int64_t time_s = 0;
-    json_int_t position = -1;
-    const char *bad = check_id(c, object, "user_id", &user_id);
+    um_jval_pick(object, keys, N, found);
+    row->behaviour = found[BEHAVIOUR];
+    um_jval_pick(row->behaviour, shown_keys, N_SHOWN, shown);
+    row->is_skip = found[ITEM].document != NULL && um_jval_type(found[ITEM]) == UM_J_NULL &&
+                   um_jval_len(shown[LIST]) > 0;
+    const char *bad = check_id(c, found[USER], "user_id", &user_id);
+    if (bad == NULL && !row->is_skip)
+        bad = check_id(c, found[ITEM], "item_id", &item_id);
     if (bad == NULL)
-        bad = check_id(c, object, "item_id", &item_id);
-    if (bad == NULL)
-        bad = check_id(c, object, "timestamp", &time);
-    if (bad == NULL && !um_time_parse(time, &time_s))
+        bad = check_id(c, found[TIME], "timestamp", &time);
+    if (bad == NULL && !um_time_parse(time, &row->time_s))
         bad = reason(c, "timestamp '%.40s' is not \"YYYY-MM-DD HH:MM:SS\"", time);
-    if (bad == NULL && !um_builder_find_user(c->builder, user_id, &user))
+    if (bad == NULL && !um_builder_find_user(c->builder, user_id, &row->user))
         bad = reason(c, "user '%.60s' is not described", user_id);
-    if (bad == NULL && !um_builder_find_item(c->builder, item_id, &item))
+    if (bad == NULL && !row->is_skip && !um_builder_find_item(c->builder, item_id, &row->item))
         bad = reason(c, "item '%.60s' is not described", item_id);
     if (bad == NULL)
-        bad = check_object(c, object, "behavior_features", &behaviour);
+        bad = check_object(c, row->behaviour, "behavior_features");
     if (bad == NULL)
-        bad = check_impressions(c, behaviour, item, &position);
+        bad = check_impressions(c, shown[LIST], shown[PLACE], row->is_skip ? NULL : &row->item,
+                                &row->position);
+    return bad;
+}
+
+static um_status take_interaction(canonical *c, um_jval object, um_error *err)
+{
+    log_row row = {0};
+    const char *bad = check_interaction(c, object, &row);
     if (bad != NULL)
         return um_reading_reject(c->reading, err, c->line, "%s", bad);
-    um_status status = um_dataset_builder_interaction(c->builder, user, item, time_s, err);
-    if (status == UM_OK)
-        status = um_builder_set_line(c->builder, c->line, err);
-    if (status == UM_OK)
-        status = um_dataset_builder_impressions(c->builder, c->shown.data, c->shown.len,
-                                                (int32_t)position, err);
-    if (status == UM_OK)
-        status = set_behaviour(c, behaviour, err);
-    return status;
+    um_status status = UM_OK;
+    if (row.is_skip) {
+        status = um_dataset_builder_skip(c->builder, row.user, row.time_s, c->shown.data,
+                                         c->shown.len, err);
+    } else {
+        status = um_dataset_builder_interaction(c->builder, row.user, row.item, row.time_s, err);
+        if (status == UM_OK)
+            status = um_dataset_builder_impressions(c->builder, c->shown.data, c->shown.len,
+                                                    (int32_t)row.position, err);
+        if (status == UM_OK)
+            status = set_behaviour(c, row.behaviour, err);
+    }
+    return status == UM_OK ? um_builder_set_line(c->builder, c->line, err) : status;
 }
 
 /* Parses one line, then takes or rejects it. */
 static um_status take_line(canonical *c, const um_line *line, take_fn take, um_error *err)
 {
-    json_t *object = NULL;
+    um_jval object;
     um_error why = {0};
     bool ascii = true;
     if (line->is_long)
         return um_reading_reject(c->reading, err, c->line,
                                  "line longer than the limit of %zu bytes", UM_LINES_MAX_BYTES);
-    if (um_line_has_nul(line->text, line->len, &ascii))
-        return um_reading_reject(c->reading, err, c->line, "NUL byte in the line");
-    errno = 0;
-    um_status status = um_json_parse(&object, line->text, line->len, "row", &why);
-    /* jansson reports some failed allocations as errors of syntax. */
-    if (status == UM_ERR_MEMORY || (status != UM_OK && errno == ENOMEM))
+    um_status status = um_jsonl_parse(c->parser, line->text, line->len, &object, &why);
+    if (status == UM_ERR_MEMORY)
         return um_fail_memory(err, "a row");
-    if (status != UM_OK) {
-        /* "row: line 1 column 9: ...": the line is known better here. */
-        const char *column = strstr(why.text, "column");
-        return um_reading_reject(c->reading, err, c->line, "not one whole JSON object: %s%s",
-                                 column != NULL ? column : why.text,
-                                 line->is_whole ? ""
-                                                : " (the last line has no end: file cut short?)");
-    }
-    status = json_is_object(object)
-                 ? take(c, object, err)
-                 : um_reading_reject(c->reading, err, c->line, "the line is not a JSON object");
-    json_decref(object);
+    if (status != UM_OK && um_line_has_nul(line->text, line->len, &ascii))
+        return um_reading_reject(c->reading, err, c->line, "NUL byte in the line");
+    if (status != UM_OK)
+        return um_reading_reject(
+            c->reading, err, c->line, "not one whole JSON object: %s%s", why.text,
+            line->is_whole ? "" : " (the last line has no end: file cut short?)");
+    if (um_jsonl_has_nul(c->parser))
+        return um_reading_reject(c->reading, err, c->line, "U+0000 in a text");
+    status = take(c, object, err);
     return status == UM_OK ? UM_OK : um_reading_row_failed(c->reading, status, c->line, err);
 }
 
@@ -431,8 +467,11 @@ static um_status read_canonical(um_reading *r, um_error *err)
     const um_entry *entries[3];
     size_t n = 0;
     um_status status = locate(r->bundle, entries, &n, err);
+    if (status == UM_OK)
+        status = um_jsonl_new(&c.parser, err);
     for (int i = 0; i < 3 && status == UM_OK; i++)
         status = read_file(&c, entries[i], takes[i], err);
+    um_jsonl_free(c.parser);
     um_vec_dispose(&c.shown);
     um_vec_dispose(&c.in_list);
     um_str_dispose(&c.text);

@@ -103,13 +103,15 @@ static const struct {
     {"d_interaction.jsonl", "{\"user_id\":\"u1\"", "not one whole JSON object: column"},
     {"d_interaction.jsonl", "{\"user_id\":\"u1\"}{\"user_id\":\"u1\"}",
      "not one whole JSON object"},
-    {"d_interaction.jsonl", "[1,2]", "the line is not a JSON object"},
+    {"d_interaction.jsonl", "[1,2]", "not one whole JSON object: found an array"},
     {"d_interaction.jsonl", "{\"user_id\":\"u1\",\"user_id\":\"u1\"}", "duplicate"},
     {"d_interaction.jsonl", "{\"user_id\":\"\\ud800\"}", "not one whole JSON object"},
     {"d_interaction.jsonl", "{\"user_id\":\"\xFF\"}", "not one whole JSON object"},
     {"d_interaction.jsonl", "{\"x\":1e999}", "not one whole JSON object"},
     {"d_interaction.jsonl", "{\"x\":99999999999999999999}", "not one whole JSON object"},
     {"d_interaction.jsonl", "{\"x\":NaN}", "not one whole JSON object"},
+    {"d_interaction.jsonl", "{\"user_id\":\"a\\u0000b\"}", "U+0000 in a text"},
+    {"d_interaction.jsonl", "{\"a\\u0000b\":1}", "not one whole JSON object"},
     {"d_interaction.jsonl", "{}", "user_id is missing"},
     {"d_interaction.jsonl", "{\"user_id\":7}", "user_id is not a string"},
     {"d_interaction.jsonl", "{\"user_id\":\"\"}", "user_id is empty"},
@@ -380,6 +382,58 @@ static void round_trip(void **state)
     um_dataset_free(d);
 }
 
+/* Rows whose item is null: a list was seen and left. */
+static void lists_nobody_chose_from(void **state)
+{
+    (void)state;
+    um_ingest_report report;
+    seen s;
+    char again[400];
+    put(dir, "d_interaction.jsonl",
+        "{\"user_id\":\"u1\",\"item_id\":null,\"timestamp\":\"2020-01-03 00:00:00\","
+        "\"behavior_features\":{\"impression_list\":[\"c\",\"a\"],\"item_pos\":-1}}\n"
+        "{\"user_id\":\"u1\",\"item_id\":\"b\",\"timestamp\":\"2020-01-02 00:00:00\","
+        "\"behavior_features\":{\"impression_list\":[\"a\",\"b\"]}}\n"
+        "{\"user_id\":\"u1\",\"item_id\":null,\"timestamp\":\"2020-01-01 00:00:00\","
+        "\"behavior_features\":{\"impression_list\":[\"b\"]}}\n"
+        "{\"user_id\":\"u1\",\"item_id\":null,\"timestamp\":\"2020-01-01 00:00:00\","
+        "\"behavior_features\":{\"impression_list\":[\"b\"],\"item_pos\":0}}\n"
+        "{\"user_id\":\"u1\",\"item_id\":null,\"timestamp\":\"2020-01-01 00:00:00\","
+        "\"behavior_features\":{\"impression_list\":[]}}\n"
+        "{\"user_id\":\"u1\",\"item_id\":null,\"timestamp\":\"2020-01-01 00:00:00\","
+        "\"behavior_features\":{\"impression_list\":[\"z\"]}}\n"
+        "{\"user_id\":\"u1\",\"timestamp\":\"2020-01-01 00:00:00\","
+        "\"behavior_features\":{\"impression_list\":[\"b\"]}}\n");
+    um_dataset *d = read_folder(&report, &s);
+    assert_int_equal(s.n, 4);
+    assert_has(s.text[0], "d_interaction.jsonl:4: item_pos names a choice, but item_id is null");
+    assert_has(s.text[1], "d_interaction.jsonl:5: item_id is not a string");
+    assert_has(s.text[2], "d_interaction.jsonl:6: impression_list: item 'z' is not described");
+    assert_has(s.text[3], "d_interaction.jsonl:7: item_id is missing");
+    assert_int_equal(d->n_interactions, 1);
+    assert_int_equal(d->n_skips, 2);
+    assert_int_equal(d->skip_start[0], 0);
+    assert_int_equal(d->skip_start[1], 2);
+    assert_int_equal(d->skip_time_s[0], 1577836800);
+    assert_int_equal(d->skip_time_s[1], 1578009600);
+    assert_int_equal(d->skip_list_start[1], 1);
+    assert_int_equal(d->skip_list_start[2], 3);
+    assert_string_equal(d->items.ids[d->skip_item[0]], "b");
+    assert_string_equal(d->items.ids[d->skip_item[1]], "c");
+    assert_int_equal(d->item_available_s[1], 1577836800); /* b was shown before it was chosen */
+    snprintf(again, sizeof again, "%s/again", dir);
+    assert_ok(um_dataset_write_canonical(d, again, &err), err);
+    um_dataset *back = NULL;
+    um_ingest_options options = {.max_bad = 0};
+    assert_ok(um_dataset_read(&back, NULL, again, &options, NULL, &err), err);
+    assert_same_dataset(d, back);
+    assert_int_equal(back->n_skips, 2);
+    assert_memory_equal(back->skip_item, d->skip_item, 3 * sizeof *d->skip_item);
+    assert_memory_equal(back->skip_time_s, d->skip_time_s, 2 * sizeof *d->skip_time_s);
+    um_dataset_free(back);
+    um_dataset_free(d);
+}
+
 static void times_without_a_date_are_refused(void **state)
 {
     (void)state;
@@ -406,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_folders_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_many_columns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(round_trip, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lists_nobody_chose_from, set_up, tear_down),
         cmocka_unit_test_setup_teardown(times_without_a_date_are_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
