@@ -227,6 +227,13 @@ static void chi_square_tails(void **state)
     double statistic, p;
     /* The 5 % point of 5 degrees of freedom is 11.0705 (tables). */
     assert_close(chi_square_tail(11.0705, 5), 0.05, 1e-6);
+    for (int degrees = 1; degrees <= 300; degrees += 7)
+        for (double x = 0.1; x < 600; x *= 1.7)
+            assert_close(um_chi_square_tail(x, (uint64_t)degrees), chi_square_tail(x, degrees),
+                         1e-12);
+    assert_close(um_chi_square_tail(124.342, 100), 0.05, 1e-5); /* tables */
+    assert_close(um_chi_square_tail(0, 3), 1, 0);
+    assert_close(um_chi_square_tail(5, 0), 1, 0);
     const uint64_t table[] = {132, 78, 100, 100, 85, 105};
     um_chi_square_uniform(table, 6, &statistic, &p);
     assert_close(statistic, 17.58, 1e-9);

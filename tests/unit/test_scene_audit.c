@@ -1,81 +1,5 @@
 /* An audit finds every leak that is planted, that leak alone, and nothing in what was built. */
-#include <math.h>
-
-#include "base/mem.h"
-#include "mirrorer/audit.h"
-#include "scene_log.h"
-
-static const log_shape shapes[] = {
-    {.users = 40, .items = 90, .max_interactions = 25, .days = 200, .one_item_each_time = true},
-    {.users = 30, .items = 60, .max_interactions = 30, .days = 20, .release_share = 0.6},
-    {.users = 25, .items = 50, .max_interactions = 20, .days = 40, .impressions = 24},
-    {.users = 25,
-     .items = 40,
-     .max_interactions = 25,
-     .days = 3,
-     .impressions = 12,
-     .release_share = 0.3},
-};
-enum { N_SHAPES = sizeof shapes / sizeof *shapes, SAMPLED = 0, LOGGED = 2 };
-
-static um_scene_options options_of(uint64_t seed)
-{
-    um_scene_options o;
-    um_scene_defaults(&o);
-    o.seed = seed;
-    o.base_scenes = 40;
-    o.train_scenes = 60;
-    o.eval_scenes = 40;
-    o.eval_user_share = 0.3;
-    o.spectral_rank = 8;
-    o.content_rank = 6;
-    o.source_on[UM_SOURCE_POPULARITY] = seed % 2 == 0;
-    return o;
-}
-
-/* Lists nobody chose from: for every other user two, one of them when they click last. */
-static um_dataset *log_with_skips(uint64_t seed, const log_shape *shape)
-{
-    um_dataset *d = random_log(seed, shape);
-    uint32_t n_users = d->users.n_rows;
-    um_rng r;
-    um_rng_init(&r, seed, UM_RNG_TEST, 1, 0, 0);
-    d->skip_start = um_calloc(n_users + 1, sizeof *d->skip_start);
-    d->skip_time_s = um_calloc(n_users + 1, sizeof *d->skip_time_s);
-    d->skip_list_start = um_calloc(n_users + 2, sizeof *d->skip_list_start);
-    d->skip_item = um_calloc(n_users + 1, 4 * sizeof *d->skip_item);
-    for (uint32_t u = 0; u < n_users; u++) {
-        uint64_t end = d->user_start[u + 1];
-        for (uint64_t k = 0; u % 2 == 0 && end > d->user_start[u] && k < 2; k++) {
-            uint32_t first = um_rng_below(&r, shape->items - 4), *list;
-            d->skip_time_s[d->n_skips] = d->time_s[end - 1] + (int64_t)k * 60;
-            list = d->skip_item + d->skip_list_start[d->n_skips];
-            for (uint32_t j = 0; j < 2 + k; j++)
-                list[j] = first + j;
-            d->skip_list_start[d->n_skips + 1] = d->skip_list_start[d->n_skips] + 2 + k;
-            d->n_skips++;
-        }
-        d->skip_start[u + 1] = d->n_skips;
-    }
-    return d;
-}
-
-static void free_log(um_dataset *d)
-{
-    free(d->skip_start);
-    free(d->skip_time_s);
-    free(d->skip_list_start);
-    free(d->skip_item);
-    um_dataset_free(d);
-}
-
-static um_audit *audit(const um_dataset *d, const um_scene_set *set)
-{
-    um_error err;
-    um_audit *a = NULL;
-    assert_ok(um_audit_scenes(&a, d, set, NULL, &err), err);
-    return a;
-}
+#include "audit_log.h"
 
 /* Every check over again, in the plainest words. -------------------------------------------------
  */
@@ -86,14 +10,6 @@ static bool user_has(const um_dataset *d, uint32_t user, uint32_t item)
         if (d->item[i] == item)
             return true;
     return false;
-}
-
-static uint32_t listed_items(const um_scene *s)
-{
-    uint32_t n = 0;
-    for (uint32_t j = 0; j < s->k; j++)
-        n += s->items[j] != UM_SCENE_NONE;
-    return n;
 }
 
 static bool shown_without_click(const um_dataset *d, uint32_t item, int64_t time_s)
@@ -118,14 +34,6 @@ static bool seen_by(const um_dataset *d, uint32_t item, int64_t time_s)
                     return true;
     }
     return shown_without_click(d, item, time_s);
-}
-
-static bool claims_logged(const um_scene *s)
-{
-    for (uint32_t j = 0; j < listed_items(s); j++)
-        if (j != s->target && s->sources[j] != 255)
-            return false;
-    return true;
 }
 
 static bool is_skip(const um_dataset *d, const um_scene *s)
@@ -296,115 +204,6 @@ static void built_sets_hold_no_leak(void **state)
     assert_true(none > 20);
     for (int c = UM_AUDIT_FIRST_NOTE; c < UM_AUDIT_CHECK_COUNT; c++)
         assert_true(notes[c] > 10); /* so that the comparison above compared something */
-}
-
-static void recount_part(const um_scene_set *set, int part, const um_audit_part *p)
-{
-    uint64_t positions[UM_SCENE_MAX_ITEMS + 1][UM_SCENE_MAX_ITEMS] = {{0}};
-    uint64_t sources[UM_SOURCE_COUNT + 1] = {0}, scenes = 0, logged = 0, k = 0, history = 0;
-    uint64_t with_none = 0, none = 0;
-    double chance = 0;
-    for (size_t i = 0; i < set->n; i++) {
-        const um_scene *s = &set->scenes[i];
-        if (part != UM_AUDIT_ALL && (int)s->split != part)
-            continue;
-        scenes++;
-        logged += claims_logged(s);
-        k += s->k;
-        history += s->n_history;
-        chance += 1.0 / s->k;
-        with_none += listed_items(s) < s->k;
-        none += s->items[s->target] == UM_SCENE_NONE;
-        if (s->items[s->target] != UM_SCENE_NONE)
-            positions[listed_items(s)][s->target]++;
-        for (uint32_t j = 0; j < listed_items(s); j++)
-            if (j != s->target)
-                sources[s->sources[j] == 255 ? UM_SOURCE_COUNT : s->sources[j]]++;
-    }
-    assert_int_equal(p->scenes, scenes);
-    assert_int_equal(p->logged, logged);
-    assert_int_equal(p->none, none);
-    assert_int_equal(p->with_none, with_none);
-    assert_memory_equal(p->positions, positions, sizeof positions);
-    assert_memory_equal(p->sources, sources, sizeof sources);
-    assert_close(p->chance, chance / (double)scenes, 1e-12);
-    assert_int_equal(p->choices.n, scenes);
-    assert_close(p->choices.mean, (double)k / (double)scenes, 1e-9);
-    assert_close(p->history.mean, (double)history / (double)scenes, 1e-9);
-    assert_close(p->scenes_a_user.mean * (double)p->scenes_a_user.n, scenes, 1e-6);
-}
-
-/* Popularity by counting clicks over and over; the blind guess by taking each item in turn. */
-static void recount_popularity(const um_dataset *d, const um_scene_set *set, int part,
-                               const um_audit_popularity *p)
-{
-    double pairs = 0, won = 0, most = 0, least = 0, blind = 0, off = 0, variance = 0, n = 0;
-    for (size_t i = 0; i < set->n; i++) {
-        const um_scene *s = &set->scenes[i];
-        double clicks[UM_SCENE_MAX_ITEMS] = {0}, max = 0, min = 1e9, at_max = 0, at_min = 0;
-        double ranks = 0, squares = 0;
-        uint32_t k = listed_items(s);
-        if ((part != UM_AUDIT_ALL && (int)s->split != part) || s->target >= k)
-            continue;
-        for (uint32_t j = 0; j < k; j++) {
-            for (uint64_t x = 0; x < d->n_interactions; x++)
-                clicks[j] += d->item[x] == s->items[j] && d->time_s[x] < s->time_s;
-            max = fmax(max, clicks[j]);
-            min = fmin(min, clicks[j]);
-        }
-        for (uint32_t j = 0; j < k; j++) {
-            double rank = 0;
-            at_max += clicks[j] >= max;
-            at_min += clicks[j] <= min;
-            for (uint32_t l = 0; l < k; l++)
-                if (l != j)
-                    rank += clicks[j] > clicks[l] ? 1 : clicks[j] < clicks[l] ? 0 : 0.5;
-            ranks += rank / k;
-            squares += rank * rank / k;
-            if (j == s->target) {
-                won += rank;
-                off += rank;
-            }
-        }
-        off -= ranks;
-        variance += squares - ranks * ranks;
-        pairs += k - 1;
-        most += clicks[s->target] >= max ? 1 / at_max : 0;
-        least += clicks[s->target] <= min ? 1 / at_min : 0;
-        blind += 1.0 / k;
-        n++;
-    }
-    assert_int_equal(p->scenes, n);
-    assert_close(p->concordance, won / pairs, 1e-9);
-    assert_close(p->most, most / n, 1e-9);
-    assert_close(p->least, least / n, 1e-9);
-    assert_close(p->chance, blind / n, 1e-9);
-    assert_close(p->z, off / sqrt(variance), 1e-6);
-    assert_close(p->p_value, 2 * (1 - 0.5 * erfc(-fabs(p->z) / sqrt(2))), 1e-9);
-}
-
-static void figures_are_what_a_recount_gives(void **state)
-{
-    (void)state;
-    for (int shape = 0; shape < N_SHAPES; shape++) {
-        um_dataset *d = log_with_skips(31 + (uint64_t)shape, &shapes[shape]);
-        um_scene_options o = options_of(2);
-        o.no_click = shape > 0;
-        um_scene_set *set = build_scenes(d, &o, 1);
-        um_audit *a = audit(d, set);
-        uint64_t timed = 0;
-        for (int p = 0; p < UM_AUDIT_PARTS; p++) {
-            recount_part(set, p, &a->parts[p]);
-            recount_popularity(d, set, p, &a->parts[p].popularity);
-        }
-        for (int p = 0; p < 3; p++)
-            for (uint32_t b = 0; b < a->times.n; b++)
-                timed += a->times.bins[p][b];
-        assert_int_equal(timed, set->n);
-        um_audit_free(a);
-        um_scene_set_free(set);
-        free_log(d);
-    }
 }
 
 static void one_split_alone(void **state)
@@ -632,7 +431,8 @@ static void the_target_in_the_profile_is_found(void **state)
     plant p = fresh(SAMPLED);
     p.s = &p.set->scenes[33];
     /* A longer word that holds the text is not the text. */
-    snprintf(profile, sizeof profile, "Likes %syard.", p.s->actions[p.s->target]);
+    snprintf(profile, sizeof profile, "Likes %syard, sub%s.", p.s->actions[p.s->target],
+             p.s->actions[p.s->target]);
     p.s->profile = profile;
     um_audit *a = audit(p.d, p.set);
     assert_int_equal(a->leaks, 0);
@@ -851,90 +651,10 @@ static void scenes_without_a_log(void **state)
     um_dataset_free(d);
 }
 
-/* Spreads and times ------------------------------------------------------------------------------
- */
-
-static void spreads(void **state)
-{
-    (void)state;
-    int64_t hundred[100], one[1] = {7}, wide[3] = {3, 1234, 961};
-    um_spread s;
-    for (int i = 0; i < 100; i++)
-        hundred[i] = 100 - i; /* 1..100 */
-    um_spread_of(&s, hundred, 100);
-    assert_close(s.mean, 50.5, 1e-12);
-    const int64_t expected[7] = {1, 5, 25, 50, 75, 95, 100};
-    const int64_t got[7] = {s.min, s.p05, s.p25, s.median, s.p75, s.p95, s.max};
-    assert_memory_equal(got, expected, sizeof expected);
-    assert_int_equal(s.width, 5); /* 51 bins of 2 are too many */
-    assert_int_equal(s.first, 0);
-    assert_int_equal(s.n_bins, 21);
-    assert_int_equal(s.bins[0], 4);
-    assert_int_equal(s.bins[1], 5);
-    assert_int_equal(s.bins[20], 1);
-    um_spread_of(&s, one, 1);
-    assert_int_equal(s.median, 7);
-    assert_int_equal(s.width, 1);
-    assert_int_equal(s.first, 7);
-    assert_int_equal(s.n_bins, 1);
-    um_spread_of(&s, wide, 3);
-    assert_int_equal(s.width, 50);
-    assert_int_equal(s.n_bins, 25);
-    assert_int_equal(s.bins[19], 1);
-    um_spread_of(&s, one, 0);
-    assert_int_equal(s.n, 0);
-    assert_int_equal(s.n_bins, 0);
-}
-
-static void check_times(int64_t first_s, int64_t last_s, const char *first, const char *last,
-                        uint32_t n)
-{
-    um_dataset_builder *b = new_builder("t");
-    uint32_t list[2] = {add_item(b, "x"), add_item(b, "y")};
-    (void)add_user(b, "u");
-    um_dataset *d = finish(b);
-    uint8_t sources[2] = {255, 255};
-    char text[] = "t", *actions[2] = {text, text}, label[32], nothing[] = "";
-    um_scene scenes[3] = {{0}};
-    const int64_t times[3] = {last_s, 0, first_s};
-    for (int i = 0; i < 3; i++)
-        scenes[i] = (um_scene){.id = (uint64_t)i,
-                               .time_s = times[i],
-                               .k = 2,
-                               .items = list,
-                               .sources = sources,
-                               .profile = nothing,
-                               .history_text = nothing,
-                               .actions = actions};
-    um_scene_set set = {.scenes = scenes, .n = 3, .n_split = {3, 0, 0}};
-    um_audit *a = audit(d, &set);
-    assert_int_equal(a->times.n, n);
-    assert_int_equal(a->times.unknown, 1);
-    um_audit_time_label(&a->times, 0, label);
-    assert_string_equal(label, first);
-    um_audit_time_label(&a->times, n - 1, label);
-    assert_string_equal(label, last);
-    assert_int_equal(a->times.bins[0][0] + (n > 1 ? a->times.bins[0][n - 1] : 0), 2);
-    um_audit_free(a);
-    um_dataset_free(d);
-}
-
-static void times(void **state)
-{
-    (void)state;
-    const int64_t y2000 = 946684800, day = 86400;
-    check_times(y2000, y2000 + 1, "2000-01-01", "2000-01-01", 1);
-    check_times(y2000 - 1, y2000 + 59 * day, "1999-12-31", "2000-02-29", 61);
-    check_times(y2000 - 1, y2000 + 366 * day, "1999-12", "2001-01", 14);
-    check_times(-day, y2000 + 366 * day, "1969", "2001", 33);
-    check_times(-62135596800, y2000, "1", "1901", 20); /* 2,000 years: by the hundred */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(built_sets_hold_no_leak),
-        cmocka_unit_test(figures_are_what_a_recount_gives),
         cmocka_unit_test(one_split_alone),
         cmocka_unit_test(a_future_item_is_found),
         cmocka_unit_test(a_seen_item_is_found),
@@ -951,8 +671,6 @@ int main(void)
         cmocka_unit_test(many_offenders_are_counted_and_ten_are_named),
         cmocka_unit_test(lists_without_a_click),
         cmocka_unit_test(scenes_without_a_log),
-        cmocka_unit_test(spreads),
-        cmocka_unit_test(times),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
