@@ -132,6 +132,48 @@ static inline um_dataset *random_log(uint64_t seed, const log_shape *shape)
     return finish(b);
 }
 
+/* Gives the log lists nobody chose from: up to `most` a user, of 1..longest items, among the user's
+ * times. free_skips before um_dataset_free. */
+static inline void give_skips(um_dataset *d, uint64_t seed, uint32_t most, uint32_t longest)
+{
+    uint32_t n_users = d->users.n_rows, n_items = d->items.n_rows;
+    um_rng r;
+    um_rng_init(&r, seed, UM_RNG_TEST, 77, 0, 0);
+    d->skip_start = calloc(n_users + 1, sizeof *d->skip_start);
+    d->skip_time_s = calloc((size_t)n_users * most, sizeof *d->skip_time_s);
+    d->skip_list_start = calloc((size_t)n_users * most + 1, sizeof *d->skip_list_start);
+    d->skip_item = calloc((size_t)n_users * most, longest * sizeof *d->skip_item);
+    assert_true(d->skip_start != NULL && d->skip_time_s != NULL && d->skip_list_start != NULL &&
+                d->skip_item != NULL);
+    for (uint32_t u = 0; u < n_users; u++) {
+        uint64_t begin = d->user_start[u], n = d->user_start[u + 1] - begin;
+        uint32_t skips = n > 0 ? um_rng_below(&r, most + 1) : 0;
+        for (uint32_t k = 0; k < skips; k++) {
+            /* In order of time: the k-th of equal slices of the user's rows, a tie now and then. */
+            uint64_t at = begin + n * k / skips;
+            uint32_t len = 1 + um_rng_below(&r, longest), first = um_rng_below(&r, n_items);
+            uint64_t i = d->n_skips++, start = d->skip_list_start[i];
+            d->skip_time_s[i] = d->time_s[at] + (um_rng_below(&r, 2) ? 30 : 0);
+            if (k > 0 && d->skip_time_s[i] < d->skip_time_s[i - 1])
+                d->skip_time_s[i] = d->skip_time_s[i - 1];
+            for (uint32_t j = 0; j < len; j++)
+                d->skip_item[start + j] = (first + j) % n_items;
+            d->skip_list_start[i + 1] = start + len;
+        }
+        d->skip_start[u + 1] = d->n_skips;
+    }
+}
+
+static inline void free_skips(um_dataset *d)
+{
+    free(d->skip_start);
+    free(d->skip_time_s);
+    free(d->skip_list_start);
+    free(d->skip_item);
+    d->skip_start = NULL;
+    d->n_skips = 0;
+}
+
 static inline um_scene_set *build_scenes(const um_dataset *d, const um_scene_options *o,
                                          int threads)
 {
