@@ -193,6 +193,42 @@ static void splits_never_overlap(void **state)
     assert_true(skips > 200 && in_both > 100);
 }
 
+/* Where many things happen at once the cut falls between them, on the nearer side. */
+static void cuts_fall_between_ties(void **state)
+{
+    (void)state;
+    size_t moved = 0;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        um_dataset_builder *b = new_builder("ties");
+        um_rng r;
+        um_rng_init(&r, seed, UM_RNG_TEST, 3, 0, 0);
+        for (uint32_t i = 0; i < 30; i++) {
+            char id[8];
+            snprintf(id, sizeof id, "i%u", i);
+            add_item(b, id);
+        }
+        for (uint32_t u = 0; u < 6; u++) {
+            char id[8];
+            snprintf(id, sizeof id, "u%u", u);
+            uint32_t user = add_user(b, id);
+            for (uint32_t k = 0; k < 12; k++)
+                interact(b, user, um_rng_below(&r, 30), 1000 + 50 * um_rng_below(&r, 6));
+        }
+        um_dataset *d = finish(b);
+        um_scene_options o = options_of(1);
+        um_split_plan plan;
+        um_error err;
+        o.split_by = UM_SPLIT_BY_TIME;
+        o.eval_time_share = um_rng_uniform(&r);
+        assert_ok(um_split_plan_new(&plan, d, &o, &err), err);
+        check_cut(d, &o, plan.known_until_s);
+        moved += plan.known_until_s % 50 == 0;
+        um_split_plan_dispose(&plan);
+        um_dataset_free(d);
+    }
+    assert_true(moved > 10 && moved < 50); /* both sides occur */
+}
+
 /* With enough asked for, every possible target is taken once: none is lost or drawn twice. */
 static void all_targets_are_taken_when_asked_for(void **state)
 {
@@ -412,6 +448,48 @@ static void training_knows_nothing_from_the_cut_on(void **state)
     }
 }
 
+/* The popularity baseline counts what lies before the scene and the cut, of users that are not held
+ * out: by time nobody is. */
+static void popularity_counts_what_training_knows(void **state)
+{
+    (void)state;
+    um_dataset *d = random_log(7, &shapes[0]);
+    um_scene_options o = options_of(7);
+    um_choice_options fit;
+    um_error err;
+    um_choice_defaults(&fit);
+    for (int by = UM_SPLIT_BY_USER; by <= UM_SPLIT_BY_BOTH; by++) {
+        o.split_by = (um_split_by)by;
+        um_scene_set *set = build_scenes(d, &o, 1);
+        um_choice_model *choice = NULL;
+        bool held_out[64] = {false};
+        double p[UM_SCENE_MAX_ITEMS], clicks[UM_SCENE_MAX_ITEMS];
+        assert_ok(um_choice_fit(&choice, d, set, &fit, &err), err);
+        for (size_t i = 0; i < set->n; i++)
+            if (set->scenes[i].split == UM_SPLIT_EVAL && by != UM_SPLIT_BY_TIME)
+                held_out[set->scenes[i].user] = true;
+        for (size_t i = 0; i < set->n; i++) {
+            const um_scene *s = &set->scenes[i];
+            double sum = 0;
+            for (uint32_t j = 0; j < s->k; j++) {
+                clicks[j] = 1;
+                for (uint32_t u = 0; u < d->users.n_rows; u++)
+                    for (uint64_t x = d->user_start[u]; x < d->user_start[u + 1]; x++)
+                        clicks[j] += !held_out[u] && d->item[x] == s->items[j] &&
+                                     d->time_s[x] < s->time_s &&
+                                     (by == UM_SPLIT_BY_USER || d->time_s[x] < set->time_cut_s);
+                sum += clicks[j];
+            }
+            assert_ok(um_choice_popularity(choice, s, p, &err), err);
+            for (uint32_t j = 0; j < s->k; j++)
+                assert_close(p[j], clicks[j] / sum, 1e-12);
+        }
+        um_choice_free(choice);
+        um_scene_set_free(set);
+    }
+    um_dataset_free(d);
+}
+
 /* Several clicks ------------------------------------------------------------------------------- */
 
 static void click(um_dataset_builder *b, uint32_t user, int64_t time_s, const uint32_t *list,
@@ -527,10 +605,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits_never_overlap),
+        cmocka_unit_test(cuts_fall_between_ties),
         cmocka_unit_test(all_targets_are_taken_when_asked_for),
         cmocka_unit_test(skips_come_in_their_proportion),
         cmocka_unit_test(items_keep_uniform_places_beside_none),
         cmocka_unit_test(training_knows_nothing_from_the_cut_on),
+        cmocka_unit_test(popularity_counts_what_training_knows),
         cmocka_unit_test(several_clicks_are_skipped_or_scenes_each),
         cmocka_unit_test(the_action_none_takes_a_letter),
         cmocka_unit_test(bad_options_are_named),
