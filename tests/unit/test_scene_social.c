@@ -76,7 +76,7 @@ static void friends_are_counted(void **state)
         float counts[ITEMS] = {0};
         assert_ok(um_social_new(&social, d, &err), err);
         for (uint32_t u = 0; u < USERS; u++) {
-            for (int64_t t = 99960; t < 103200; t += 210) {
+            for (int64_t t = 99940; t < 103200; t += 90) {
                 uint32_t n = um_social_counts(social, u, t, counts, touched, mark, &epoch),
                          some = 0;
                 for (uint32_t i = 0; i < ITEMS; i++) {
