@@ -58,9 +58,12 @@ void cli_print_scene(const char *json, bool chat)
     const json_t *prompt = json_object_get(scene, "prompt"), *tokens;
     printf("Scene %lld of %lld, split %s, data set %s\n", count_of(scene, "scene"),
            count_of(scene, "scenes"), text_of(scene, "split"), text_of(scene, "dataset"));
-    printf("User %s at %s UTC, interaction %lld; %zu of the earlier ones are shown:\n",
-           text_of(scene, "user_id"), text_of(scene, "timestamp"), count_of(scene, "order_id"),
-           json_array_size(json_object_get(scene, "history")));
+    printf("User %s at %s UTC, ", text_of(scene, "user_id"), text_of(scene, "timestamp"));
+    if (json_is_array(json_object_get(scene, "history")))
+        printf("interaction %lld; %zu of the earlier ones are shown:\n",
+               count_of(scene, "order_id"), json_array_size(json_object_get(scene, "history")));
+    else
+        printf("imported: its history is known as text only\n");
     json_array_foreach(json_object_get(scene, "history"), i, row)
         printf("    %s  %s\n", text_of(row, "timestamp"), text_of(row, "item_id"));
     print_truth(scene);
@@ -270,10 +273,12 @@ void cli_print_audit(const char *json)
     printf("Worth knowing\n");
     print_checks(root, false);
     json_object_foreach(parts, name, part) print_positions(name, part);
-    print_sources(parts);
+    bool has_log = json_is_true(json_object_get(root, "log"));
+    if (has_log)
+        print_sources(parts);
     print_lengths(parts);
     print_times(root);
-    if (json_is_true(json_object_get(root, "log")))
+    if (has_log)
         print_popularity(parts);
     if (json_object_get(root, "dropped") != NULL) {
         printf("\nPossible targets that gave no scene:");

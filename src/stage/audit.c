@@ -187,12 +187,13 @@ static json_t *part_json(const um_audit *a, int p)
         um_json_rounded(part->scenes > 0 ? (double)part->none / (double)part->scenes : 0));
     json_object_set_new(object, "chance", um_json_rounded(part->chance));
     json_object_set_new(object, "positions", positions_json(part));
-    json_object_set_new(object, "sources", sources_json(part));
     json_object_set_new(object, "choices", spread_json(&part->choices));
-    json_object_set_new(object, "history", spread_json(&part->history));
     json_object_set_new(object, "scenes_a_user", spread_json(&part->scenes_a_user));
-    if (a->has_log)
+    if (a->has_log) {
+        json_object_set_new(object, "sources", sources_json(part));
+        json_object_set_new(object, "history", spread_json(&part->history));
         json_object_set_new(object, "popularity", popularity_json(&part->popularity));
+    }
     return object;
 }
 

@@ -21,9 +21,16 @@ static json_t *time_text(int64_t time_s)
     return json_string(text);
 }
 
+/* Imported scenes are known by their lists and texts only. */
+static bool has_log(const um_dataset *d)
+{
+    return d->n_interactions > 0 || d->n_skips > 0;
+}
+
 static void add_list(json_t *object, const um_dataset *d, const um_scene *scene)
 {
     json_t *items = json_array(), *sources = json_array(), *truth = json_array();
+    bool known = has_log(d);
 
     for (uint32_t i = 0; i < scene->k; i++) {
         bool none = scene->items[i] == UM_SCENE_NONE;
@@ -34,7 +41,8 @@ static void add_list(json_t *object, const um_dataset *d, const um_scene *scene)
                                           : none             ? "none"
                                           : scene->sources[i] < UM_SOURCE_COUNT
                                               ? um_source_name((um_source)scene->sources[i])
-                                              : "logged"));
+                                          : known ? "logged"
+                                                  : "unknown"));
         if (scene->truth != NULL)
             json_array_append_new(truth, um_json_rounded(scene->truth[i]));
     }
@@ -107,12 +115,13 @@ static um_status scene_json(um_session *s, const um_scene *scene, bool chat, jso
     json_object_set_new(object, "item_id",
                         target == UM_SCENE_NONE ? json_null() : json_string(d->items.ids[target]));
     json_object_set_new(object, "timestamp", time_text(scene->time_s));
-    json_object_set_new(object, "order_id", json_integer(scene->order_id));
+    json_object_set_new(object, "order_id",
+                        has_log(d) ? json_integer(scene->order_id) : json_null());
     json_object_set_new(object, "item_pos", json_integer(scene->target));
     json_object_set_new(object, "choice_cnt", json_integer(scene->k));
     add_list(object, d, scene);
     json_object_set_new(object, "accident", json_boolean(scene->accident));
-    json_object_set_new(object, "history", history_json(d, scene));
+    json_object_set_new(object, "history", has_log(d) ? history_json(d, scene) : json_null());
     json_object_set_new(text, "profile", json_string(scene->profile));
     json_object_set_new(text, "history", json_string(scene->history_text));
     json_object_set_new(text, "action_list", strings(scene->actions, scene->k));

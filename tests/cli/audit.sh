@@ -55,6 +55,20 @@ err_has 'needs the ID'
 run 2 scenes show first -w ws
 err_has 'need a whole number'
 
+# Imported scenes have no log: what can be checked without one is.
+run 0 export scenes "$work/scenes.jsonl" -w ws
+run 0 import scenes "$work/scenes.jsonl" -w imported
+run 0 scenes audit -w imported
+out_has '^0 scenes leak (scenes without a log'
+out_has '^  future_history  *- '
+out_has '^  item_twice  *0 '
+grep -q 'Guessing by popularity' stdout && die 'popularity without a log'
+run 0 scenes show 3 -w imported
+out_has 'imported: its history is known as text only'
+run 0 scenes show 3 -w imported --json
+out_has '"order_id":null,'
+out_has '"unknown"'
+
 # With a student there is a tokenizer: the chat as it is written, and its tokens.
 # shellcheck disable=SC2086  # $small is a list of options
 run 0 train base -w ws $small --set scenes.base=10 --set scenes.train=40 --set scenes.eval=20 --set base.practice=10
