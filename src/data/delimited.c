@@ -258,10 +258,15 @@ static um_status read_header(um_reading *r, table *t, um_error *err)
 
 static um_status take_record(um_reading *r, table *t, size_t n, um_error *err)
 {
+    static char empty[] = "";
     const um_table_spec *spec = t->spec;
     if (n > MAX_COLUMNS)
         return um_reading_reject(r, err, t->lines.line, "long row: more than %d fields, need %zu",
                                  MAX_COLUMNS, t->n_columns);
+    while (spec->may_be_short && n < t->n_columns) {
+        t->field[n] = empty;
+        t->len[n++] = 0;
+    }
     if (n != t->n_columns)
         return um_reading_reject(r, err, t->lines.line, "%s row: %zu fields, need %zu",
                                  n < t->n_columns ? "short" : "long", n, t->n_columns);
@@ -325,7 +330,8 @@ um_status um_reading_entry(um_reading *r, const um_entry *entry, const um_table_
     if (status == UM_OK)
         status = read_rows(r, t, err);
     if (status == UM_OK)
-        status = um_reading_end(r, &t->lines, err);
+        status = spec->may_all_be_bad ? um_reading_end_any(r, &t->lines, err)
+                                      : um_reading_end(r, &t->lines, err);
 done:
     um_lines_close(&t->lines);
     um_str_dispose(&t->utf8);

@@ -14,10 +14,11 @@
 #define PROGRESS_ROWS 65536
 
 static const um_adapter *const adapters[] = {
-    &um_adapter_canonical,   &um_adapter_ml_1m,       &um_adapter_ml_10m,
-    &um_adapter_ml_100k,     &um_adapter_ml_latest,   &um_adapter_amazon_2023,
-    &um_adapter_amazon_2018, &um_adapter_amazon_2014, &um_adapter_goodreads,
-    &um_adapter_steam,       &um_adapter_mobilerec,
+    &um_adapter_canonical,   &um_adapter_ml_1m,         &um_adapter_ml_10m,
+    &um_adapter_ml_100k,     &um_adapter_ml_latest,     &um_adapter_amazon_2023,
+    &um_adapter_amazon_2018, &um_adapter_amazon_2014,   &um_adapter_goodreads,
+    &um_adapter_steam,       &um_adapter_mobilerec,     &um_adapter_mind,
+    &um_adapter_kuairec,     &um_adapter_kuairec_small, &um_adapter_lastfm,
     &um_adapter_recbole,
 };
 #define N_ADAPTERS (sizeof adapters / sizeof *adapters)
@@ -155,7 +156,7 @@ um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_intera
     return um_lines_open(lines, r->bundle, entry, err);
 }
 
-um_status um_reading_end(um_reading *r, um_lines *lines, um_error *err)
+um_status um_reading_end_any(um_reading *r, um_lines *lines, um_error *err)
 {
     um_ingest_file *file = r->file;
     file->bytes = lines->bytes;
@@ -165,11 +166,18 @@ um_status um_reading_end(um_reading *r, um_lines *lines, um_error *err)
     if (file->rows_read == 0)
         return um_fail(err, UM_ERR_INPUT, "%s: no rows%s", r->file_name,
                        lines->bytes == 0 ? ", the file is empty" : " after its first line");
-    if (file->rows_kept == 0)
+    return UM_OK;
+}
+
+um_status um_reading_end(um_reading *r, um_lines *lines, um_error *err)
+{
+    const um_ingest_file *file = r->file;
+    um_status status = um_reading_end_any(r, lines, err);
+    if (status == UM_OK && file->rows_kept == 0)
         return um_fail(err, UM_ERR_INPUT, "%s: none of its %llu rows is good; the first: %s",
                        r->file_name, (unsigned long long)file->rows_read,
                        r->first_bad.text[0] != '\0' ? r->first_bad.text : r->first_filtered.text);
-    return UM_OK;
+    return status;
 }
 
 /* A row that was taken while reading, and found to be one too many at the end. */
@@ -241,7 +249,7 @@ static um_status choose_adapter(const um_adapter **out, const um_bundle *bundle,
         um_status status = find_adapter(&found, name, err);
         if (status != UM_OK)
             return status;
-        if (!found->detect(bundle)) {
+        if (!(found->detect_named != NULL ? found->detect_named : found->detect)(bundle)) {
             um_str text = UM_STR_INIT;
             um_bundle_describe(bundle, &text);
             status = um_fail(err, UM_ERR_INPUT, "%s: adapter %s expects %s; found %s", bundle->path,

@@ -41,6 +41,8 @@ typedef struct um_adapter {
     const char *default_name;  /* of the data set; NULL: the adapter sets it from the file names */
     um_ingest_filters filters; /* published defaults; 0 = off */
     bool (*detect)(const um_bundle *bundle);
+    /* Where it was named, for files that another adapter takes first; NULL = detect. */
+    bool (*detect_named)(const um_bundle *bundle);
     um_status (*read)(um_reading *r, um_error *err);
     /* Data set name from the files, only where default_name is NULL. */
     um_status (*make_name)(const um_bundle *bundle, um_str *name, um_error *err);
@@ -51,6 +53,8 @@ extern const um_adapter um_adapter_canonical, um_adapter_ml_1m, um_adapter_ml_10
 extern const um_adapter um_adapter_amazon_2023, um_adapter_amazon_2018, um_adapter_amazon_2014,
     um_adapter_goodreads, um_adapter_steam, um_adapter_mobilerec;
 extern const um_adapter um_adapter_recbole;
+extern const um_adapter um_adapter_mind, um_adapter_kuairec, um_adapter_kuairec_small,
+    um_adapter_lastfm;
 
 /* Counts a row of the current file as rejected and reports it; UM_ERR_LIMIT past max_bad. */
 um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format,
@@ -81,6 +85,8 @@ typedef struct um_table_spec {
     bool is_latin1; /* lines that are not UTF-8 are ISO 8859-1 */
     bool has_header;
     bool has_interactions;
+    bool may_be_short;          /* fields missing at the end of a row are empty */
+    bool may_all_be_bad;        /* a file without a good row is passed over, not refused */
     size_t n_fields;            /* given to `take`: with a header those it names, in this order; */
     const char *const *columns; /* without, the number that every row must have */
     um_row_fn take;
@@ -99,6 +105,8 @@ um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_intera
 /* Counts a row read; shows progress, and notices a request to stop. */
 um_status um_reading_count(um_reading *r, um_error *err) UM_CHECKED;
 um_status um_reading_end(um_reading *r, um_lines *lines, um_error *err) UM_CHECKED;
+/* The same where no row need be good. */
+um_status um_reading_end_any(um_reading *r, um_lines *lines, um_error *err) UM_CHECKED;
 
 /* Text checks on a line: true when it has a NUL; *ascii tells whether any byte is above 127. */
 bool um_line_has_nul(const char *text, size_t len, bool *ascii);

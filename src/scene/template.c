@@ -17,6 +17,9 @@ UM_EMBEDDED_DECLARE(template_amazon);
 UM_EMBEDDED_DECLARE(template_goodreads);
 UM_EMBEDDED_DECLARE(template_steam);
 UM_EMBEDDED_DECLARE(template_mobilerec);
+UM_EMBEDDED_DECLARE(template_mind);
+UM_EMBEDDED_DECLARE(template_kuairec);
+UM_EMBEDDED_DECLARE(template_lastfm);
 UM_EMBEDDED_DECLARE(template_generic);
 
 enum { MAX_TEMPLATE_BYTES = 1 << 20, MAX_COUNT = 1000000, MAX_DECIMALS = 9 };
@@ -308,11 +311,21 @@ um_status um_template_builtin(um_template **out, const char *dataset, um_error *
     /* ml-100k describes its users as ml-1m does, ml-10m as little as ml-latest. The last serves all
      * other names. */
     const um_embedded_file files[] = {
-        UM_EMBEDDED("world", template_world),          UM_EMBEDDED("ml-1m", template_ml_1m),
-        UM_EMBEDDED("ml-100k", template_ml_1m),        UM_EMBEDDED("ml-latest", template_ml_latest),
-        UM_EMBEDDED("ml-10m", template_ml_latest),     UM_EMBEDDED("amazon-", template_amazon),
-        UM_EMBEDDED("goodreads-", template_goodreads), UM_EMBEDDED("steam", template_steam),
-        UM_EMBEDDED("mobilerec", template_mobilerec),  UM_EMBEDDED("generic", template_generic)};
+        UM_EMBEDDED("world", template_world),
+        UM_EMBEDDED("ml-1m", template_ml_1m),
+        UM_EMBEDDED("ml-100k", template_ml_1m),
+        UM_EMBEDDED("ml-latest", template_ml_latest),
+        UM_EMBEDDED("ml-10m", template_ml_latest),
+        UM_EMBEDDED("mind", template_mind),
+        UM_EMBEDDED("kuairec", template_kuairec),
+        UM_EMBEDDED("kuairec-small", template_kuairec),
+        UM_EMBEDDED("lastfm", template_lastfm),
+        UM_EMBEDDED("amazon-", template_amazon),
+        UM_EMBEDDED("goodreads-", template_goodreads),
+        UM_EMBEDDED("steam", template_steam),
+        UM_EMBEDDED("mobilerec", template_mobilerec),
+        UM_EMBEDDED("generic", template_generic),
+    };
     size_t n = sizeof files / sizeof *files, chosen = 0;
     while (chosen + 1 < n && !serves(files[chosen].name, dataset))
         chosen++;
