@@ -305,8 +305,14 @@ static um_status read_mind(um_reading *r, um_error *err)
         m.file++;
         status = um_reading_entry(r, entry, &news, err);
     }
-    for (size_t at = 0; status == UM_OK && (entry = next_file(r->bundle, BEHAVIORS, &at)) != NULL;)
-        status = um_reading_entry(r, entry, &behaviors, err);
+    /* Training rows first: their histories end where the log begins. */
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t at = 0;
+             status == UM_OK && (entry = next_file(r->bundle, BEHAVIORS, &at)) != NULL;) {
+            if ((strstr(entry->name, "train") != NULL) == (pass == 0))
+                status = um_reading_entry(r, entry, &behaviors, err);
+        }
+    }
     if (status == UM_OK && m.n_kept == 0)
         status = um_fail(err, UM_ERR_INPUT,
                          "%s: no row of " BEHAVIORS " has a click and passes the filters (%llu "

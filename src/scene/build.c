@@ -32,6 +32,7 @@ typedef struct build {
     um_split_plan plan;
     um_exposure_model model;
     um_renderer renderer;
+    um_social *social; /* for the renderer, where the exposures need none */
     const um_series *truth, *accident;
     worker *workers;
     um_scene *scenes;
@@ -221,6 +222,16 @@ static void free_workers(worker *workers, int threads)
     free(workers);
 }
 
+/* Lets action texts count friends, with the graph of the exposures where they have one. */
+static um_status give_friends(build *b, um_error *err)
+{
+    um_status status = UM_OK;
+    if (um_renderer_counts_friends(&b->renderer) && b->model.social == NULL)
+        status = um_social_new(&b->social, b->d, err);
+    b->renderer.social = b->model.social != NULL ? b->model.social : b->social;
+    return status;
+}
+
 um_status um_scenes_build(um_scene_set **out, const um_dataset *dataset,
                           const um_scene_options *options, const um_template *t, int threads,
                           const um_monitor *monitor, um_error *err)
@@ -233,6 +244,7 @@ um_status um_scenes_build(um_scene_set **out, const um_dataset *dataset,
         (status = um_pool_new(&pool, threads, err)) != UM_OK ||
         (status = um_split_plan_new(&b.plan, dataset, options, err)) != UM_OK ||
         (status = um_exposure_model_new(&b.model, dataset, options, &b.plan, pool, err)) != UM_OK ||
+        (status = give_friends(&b, err)) != UM_OK ||
         (status = new_set(&set, um_pool_threads(pool), b.plan.n, err)) != UM_OK ||
         (status = new_workers(&b, set, um_pool_threads(pool), err)) != UM_OK)
         goto done;
@@ -251,6 +263,7 @@ done:
     free_workers(b.workers, um_pool_threads(pool));
     um_scene_set_free(set);
     um_exposure_model_dispose(&b.model);
+    um_social_free(b.social);
     um_split_plan_dispose(&b.plan);
     um_renderer_dispose(&b.renderer);
     um_pool_free(pool);

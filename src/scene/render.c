@@ -19,7 +19,8 @@ enum {
     READ_AGO,
     READ_N_EARLIER,
     READ_FIRST_AGO,
-    READ_MEAN
+    READ_MEAN,
+    READ_FRIENDS
 };
 
 enum { MEAN_DECIMALS = 1 };
@@ -66,6 +67,14 @@ static bool bind_history(um_binding *b, const um_dataset *d, const char *name)
     return b->column >= 0;
 }
 
+static bool bind_action(um_binding *b, const um_dataset *d, const char *name)
+{
+    if (bind_item(b, d, name))
+        return true;
+    b->source = READ_FRIENDS;
+    return strcmp(name, "friends") == 0;
+}
+
 static bool bind_profile(um_binding *b, const um_dataset *d, const char *name)
 {
     if (um_str_starts(name, "user.")) {
@@ -102,6 +111,8 @@ static um_status list_fields(um_str *names, const um_dataset *d, um_template_par
     for (uint32_t c = 0; c < d->items.n_columns; c++)
         um_str_appendf(names, "%s%c", d->items.columns[c], '\0');
     um_str_appendf(names, "*%cid%c", '\0', '\0');
+    if (part == UM_TEMPLATE_ACTION)
+        um_str_appendf(names, "friends%c", '\0');
     if (part == UM_TEMPLATE_HISTORY) {
         um_str_appendf(names, "ago%c", '\0');
         for (uint32_t s = 0; s < d->n_series; s++)
@@ -140,7 +151,7 @@ um_status um_renderer_new(um_renderer *r, const um_template *t, const um_dataset
                           um_error *err)
 {
     static bool (*const binders[])(um_binding *, const um_dataset *,
-                                   const char *) = {bind_profile, bind_history, bind_item};
+                                   const char *) = {bind_profile, bind_history, bind_action};
     memset(r, 0, sizeof *r);
     r->t = t;
     r->d = dataset;
@@ -159,6 +170,17 @@ um_status um_renderer_new(um_renderer *r, const um_template *t, const um_dataset
     if (status != UM_OK)
         um_renderer_dispose(r);
     return status;
+}
+
+bool um_renderer_counts_friends(const um_renderer *r)
+{
+    const um_template_text *text = &r->t->part[UM_TEMPLATE_ACTION];
+    for (size_t i = 0; i < text->n; i++) {
+        if (text->pieces[i].kind == UM_PIECE_FIELD &&
+            r->bindings[UM_TEMPLATE_ACTION][i].source == READ_FRIENDS)
+            return true;
+    }
+    return false;
 }
 
 void um_renderer_dispose(um_renderer *r)
@@ -365,6 +387,15 @@ static bool ago_value(um_str *out, const place *at, uint64_t interaction)
     return true;
 }
 
+/* How many friends of the user met the item before the scene; absent when none did. */
+static bool friends_value(um_str *out, const place *at)
+{
+    uint32_t n = um_social_count(at->r->social, at->scene->user, at->item, at->scene->time_s);
+    if (n > 0)
+        um_str_appendf(out, "%u", n);
+    return n > 0;
+}
+
 /* The bare value of a field into out (empty before). False when absent. */
 static bool field_value(um_str *out, const place *at, const um_binding *b, const um_piece *p)
 {
@@ -391,6 +422,8 @@ static bool field_value(um_str *out, const place *at, const um_binding *b, const
         return at->scene->n_before > 0 && ago_value(out, at, at->scene->first_interaction);
     case READ_MEAN:
         return mean_value(out, at, b->column, p->decimals);
+    case READ_FRIENDS:
+        return friends_value(out, at);
     default:
         return false;
     }

@@ -12,6 +12,7 @@
 
 #include "base/str.h"
 #include "mirrorer/scene.h"
+#include "scene/social.h"
 
 typedef enum um_template_part {
     UM_TEMPLATE_PROFILE,
@@ -65,11 +66,14 @@ typedef struct um_binding {
 typedef struct um_renderer {
     const um_template *t;
     const um_dataset *d;
+    const um_social *social; /* for {friends}; set by who renders, borrowed, NULL = no friends */
     um_binding *bindings[UM_TEMPLATE_PARTS]; /* one a piece */
 } um_renderer;
 
 um_status um_renderer_new(um_renderer *r, const um_template *t, const um_dataset *dataset,
                           um_error *err) UM_CHECKED;
+/* Whether the action texts name {friends}. */
+bool um_renderer_counts_friends(const um_renderer *r);
 void um_renderer_dispose(um_renderer *r);
 
 /* Each appends to out; failures stay in out and in scratch (um_str_status). scratch is overwritten.

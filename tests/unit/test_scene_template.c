@@ -158,6 +158,64 @@ static void numbers_are_shortened(void **state)
     }
 }
 
+/* Ann's friends: bob met "x" at 100 and 300, cat at 200, dan never; eve is no friend. */
+static void friends_are_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t time_s;
+        const char *user, *item, *expected;
+    } cases[] = {
+        {100, "ann", "x", "x"},
+        {101, "ann", "x", "x, friends: 1"},
+        {200, "ann", "x", "x, friends: 1"},
+        {201, "ann", "x", "x, friends: 2"},
+        {999, "ann", "x", "x, friends: 2"},
+        {999, "ann", "y", "y"},
+        {999, "bob", "x", "x"},
+    };
+    um_error err;
+    um_dataset_builder *b = new_builder("friends");
+    uint32_t ann = add_user(b, "ann"), bob = add_user(b, "bob"), cat = add_user(b, "cat");
+    uint32_t dan = add_user(b, "dan"), eve = add_user(b, "eve");
+    uint32_t x = add_item(b, "x"), y = add_item(b, "y");
+    assert_ok(um_dataset_builder_set_user(b, ann, "friends", UM_COLUMN_FEATURE,
+                                          "[\"bob\", \"cat\", \"dan\", \"nobody\"]", &err),
+              err);
+    interact(b, ann, y, 50);
+    interact(b, bob, x, 100);
+    interact(b, bob, x, 300);
+    interact(b, cat, x, 200);
+    interact(b, dan, y, 2000);
+    interact(b, eve, x, 10);
+    um_dataset *d = finish(b);
+    um_template *t = NULL;
+    um_renderer r;
+    um_social *social = NULL;
+    um_str out = UM_STR_INIT, scratch = UM_STR_INIT;
+    assert_ok(parse(&t, "", "", "{id}[[, friends: {friends}]]", &err), err);
+    assert_ok(um_renderer_new(&r, t, d, &err), err);
+    assert_true(um_renderer_counts_friends(&r));
+    um_render_scene scene = {.user = ann, .time_s = 999};
+    um_render_action(&r, &out, &scratch, &scene, x);
+    assert_string_equal(um_str_text(&out), "x"); /* without a graph nobody has friends */
+    assert_ok(um_social_new(&social, d, &err), err);
+    r.social = social;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        um_str_clear(&out);
+        scene.user = cases[i].user[0] == 'a' ? ann : bob;
+        scene.time_s = cases[i].time_s;
+        um_render_action(&r, &out, &scratch, &scene, cases[i].item[0] == 'x' ? x : y);
+        assert_string_equal(um_str_text(&out), cases[i].expected);
+    }
+    um_social_free(social);
+    um_str_dispose(&out);
+    um_str_dispose(&scratch);
+    um_renderer_dispose(&r);
+    um_template_free(t);
+    um_dataset_free(d);
+}
+
 static void history_and_profile_are_rendered(void **state)
 {
     const fixture *f = *state;
@@ -191,6 +249,8 @@ static void unknown_fields_are_named(void **state)
         {"{title}", "", "", "profile: data set 'fixture' has no field 'title'"},
         {"", "", "{user.age}", "action: data set 'fixture' has no field 'user.age'"},
         {"", "", "{ago}", "has no field 'ago'"},
+        {"", "", "{freinds}", "did you mean 'friends'"},
+        {"", "{friends}", "", "history: data set 'fixture' has no field 'friends'"},
         {"{mean_review}", "", "", "has no field 'mean_review'"},
         {"", "", "{zzzzzzzzzz}", "it has: title, genre"},
     };
@@ -270,9 +330,10 @@ static void bad_files_are_named(void **state)
 static void files_and_built_in_templates_load(void **state)
 {
     const fixture *f = *state;
-    static const char *const names[] = {"world", "ml-1m", "ml-latest", "generic"};
+    static const char *const names[] = {"world",   "ml-1m",  "ml-latest", "mind",
+                                        "kuairec", "lastfm", "generic"};
     um_error err;
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[512];
         um_template *file = NULL, *builtin = NULL;
         snprintf(path, sizeof path, "%s/templates/%s.yaml", UM_SOURCE_DIR, names[i]);
@@ -404,6 +465,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_are_rendered),
         cmocka_unit_test(numbers_are_shortened),
+        cmocka_unit_test(friends_are_counted),
         cmocka_unit_test(history_and_profile_are_rendered),
         cmocka_unit_test(unknown_fields_are_named),
         cmocka_unit_test(bad_syntax_is_named),
