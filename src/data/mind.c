@@ -180,8 +180,7 @@ static void note_seen(mind *m, const uint32_t *items, size_t n, int64_t time_s)
 }
 
 /* Takes the user's clicks before the log unless an earlier row gave them. */
-static um_status add_history(um_reading *r, const um_row *row, uint32_t user, uint64_t hash,
-                             um_error *err)
+static um_status add_history(um_reading *r, uint32_t user, uint64_t hash, um_error *err)
 {
     mind *m = r->state;
     um_status status = UM_OK;
@@ -194,11 +193,8 @@ static um_status add_history(um_reading *r, const um_row *row, uint32_t user, ui
         return UM_OK;
     }
     m->history_hash.data[user] = hash;
-    for (size_t i = 0; i < m->history.len && status == UM_OK; i++) {
+    for (size_t i = 0; i < m->history.len && status == UM_OK; i++)
         status = um_dataset_builder_interaction(r->builder, user, m->history.data[i], 0, err);
-        if (status == UM_OK)
-            status = um_builder_set_line(r->builder, row->line, err);
-    }
     return status;
 }
 
@@ -210,20 +206,18 @@ static um_status add_impression(um_reading *r, const um_row *row, int64_t time_s
     uint32_t user = 0;
     um_status status = um_dataset_builder_user(b, row->field[ROW_USER], &user, NULL, err);
     if (status == UM_OK)
-        status = add_history(r, row, user, hash, err);
+        status = add_history(r, user, hash, err);
     if (status == UM_OK && m->clicked.len == 0)
         status = um_dataset_builder_skip(b, user, time_s, m->shown.data, m->shown.len, err);
     for (size_t i = 0; i < m->clicked.len && status == UM_OK; i++) {
         uint32_t place = m->clicked.data[i];
         status = um_dataset_builder_interaction(b, user, m->shown.data[place], time_s, err);
         if (status == UM_OK)
-            status = um_builder_set_line(b, row->line, err);
-        if (status == UM_OK)
             status =
                 um_dataset_builder_impressions(b, m->shown.data, m->shown.len, (int32_t)place, err);
     }
     m->n_kept += m->clicked.len;
-    return status;
+    return status == UM_OK ? um_builder_set_line(b, row->line, err) : status;
 }
 
 static um_status take_behavior(um_reading *r, const um_row *row, um_error *err)

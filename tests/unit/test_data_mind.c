@@ -145,6 +145,21 @@ static void lists_nobody_chose_from(void **state)
     assert_string_equal(d->items.ids[d->skip_item[d->skip_list_start[skip]]], "N6");
     assert_int_equal(d->skip_list_start[skip + 2] - d->skip_list_start[skip + 1], 3);
     um_dataset_free(d);
+    /* U1 has no interaction, so its lists go, each of them a row of the file. */
+    um_ingest_options options;
+    um_ingest_defaults(&options);
+    options.on_rejection = see;
+    options.context = &s;
+    options.filters.min_history = 0;
+    options.filters.min_user_interactions = 2;
+    s.n = 0;
+    assert_ok(um_dataset_read(&d, &report, dir, &options, NULL, &err), err);
+    assert_counts_add_up(&report, &s);
+    assert_int_equal(s.n, 2);
+    assert_has(s.text[0], "behaviors.tsv:2: ");
+    assert_has(s.text[1], "behaviors.tsv:3: ");
+    assert_int_equal(d->users.n_rows, 1);
+    um_dataset_free(d);
 }
 
 static void filters(void **state)
