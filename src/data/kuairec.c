@@ -3,9 +3,10 @@
  * big_matrix.csv or the dense small_matrix.csv, and tables about users and videos.
  *
  * A play is a skip when it lasted less than three seconds and less than the video, or when its
- * watch ratio is below 1. How long was watched is in `skipped_s` or in `completed_s`, so that a template can say which it was. Daily counts of a
- * video are those of its first row. Dates are those of China, UTC+8. All columns exist whether
- * their files are there or not, so that one template serves.
+ * watch ratio is below 1. How long was watched is in `skipped_s` or in `completed_s`, so that a
+ * template can say which it was. Daily counts of a video are those of its first row. Dates are
+ * those of China, UTC+8. All columns exist whether their files are there or not, so that one
+ * template serves.
  */
 #include <stdlib.h>
 #include <string.h>
