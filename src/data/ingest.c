@@ -193,10 +193,34 @@ static um_status left_out(void *context, size_t table, uint64_t line, um_left_ou
                                            : filter(r, line, um_left_out_text(reason), err);
 }
 
-static void describe_adapters(um_str *text)
+static void name_adapters(um_str *text)
 {
     for (size_t i = 0; i < N_ADAPTERS; i++)
-        um_str_appendf(text, "%s %s (%s)", i > 0 ? ";" : "", adapters[i]->name, adapters[i]->files);
+        um_str_appendf(text, "%s%s", i > 0 ? ", " : " ", adapters[i]->name);
+    um_str_append(text, " (mirrorer ingest --adapters lists their files)");
+}
+
+/* Whether the bundle has a file, plain or packed, that the adapter names. */
+static bool has_a_file_of(const um_bundle *bundle, const um_adapter *adapter)
+{
+    for (size_t i = 0; i < bundle->n_entries; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s", um_path_base(bundle->entries[i].name));
+        if (um_str_ends(name, ".gz"))
+            name[strlen(name) - 3] = '\0';
+        if (strchr(name, '.') != NULL && strstr(adapter->files, name) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* Adapters of which a part is there come first, with all they need. */
+static void describe_near_adapters(um_str *text, const um_bundle *bundle)
+{
+    for (size_t i = 0; i < N_ADAPTERS; i++) {
+        if (has_a_file_of(bundle, adapters[i]))
+            um_str_appendf(text, "; %s needs %s", adapters[i]->name, adapters[i]->files);
+    }
 }
 
 static um_status fail_unrecognised(const um_bundle *bundle, um_error *err)
@@ -210,8 +234,9 @@ static um_status fail_unrecognised(const um_bundle *bundle, um_error *err)
             break;
         }
     }
-    um_str_append(&text, "; expected one of:");
-    describe_adapters(&text);
+    describe_near_adapters(&text, bundle);
+    um_str_append(&text, "; expected the files of one of:");
+    name_adapters(&text);
     um_status status = um_str_status(&text, err);
     if (status == UM_OK)
         status = um_fail(err, UM_ERR_INPUT, "%s: no data set recognised: %s", bundle->path,
@@ -232,7 +257,7 @@ static um_status find_adapter(const um_adapter **out, const char *name, um_error
     }
     const char *near = um_nearest(name, names, N_ADAPTERS);
     um_str text = UM_STR_INIT;
-    describe_adapters(&text);
+    name_adapters(&text);
     um_status status =
         um_fail(err, UM_ERR_NOT_FOUND, "no adapter '%.40s'%s%s%s; there are:%s", name,
                 near != NULL ? ", did you mean '" : "", near != NULL ? near : "",

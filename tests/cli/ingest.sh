@@ -4,7 +4,7 @@
 
 mkdir empty
 run 3 ingest "$work/empty" -w ws0
-err_has 'ratings.dat'
+err_has 'expected the files of one of: canonical, ml-1m'
 run 3 ingest "$work/absent" -w ws0
 err_has 'absent'
 
@@ -54,7 +54,7 @@ out_has '"users":50,"items":60,"interactions":800,"skips":0,"impressions":false,
 run 3 ingest "$work/bad" --check --max-bad 2
 err_has 'ratings.dat:803'
 run 3 ingest "$work/empty" --check
-err_has 'ratings.dat'
+err_has 'expected the files of one of: canonical, ml-1m'
 run 2 ingest --check
 err_has 'too few arguments'
 run 2 ingest "$work/bad" --check --redo

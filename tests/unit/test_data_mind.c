@@ -302,7 +302,9 @@ static void wrong_folders(void **state)
     assert_has(err.text, "adapter mind expects behaviors.tsv, news.tsv");
     assert_has(err.text, "found behaviors.tsv");
     assert_int_equal(read_with(&d, &report, &s, dir, "", NULL, &err), UM_ERR_INPUT);
-    assert_has(err.text, "mind (behaviors.tsv, news.tsv");
+    assert_has(err.text, "found behaviors.tsv; mind needs behaviors.tsv, news.tsv (also in");
+    assert_has(err.text, "; expected the files of one of: canonical, ml-1m, ");
+    assert_has(err.text, " lists their files)");
     put(dir, "news.tsv", news_tsv);
     assert_int_equal(read_with(&d, &report, &s, dir, "", NULL, &err), UM_ERR_INPUT);
     assert_has(err.text, "behaviors.tsv: no rows, the file is empty");
