@@ -118,16 +118,13 @@ static um_status take_full_review(void *context, um_jval review, uint64_t line, 
     um_str_clear(&g->text);
     if (!um_member_id(review, "review_id", &g->id))
         return um_reading_reject(g->r, err, line, "review_id is missing");
-    if (g->id.len > UM_TEXTJOIN_MAX_KEY_BYTES)
-        return um_reading_reject(g->r, err, line, "review_id has %zu bytes, limit %d", g->id.len,
-                                 UM_TEXTJOIN_MAX_KEY_BYTES);
     if (!um_member_text(review, "review_text", " ", &g->text))
         return um_reading_reject(g->r, err, line, "review '%.40s' has no text",
                                  um_str_text(&g->id));
     um_status status = um_str_status(&g->text, err);
     if (status == UM_OK)
-        status = um_textjoin_put(g->reviews, um_str_text(&g->id), um_str_text(&g->text),
-                                 g->text.len, &added, err);
+        status =
+            um_textjoin_put(g->reviews, um_str_text(&g->id), um_str_text(&g->text), &added, err);
     if (status == UM_OK && !added)
         return um_reading_reject(g->r, err, line, "review '%.40s' was listed before",
                                  um_str_text(&g->id));
@@ -254,18 +251,16 @@ static const char *plain_text(um_jval object, const char *key)
 /* The whole review where the reviews file has it, else the beginning that the row itself holds. */
 static um_status put_review(goodreads *g, um_jval row, um_error *err)
 {
-    bool found = false;
-    um_status status = UM_OK;
+    const char *whole = NULL;
     um_str_clear(&g->text);
-    if (g->reviews != NULL && um_textjoin_len(g->reviews) > 0 &&
-        um_member_id(row, "review_id", &g->id) && g->id.len <= UM_TEXTJOIN_MAX_KEY_BYTES)
-        status = um_textjoin_get(g->reviews, um_str_text(&g->id), &g->text, &found, err);
-    if (status == UM_OK && !found)
+    if (um_textjoin_len(g->reviews) > 0 && um_member_id(row, "review_id", &g->id))
+        whole = um_textjoin_get(g->reviews, um_str_text(&g->id));
+    if (whole == NULL)
         um_member_text(row, "review_text_incomplete", " ", &g->text);
+    um_status status = um_str_status(&g->text, err);
     if (status == UM_OK)
-        status = um_str_status(&g->text, err);
-    if (status == UM_OK)
-        status = um_put_behaviour_text(g->r, "review", um_str_text(&g->text), &g->json, err);
+        status = um_put_behaviour_text(
+            g->r, "review", whole != NULL ? whole : um_str_text(&g->text), &g->json, err);
     return status;
 }
 
