@@ -132,6 +132,57 @@ static size_t encode_utf8(char bytes[4], uint32_t c)
     return n;
 }
 
+static bool is_special(unsigned char c)
+{
+    return c < ' ' || c == '<' || c == '&' || c == 0x7f;
+}
+
+#define BYTES(c) (0x0101010101010101u * (c))
+
+/* The top bit of each byte that is c, and no other. */
+static uint64_t equal_bytes(uint64_t word, unsigned char c)
+{
+    uint64_t x = word ^ BYTES((uint64_t)c), low = BYTES(0x7fu);
+    return ~(((x & low) + low) | x | low);
+}
+
+static bool has_special(uint64_t word)
+{
+    uint64_t below = (word - BYTES(0x20u)) & ~word & BYTES(0x80u);
+    return (below | equal_bytes(word, '<') | equal_bytes(word, '&') | equal_bytes(word, 0x7f)) != 0;
+}
+
+/* True when a plain text goes on through text[0..BLOCK); looks at one byte more, before which a
+ * blank may be the last that stays. */
+#define BLOCK 8
+static bool is_plain_block(const char *text)
+{
+    uint64_t word, next;
+    memcpy(&word, text, sizeof word);
+    memcpy(&next, text + 1, sizeof next);
+    return !has_special(word) && !has_special(next) &&
+           (equal_bytes(word, ' ') & equal_bytes(next, ' ')) == 0;
+}
+
+/* Bytes from text on that stay as they are; the first of them is no blank. */
+static size_t plain_length(const char *text, size_t len)
+{
+    size_t i = 0;
+    while (i < len) {
+        if (i + BLOCK < len && is_plain_block(text + i)) {
+            i += BLOCK;
+            continue;
+        }
+        for (size_t stop = i + BLOCK < len ? i + BLOCK : len; i < stop; i++) {
+            unsigned char c = (unsigned char)text[i];
+            unsigned char next = i + 1 < len ? (unsigned char)text[i + 1] : ' ';
+            if (is_special(c) || (c == ' ' && (next == ' ' || is_special(next))))
+                return i;
+        }
+    }
+    return len;
+}
+
 bool um_markup_clean(um_str *out, const char *text, size_t len)
 {
     size_t begin = out->len, i = 0;
@@ -159,10 +210,7 @@ bool um_markup_clean(um_str *out, const char *text, size_t len)
                 used = 1;
             }
         } else if ((unsigned char)text[i] > ' ' && text[i] != 0x7f) {
-            while (i + n < len && (unsigned char)text[i + n] > ' ' && text[i + n] != '<' &&
-                   text[i + n] != '&' && text[i + n] != 0x7f)
-                n++;
-            used = n;
+            used = n = plain_length(text + i, len - i);
         }
         i += used;
         if (n == 1 && ((unsigned char)*from <= ' ' || *from == 0x7f)) {

@@ -326,10 +326,21 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text,
                                 um_str *scratch, um_error *err)
 {
-    if (text[0] == '\0')
+    size_t len = strlen(text), at = 0;
+    if (len == 0)
         return UM_OK;
     um_str_clear(scratch);
-    um_str_append_json(scratch, text);
+    um_str_append_char(scratch, '"');
+    while (at < len) {
+        size_t n = strcspn(text + at, "\"\\");
+        um_str_append_n(scratch, text + at, n);
+        at += n;
+        if (at < len) {
+            um_str_append_char(scratch, '\\');
+            um_str_append_char(scratch, text[at++]);
+        }
+    }
+    um_str_append_char(scratch, '"');
     um_status status = um_str_status(scratch, err);
     if (status == UM_OK)
         status = um_dataset_builder_text(r->builder, series, um_str_text(scratch), err);

@@ -71,7 +71,8 @@ um_status um_put_text(um_reading *r, uint32_t item, const char *column, const um
                       um_error *err) UM_CHECKED; /* a description; "" = absent */
 um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool has, double value,
                         um_error *err) UM_CHECKED; /* a feature */
-/* A behaviour cell, of the interaction added last. */
+/* A behaviour cell, of the interaction added last. The text is UTF-8 as um_markup_clean leaves it,
+ * without control characters. */
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text,
                                 um_str *scratch, um_error *err) UM_CHECKED; /* "" = absent */
 

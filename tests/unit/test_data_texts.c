@@ -52,6 +52,38 @@ static const char *text_of(char text[64], uint32_t i)
     return i % 7 == 0 ? "" : text;
 }
 
+/* What has to be taken out or replaced is found wherever it stands: the text is looked at in
+ * blocks.
+ */
+static void markup_anywhere(void **state)
+{
+    (void)state;
+    static const char *const parts[][2] = {
+        {" <br> ", " "}, {"  ", " "}, {" &nbsp;", " "}, {" \x7f", " "}, {"&amp;", "&"},
+        {"\n", " "},     {"<b>", ""}, {" <3 ", " <3 "}, {" & ", " & "}, {" ", " "}};
+    enum { LEN = 100 };
+    char text[LEN + 16], expected[LEN + 16];
+    um_str out = UM_STR_INIT;
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+        for (int at = 1; at < LEN - 1; at++) {
+            memset(text, 'x', sizeof text);
+            memset(expected, 'x', sizeof expected);
+            int n = snprintf(text + at, 16, "%s", parts[p][0]);
+            int m = snprintf(expected + at, 16, "%s", parts[p][1]);
+            text[at + n] = expected[at + m] = 'y';
+            expected[LEN + m] = '\0';
+            um_str_clear(&out);
+            assert_true(um_markup_clean(&out, text, (size_t)(LEN + n)));
+            assert_string_equal(um_str_text(&out), expected);
+            um_str_clear(&out); /* at the end: a blank goes */
+            assert_true(um_markup_clean(&out, text, (size_t)(at + n)));
+            expected[at + m - (m > 0 && expected[at + m - 1] == ' ')] = '\0';
+            assert_string_equal(um_str_text(&out), expected);
+        }
+    }
+    um_str_dispose(&out);
+}
+
 /* Keys that begin alike, empty texts, many texts: each comes back, before and after others are put.
  */
 static void textjoin(void **state)
@@ -141,8 +173,8 @@ static void names(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(markup), cmocka_unit_test(textjoin),
-                                       cmocka_unit_test(long_text), cmocka_unit_test(grouped),
-                                       cmocka_unit_test(names)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(markup),    cmocka_unit_test(markup_anywhere), cmocka_unit_test(textjoin),
+        cmocka_unit_test(long_text), cmocka_unit_test(grouped),         cmocka_unit_test(names)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
