@@ -71,6 +71,17 @@ um_status um_session_audit(um_session *session, const char *split, char **json,
 um_status um_session_scene(um_session *session, uint64_t id, bool chat, char **json,
                            um_error *err) UM_CHECKED;
 
+/*
+ * JSON texts (yours) about one scene, of any split; docs/DISTILL.md has the keys. Shown: its
+ * decision processes (of one role, or both: NULL) with their distributions, entropies, drawn
+ * behaviours, faults and places in the pair. Explained: why it was kept or dropped, or would be.
+ * UM_ERR_NOT_FOUND for a scene that is not there.
+ */
+um_status um_session_show_decisions(um_session *session, uint64_t scene_id, const char *role,
+                                char **json, um_error *err) UM_CHECKED;
+um_status um_session_explain_scene(um_session *session, uint64_t scene_id, char **json,
+                                   um_error *err) UM_CHECKED;
+
 /* Exchange with other tools; formats of docs/FORMATS.md. what: "log" (three canonical JSONL files),
  * "scenes" or "pairs" (one JSONL file each). */
 um_status um_session_export(um_session *session, const char *what, const char *path,

@@ -13,5 +13,10 @@ int cli_run_stage(cli_args *args, const char *stage);
 int cli_finish_ingest(cli_args *args, um_session *session, um_error *err);
 /* Prints the table of what a run wrote to out_dir, or its JSON. */
 int cli_finish_run(cli_args *args, const char *out_dir);
+/* The number of a scene; an exit status, -1 to go on. */
+int cli_parse_scene(const cli_args *args, const char *text, uint64_t *scene);
+/* Prints a scene's decision processes (role NULL: of both), or why it was kept or dropped. */
+int cli_show_decisions(cli_args *args, uint64_t scene, const char *role);
+int cli_explain_scene(cli_args *args, uint64_t scene);
 
 #endif
