@@ -229,11 +229,16 @@ static void print_heading(const json_t *root)
 {
     const json_t *actions = json_object_get(root, "actions");
     const char *truth = text_of(root, "truth");
-    printf("Scene %lld (%s, %s): user %s chose [%s] on %s\n", (long long)number_of(root, "scene"),
-           text_of(root, "dataset"), text_of(root, "split"), text_of(root, "user_id"), truth,
-           text_of(root, "timestamp"));
-    for (size_t i = 0; i < json_array_size(actions); i++)
-        printf("  [%c] %s\n", 'A' + (int)i, json_string_value(json_array_get(actions, i)));
+    printf("Scene %lld (%s, %s): user ", (long long)number_of(root, "scene"),
+           text_of(root, "dataset"), text_of(root, "split"));
+    print_plain(text_of(root, "user_id"));
+    printf(" chose [%s] on %s\n", truth, text_of(root, "timestamp"));
+    for (size_t i = 0; i < json_array_size(actions); i++) {
+        const char *action = json_string_value(json_array_get(actions, i));
+        printf("  [%c] ", 'A' + (int)i);
+        print_plain(action != NULL ? action : "");
+        putchar('\n');
+    }
 }
 
 int cli_parse_scene(const cli_args *args, const char *text, uint64_t *scene)
