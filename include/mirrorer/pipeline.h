@@ -83,10 +83,15 @@ um_status um_session_explain_scene(um_session *session, uint64_t scene_id, char 
                                    um_error *err) UM_CHECKED;
 
 /* Exchange with other tools; formats of docs/FORMATS.md. what: "log" (three canonical JSONL files),
- * "scenes" or "pairs" (one JSONL file each). */
+ * "scenes", "pairs" or "scores" (one JSONL file each). */
 um_status um_session_export(um_session *session, const char *what, const char *path,
                             um_error *err) UM_CHECKED;
-/* "scenes" or "pairs" into a workspace that has none yet; a log is imported by ingest. */
+/* Pairs and the rows of fine-tuning made of them, as a trainer reads them. format: "usermirrorer"
+ * (NULL), "trl", "trl-messages" (a file each), "torchtune", "llamafactory", "hf" (a folder each). */
+um_status um_session_export_pairs(um_session *session, const char *format, const char *path,
+                                  um_error *err) UM_CHECKED;
+/* "scenes" or "pairs" into a workspace that has none yet; a log is imported by ingest. Pairs are
+ * read in every form that export writes but trl-messages; path is the file or the folder. */
 um_status um_session_import(um_session *session, const char *what, const char *path,
                             um_error *err) UM_CHECKED;
 

@@ -21,11 +21,13 @@ static int run(cli_args *args)
 
 const cli_command cmd_import = {
     .name = "import",
-    .usage = "log DIR | scenes FILE | pairs FILE [-w WORKSPACE]",
+    .usage = "log DIR | scenes FILE | pairs PATH [-w WORKSPACE]",
     .summary = "Read what export writes, or what others wrote in these formats",
     .about = "Scenes of others need no log: users and items come to be by being named. Pairs need "
              "their\n"
-             "scenes, imported before.",
+             "scenes, imported before; they are read in every form that export writes, but "
+             "trl-messages: a\n"
+             "file, or the folder.",
     .sections = "ingest.",
     .min_positional = 2,
     .max_positional = 2,

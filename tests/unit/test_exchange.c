@@ -49,7 +49,7 @@ static void store_pairs(const place *p, const um_scene_set *set)
                             .rejected_letter = (scene->target + 1) % scene->k,
                             .rank = (uint32_t)n};
         uint64_t *ids[] = {&pair.chosen_decision, &pair.rejected_decision};
-        for (uint32_t s = 0; s < 2; s++) {
+        for (uint32_t s = 0; s < 2 && i % 4 != 3; s++) { /* the others are bare behaviours */
             um_row_decision decision = {.scene_id = i,
                                         .model_id = model_id,
                                         .role = UM_ROLE_TEACHER,
@@ -107,8 +107,8 @@ static void exports_survive_import(void **state)
     }
     /* Malformed texts are known as such, and both stages count as done. */
     assert_ok(um_workspace_count(&counts, um_session_workspace(p.s), &err), err);
-    assert_int_equal(counts.decisions, 2 * counts.pairs);
-    assert_int_equal(counts.malformed, counts.pairs);
+    assert_true(counts.decisions > 0 && counts.decisions < 2 * counts.pairs);
+    assert_int_equal(counts.malformed, counts.decisions / 2);
     um_row_stage row;
     static const char *const stages[] = {"ingest", "scenes", "distill"};
     for (int i = 0; i < 3; i++) {
@@ -125,6 +125,196 @@ static void exports_survive_import(void **state)
     close_place(&p);
     free(scenes);
     free(pairs);
+}
+
+/* A file as text; yours. */
+static char *text_of(const char *dir, const char *name)
+{
+    um_error err;
+    char path[8400], *text = NULL;
+    size_t n;
+    snprintf(path, sizeof path, "%s%s%s", dir, name[0] != '\0' ? "/" : "", name);
+    assert_ok(um_file_read(&text, &n, path, MAX_BYTES, &err), err);
+    return text;
+}
+
+static void assert_same_file(const char *a, const char *b, const char *name)
+{
+    char *first = text_of(a, name), *second = text_of(b, name);
+    assert_true(strlen(first) > 20);
+    assert_string_equal(first, second);
+    free(first);
+    free(second);
+}
+
+static const struct {
+    const char *name;
+    const char *files[6]; /* of a folder; of a file "" */
+} forms[] = {
+    {"usermirrorer", {""}},
+    {"trl", {""}},
+    {"torchtune", {"pairs.jsonl", "sft.jsonl", "sft.yaml", "dpo.yaml"}},
+    {"llamafactory", {"pairs.jsonl", "sft.jsonl", "dataset_info.json", "sft.yaml", "dpo.yaml"}},
+    {"hf", {"pairs/train.jsonl", "sft/train.jsonl", "README.md"}},
+};
+
+/* Each form, imported into another workspace, comes out of it again byte for byte. */
+static void forms_survive_import(void **state)
+{
+    (void)state;
+    place p, q;
+    um_error err;
+    um_dataset *d = NULL;
+    um_scene_set *set = some_scenes(&d, 8);
+    open_place(&p);
+    store_log(&p, d);
+    store_scenes(&p, d, set);
+    assert_int_equal(um_session_export_pairs(p.s, "trl", path_in(&p, "x"), &err), UM_ERR_STATE);
+    store_pairs(&p, set);
+    char *scenes = exported(&p, "scenes");
+    for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
+        char first[4200], again[4200];
+        snprintf(first, sizeof first, "%s/%s", p.dir, forms[f].name);
+        assert_ok(um_session_export_pairs(p.s, forms[f].name, first, &err), err);
+        open_place(&q);
+        assert_ok(import_text(&q, "scenes", scenes, &err), err);
+        assert_ok(um_session_import(q.s, "pairs", first, &err), err);
+        snprintf(again, sizeof again, "%s/%s", q.dir, forms[f].name);
+        assert_ok(um_session_export_pairs(q.s, forms[f].name, again, &err), err);
+        for (int i = 0; i < 6 && forms[f].files[i] != NULL; i++)
+            assert_same_file(first, again, forms[f].files[i]);
+        close_place(&q);
+    }
+    /* Rows without the rejected answer, and folders without rows, say so. */
+    open_place(&q);
+    assert_ok(import_text(&q, "scenes", scenes, &err), err);
+    assert_ok(um_session_export_pairs(p.s, "trl-messages", path_in(&p, "m"), &err), err);
+    assert_int_equal(um_session_import(q.s, "pairs", path_in(&p, "m"), &err), UM_ERR_INPUT);
+    assert_non_null(strstr(err.text, "messages_chosen does not end"));
+    assert_int_equal(um_session_import(q.s, "pairs", p.dir, &err), UM_ERR_NOT_FOUND);
+    assert_int_equal(um_session_export_pairs(p.s, "csv", path_in(&p, "c"), &err), UM_ERR_INPUT);
+    assert_non_null(strstr(err.text, "one of usermirrorer, trl, "));
+    assert_false(um_path_exists(path_in(&p, "c")));
+    close_place(&q);
+    close_place(&p);
+    free(scenes);
+    um_scene_set_free(set);
+    um_dataset_free(d);
+}
+
+static json_t *first_row(const char *dir, const char *name)
+{
+    um_error err;
+    json_t *row = NULL;
+    char *text = text_of(dir, name);
+    assert_ok(um_json_parse(&row, text, strcspn(text, "\n"), "row", &err), err);
+    free(text);
+    return row;
+}
+
+/* "role:first letters of the content" of each message, joined by spaces. */
+static void assert_chat(const json_t *row, const char *key, const char *expected)
+{
+    um_str s = UM_STR_INIT;
+    json_t *message;
+    size_t i;
+    json_array_foreach(json_object_get(row, key), i, message)
+    {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        const char *from = json_string_value(json_object_get(message, "from"));
+        const char *text =
+            json_string_value(json_object_get(message, from != NULL ? "value" : "content"));
+        assert_true(text != NULL && strlen(text) > 5);
+        um_str_appendf(&s, "%s%s:%.2s", i > 0 ? " " : "", from != NULL ? from : role, text);
+    }
+    assert_string_equal(um_str_text(&s), expected);
+    um_str_dispose(&s);
+}
+
+static void assert_keys(const json_t *row, const char *expected)
+{
+    um_str s = UM_STR_INIT;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)row, key, value)
+        um_str_appendf(&s, "%s%s", s.len > 0 ? " " : "", key);
+    assert_string_equal(um_str_text(&s), expected);
+    um_str_dispose(&s);
+}
+
+/* The first pair has decision processes ("Th..."), and its prompts begin as the form's do. */
+static void forms_are_what_trainers_read(void **state)
+{
+    (void)state;
+    place p;
+    um_error err;
+    um_dataset *d = NULL;
+    um_scene_set *set = some_scenes(&d, 8);
+    json_t *row;
+    char path[4200];
+    open_place(&p);
+    store_log(&p, d);
+    store_scenes(&p, d, set);
+    store_pairs(&p, set);
+    static const char *const names[] = {"trl", "trl-messages", "torchtune", "llamafactory", "hf"};
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%s/%s", p.dir, names[i]);
+        assert_ok(um_session_export_pairs(p.s, names[i], path, &err), err);
+    }
+    row = first_row(p.dir, "trl");
+    assert_keys(row, "prompt chosen rejected dataset user_id item_id timestamp");
+    const char *system = json_string_value(
+        json_object_get(json_array_get(json_object_get(row, "prompt"), 0), "content"));
+    const char *user = json_string_value(
+        json_object_get(json_array_get(json_object_get(row, "prompt"), 1), "content"));
+    char prompt[64], whole[80];
+    snprintf(prompt, sizeof prompt, "system:%.2s user:%.2s", system, user);
+    assert_chat(row, "prompt", prompt);
+    assert_chat(row, "chosen", "assistant:Th");
+    assert_chat(row, "rejected", "assistant:I ");
+    snprintf(whole, sizeof whole, "%s assistant:Th", prompt);
+    json_t *messages = first_row(p.dir, "trl-messages");
+    assert_keys(messages, "messages dataset user_id item_id timestamp");
+    assert_chat(messages, "messages", whole);
+    json_decref(messages);
+    messages = first_row(p.dir, "torchtune/pairs.jsonl");
+    assert_chat(messages, "chosen", whole);
+    snprintf(whole, sizeof whole, "%s assistant:I ", prompt);
+    assert_chat(messages, "rejected", whole);
+    json_decref(messages);
+    messages = first_row(p.dir, "llamafactory/pairs.jsonl");
+    assert_keys(messages, "conversations chosen rejected system dataset user_id item_id timestamp");
+    assert_string_equal(json_string_value(json_object_get(messages, "system")), system);
+    snprintf(whole, sizeof whole, "human:%.2s", user);
+    assert_chat(messages, "conversations", whole);
+    json_decref(messages);
+    messages = first_row(p.dir, "llamafactory/sft.jsonl");
+    snprintf(whole, sizeof whole, "human:%.2s gpt:Th", user);
+    assert_chat(messages, "conversations", whole);
+    json_decref(messages);
+    json_decref(row);
+    /* Recipes hold the published figures, whatever this workspace is set to. */
+    static const char *const recipes[][2] = {{"torchtune/sft.yaml", "lr: 0.0002"},
+                                             {"torchtune/dpo.yaml", "lr: 1.0e-05"},
+                                             {"torchtune/dpo.yaml", "weight_decay: 0.05"},
+                                             {"torchtune/dpo.yaml", "beta: 0.1"},
+                                             {"torchtune/dpo.yaml", "epochs: 2"},
+                                             {"torchtune/sft.yaml", "num_warmup_steps: 10"},
+                                             {"torchtune/sft.yaml", "max_seq_len: 8192"},
+                                             {"torchtune/sft.yaml", "accumulation_steps: 4"},
+                                             {"llamafactory/dpo.yaml", "learning_rate: 1.0e-05"},
+                                             {"llamafactory/dpo.yaml", "pref_beta: 0.1"},
+                                             {"llamafactory/sft.yaml", "cutoff_len: 8192"},
+                                             {"hf/README.md", "path: pairs/train.jsonl"}};
+    for (size_t i = 0; i < sizeof recipes / sizeof *recipes; i++) {
+        char *text = text_of(p.dir, recipes[i][0]);
+        if (strstr(text, recipes[i][1]) == NULL)
+            fail_msg("%s lacks '%s'", recipes[i][0], recipes[i][1]);
+        free(text);
+    }
+    um_scene_set_free(set);
+    um_dataset_free(d);
+    close_place(&p);
 }
 
 /* One file of several data sets, as the published evaluation set is: users who share an id there
@@ -303,7 +493,8 @@ static const bad_row bad_pairs[] = {
     {"messages_chosen.2.content", "\"t\\nBehavior: [a]\"", "messages_chosen"},
     {"messages_chosen.2.content", "\"t\\nBehavior: [AB]\"", "messages_chosen"},
     {"messages_chosen.2.content", "\"t\\nBehavior: [\"", "messages_chosen"},
-    {"messages_chosen.2.content", "\"Behavior: [A]\"", "messages_chosen"},
+    {"messages_chosen.2.content", "\" Behavior: [A]\"", "messages_chosen"},
+    {"messages_chosen.2.content", "\"Behavior: [A] [B]\"", "messages_chosen"},
     {"messages_rejected.2.content", "\"t\\nBehavior: [A] or so\"", "messages_rejected"},
     {"messages_rejected.2.content", "5", "messages_rejected"},
     {"messages_rejected.2.content", "\"t\\nBehavior: [Z]\"", "[Z] rejected"},
@@ -355,8 +546,8 @@ static void malformed_rows_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exports_survive_import),
-        cmocka_unit_test(data_sets_are_told_apart),
+        cmocka_unit_test(exports_survive_import),       cmocka_unit_test(forms_survive_import),
+        cmocka_unit_test(forms_are_what_trainers_read), cmocka_unit_test(data_sets_are_told_apart),
         cmocka_unit_test(malformed_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
