@@ -6,18 +6,32 @@
 /* Past the year 5138 in seconds; 1973 in milliseconds. */
 #define MAX_TIME_S 1e11
 
+/*
+ * At most 15 digits with a point among them are a whole number and a power of ten that doubles hold
+ * exactly, so that their quotient is the double nearest to the decimal; all else goes through
+ * um_parse_f64.
+ */
 bool um_cell_number(const char *text, size_t len, double *value)
 {
-    /* Up to 15 digits are a double as they are. */
-    int64_t whole = 0;
-    size_t i = 0;
-    while (i < len && i < 15 && text[i] >= '0' && text[i] <= '9')
-        whole = whole * 10 + (text[i++] - '0');
-    if (i == len && len > 0) {
-        *value = (double)whole;
-        return true;
+    static const double powers[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6, 1e7,
+                                    1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
+    int64_t digits = 0;
+    size_t n = 0, point = len;
+    if (len > 16)
+        return um_parse_f64(text, value);
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '.' && point == len)
+            point = i;
+        else if (text[i] >= '0' && text[i] <= '9' && ++n <= 15)
+            digits = digits * 10 + (text[i] - '0');
+        else
+            return um_parse_f64(text, value);
     }
-    return um_parse_f64(text, value);
+    size_t after = point < len ? len - point - 1 : 0;
+    if (n == 0 || after == n)
+        return um_parse_f64(text, value);
+    *value = (double)digits / powers[after];
+    return true;
 }
 
 const char *um_cell_unix_time(const char *text, size_t len, int64_t *time_s)

@@ -12,6 +12,20 @@
 
 /* A decimal number, all of the text; never NaN or infinite. */
 bool um_cell_number(const char *text, size_t len, double *value);
+/* Digits only, at most 12 of them. */
+static inline bool um_cell_digits(const char *text, size_t len, int64_t *value)
+{
+    int64_t v = 0;
+    if (len == 0 || len > 12)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9')
+            return false;
+        v = v * 10 + (text[i] - '0');
+    }
+    *value = v;
+    return true;
+}
 /* Seconds since 1970 written as a number; a fraction is cut off. NULL when good, else the reason
  * why it is not. */
 const char *um_cell_unix_time(const char *text, size_t len, int64_t *time_s);

@@ -13,8 +13,8 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "data/cells.h"
 #include "data/dates.h"
-#include "data/fields.h"
 #include "data/ingest.h"
 
 #define BIG        "big_matrix.csv"
@@ -87,7 +87,7 @@ static um_status set_user(um_reading *r, uint32_t user, const um_row *row, um_er
                                err);
     for (int i = USER_COUNTS; i < USER_FIELDS && status == UM_OK; i++) {
         int64_t count = 0;
-        bool good = um_field_digits(row->field[i], row->len[i], &count);
+        bool good = um_cell_digits(row->field[i], row->len[i], &count);
         um_str_clear(&k->text);
         um_str_appendf(&k->text, "%lld", (long long)count);
         status = um_dataset_builder_set_user(r->builder, user, user_columns[i], UM_COLUMN_FEATURE,
@@ -282,7 +282,7 @@ static const char *const daily_columns[DAILY_FIELDS] = {
 static const char *number_text(kuairec *k, const char *field, size_t len, double scale)
 {
     double value = 0;
-    if (!um_field_number(field, len, &value))
+    if (!um_cell_number(field, len, &value))
         return NULL;
     um_str_clear(&k->text);
     um_str_append_number(&k->text, value / scale);
@@ -355,7 +355,7 @@ static um_status take_play(um_reading *r, const um_row *row, um_error *err)
     for (int i = PLAY_MS; i < PLAY_FIELDS; i++) {
         if (row->len[i] == 0)
             return um_reading_reject(r, err, row->line, "no %s", play_columns[i]);
-        if (!um_field_number(row->field[i], row->len[i], &number[i]))
+        if (!um_cell_number(row->field[i], row->len[i], &number[i]))
             return um_reading_reject(r, err, row->line, "%s '%.40s' is not a number",
                                      play_columns[i], row->field[i]);
     }

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
-#include "data/fields.h"
+#include "data/cells.h"
 #include "data/ingest.h"
 
 #define ARTISTS   "artists.dat"
@@ -127,7 +127,7 @@ static um_status take_listening(um_reading *r, const um_row *row, um_error *err)
     um_status status = find_artist(r, row, &heard.artist, &found, err);
     if (status != UM_OK || !found)
         return status;
-    if (!um_field_number(row->field[2], row->len[2], &heard.weight) || heard.weight < 0)
+    if (!um_cell_number(row->field[2], row->len[2], &heard.weight) || heard.weight < 0)
         return um_reading_reject(r, err, row->line, "weight '%.40s' is not a number from 0 on",
                                  row->field[2]);
     status = um_dataset_builder_user(r->builder, row->field[0], &heard.user, NULL, err);

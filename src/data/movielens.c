@@ -13,8 +13,8 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "data/calendar.h"
+#include "data/cells.h"
 #include "data/dates.h"
-#include "data/fields.h"
 #include "data/ingest.h"
 
 /* Past the year 5138 in seconds; 1973 in milliseconds. */
@@ -33,13 +33,13 @@ static um_status take_rating(um_reading *r, const um_row *row, bool users_are_de
     int64_t time_s = 0;
     if (row->len[0] == 0 || row->len[1] == 0)
         return um_reading_reject(r, err, row->line, "user or film id is empty");
-    if (!um_field_number(row->field[2], row->len[2], &rating))
+    if (!um_cell_number(row->field[2], row->len[2], &rating))
         return um_reading_reject(r, err, row->line, "rating '%.40s' is not a number",
                                  row->field[2]);
     if (!(rating >= 0.5 && rating <= 5))
         return um_reading_reject(r, err, row->line, "rating %.40s is outside 0.5 .. 5",
                                  row->field[2]);
-    if (!um_field_digits(row->field[3], row->len[3], &time_s))
+    if (!um_cell_digits(row->field[3], row->len[3], &time_s))
         return um_reading_reject(r, err, row->line,
                                  "time '%.40s' is not a whole number of seconds since 1970",
                                  row->field[3]);
@@ -109,7 +109,7 @@ static bool cut_year(const char *text, size_t *len, int64_t *year)
     while (open > 0 && text[open] != '(')
         open--;
     size_t inside = n - open - 2;
-    if (text[open] != '(' || inside < 4 || !um_field_digits(text + open + 1, 4, year) ||
+    if (text[open] != '(' || inside < 4 || !um_cell_digits(text + open + 1, 4, year) ||
         *year < MIN_YEAR || *year > MAX_YEAR)
         return false;
     for (size_t i = open + 5; i < n - 1; i++) {
@@ -315,7 +315,7 @@ static um_status take_user_1m(um_reading *r, const um_row *row, um_error *err)
     if (strcmp(row->field[1], "F") != 0 && strcmp(row->field[1], "M") != 0)
         return um_reading_reject(r, err, row->line, "gender '%.40s' is neither F nor M",
                                  row->field[1]);
-    if (um_field_digits(row->field[2], row->len[2], &age)) {
+    if (um_cell_digits(row->field[2], row->len[2], &age)) {
         for (size_t i = 0; i < sizeof ages / sizeof *ages; i++) {
             if (ages[i].code == age)
                 age_text = ages[i].text;
@@ -326,7 +326,7 @@ static um_status take_user_1m(um_reading *r, const um_row *row, um_error *err)
                                  "age code '%.40s' is none of 1, 18, 25, 35, "
                                  "45, 50, 56",
                                  row->field[2]);
-    if (!um_field_digits(row->field[3], row->len[3], &occupation) ||
+    if (!um_cell_digits(row->field[3], row->len[3], &occupation) ||
         occupation >= (int64_t)n_occupations)
         return um_reading_reject(r, err, row->line, "occupation code '%.40s' is outside 0 .. %zu",
                                  row->field[3], n_occupations - 1);
@@ -343,7 +343,7 @@ static um_status take_user_1m(um_reading *r, const um_row *row, um_error *err)
 static um_status take_user_100k(um_reading *r, const um_row *row, um_error *err)
 {
     int64_t age = 0;
-    if (!um_field_digits(row->field[1], row->len[1], &age) || age > 150)
+    if (!um_cell_digits(row->field[1], row->len[1], &age) || age > 150)
         return um_reading_reject(r, err, row->line, "age '%.40s' is not a number of years",
                                  row->field[1]);
     const char *group = age < 18   ? "under 18"
