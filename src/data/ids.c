@@ -32,6 +32,14 @@ static bool plain_decimal(const char *id, uint32_t *value)
     return *p == '\0' && p != id;
 }
 
+/* The number of an id that belongs into the array. */
+static bool id_number(const um_ids *ids, const char *id, uint32_t *value)
+{
+    if (ids->letter == '\0')
+        return plain_decimal(id, value);
+    return id[0] == ids->letter && plain_decimal(id + 1, value);
+}
+
 static bool grow_numeric(um_ids *ids, uint32_t value)
 {
     size_t cap = ids->numeric_cap < 1024 ? 1024 : ids->numeric_cap;
@@ -65,7 +73,10 @@ um_status um_ids_intern(um_ids *ids, um_arena *arena, const char *id, const char
     bool is_new = false;
     if (id[0] == '\0')
         return um_fail(err, UM_ERR_INPUT, "%s id is empty", what);
-    bool numeric = plain_decimal(id, &value);
+    bool is_letter = (id[0] >= 'A' && id[0] <= 'Z') || (id[0] >= 'a' && id[0] <= 'z');
+    if (ids->names.len == 0)
+        ids->letter = is_letter && plain_decimal(id + 1, &value) ? id[0] : '\0';
+    bool numeric = id_number(ids, id, &value);
     if (numeric) {
         if (value >= ids->numeric_cap && !grow_numeric(ids, value))
             return um_fail_memory(err, "ids");
@@ -95,7 +106,7 @@ um_status um_ids_intern(um_ids *ids, um_arena *arena, const char *id, const char
 bool um_ids_find(const um_ids *ids, const char *id, uint32_t *index)
 {
     uint32_t value = 0;
-    if (!plain_decimal(id, &value))
+    if (!id_number(ids, id, &value))
         return um_map_get(&ids->map, id, index);
     if (value >= ids->numeric_cap || ids->numeric[value] == 0)
         return false;

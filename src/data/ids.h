@@ -2,7 +2,8 @@
  * ids.h - external ids (text) to dense indices in order of first appearance.
  *
  * Most logs number their users and items: an id that is a plain decimal below UM_IDS_NUMERIC_MAX
- * ("17", not "017" or "+17") is looked up in an array, any other in a hash map. Ids stay text.
+ * ("17", not "017" or "+17") is looked up in an array, any other in a hash map. Where the first id
+ * is a letter and a number ("N17"), the array is for ids with that letter. Ids stay text.
  */
 #ifndef UM_DATA_IDS_H
 #define UM_DATA_IDS_H
@@ -16,6 +17,7 @@
 typedef struct um_ids {
     UM_VEC(char *) names; /* names.data[index], in the arena */
     um_map map;
+    char letter;       /* before the decimals of `numeric`; NUL = none */
     uint32_t *numeric; /* index + 1 by decimal value; 0 = not there */
     size_t numeric_cap;
 } um_ids;

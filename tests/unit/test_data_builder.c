@@ -23,22 +23,32 @@ static void add(um_dataset_builder *b, const char *user, const char *item, int64
 static void ids_stay_text(void **state)
 {
     (void)state;
-    static const char *const ids[] = {"7", "07", "+7", "7a", "4194304", "0", "00", "4194303"};
-    um_dataset_builder *b = new_builder();
-    for (uint32_t round = 0; round < 2; round++) {
-        for (uint32_t k = 0; k < 8; k++) {
-            uint32_t index = 99;
-            bool added = false;
-            assert_ok(um_dataset_builder_user(b, ids[k], &index, &added, &err), err);
-            assert_int_equal(index, k);
-            assert_int_equal(added, round == 0);
-            assert_true(um_builder_find_user(b, ids[k], &index));
+    static const char *const ids[][8] = {
+        {"7", "07", "+7", "7a", "4194304", "0", "00", "4194303"},
+        {"N7", "7", "n7", "N07", "N4194304", "N", "N0", "M7"},
+        {"a", "7", "a7", "07", "b7", "0", "a0", "aa7"},
+        {"zz1", "z1", "1", "z01", "z", "z4194303", "4194303", "z-1"},
+    };
+    for (size_t set = 0; set < sizeof ids / sizeof *ids; set++) {
+        um_dataset_builder *b = new_builder();
+        uint32_t index = 99;
+        for (uint32_t round = 0; round < 2; round++) {
+            for (uint32_t k = 0; k < 8; k++) {
+                bool added = false;
+                assert_ok(um_dataset_builder_user(b, ids[set][k], &index, &added, &err), err);
+                assert_int_equal(index, k);
+                assert_int_equal(added, round == 0);
+                index = 99;
+                assert_true(um_builder_find_user(b, ids[set][k], &index));
+                assert_int_equal(index, k);
+            }
         }
+        assert_false(um_builder_find_user(b, "8", &index));
+        assert_false(um_builder_find_user(b, "N8", &index));
+        assert_false(um_builder_find_user(b, "", &index));
+        assert_int_equal(um_dataset_builder_user(b, "", &index, NULL, &err), UM_ERR_INPUT);
+        um_dataset_builder_free(b);
     }
-    uint32_t index = 0;
-    assert_false(um_builder_find_user(b, "8", &index));
-    assert_int_equal(um_dataset_builder_user(b, "", &index, NULL, &err), UM_ERR_INPUT);
-    um_dataset_builder_free(b);
 }
 
 /* Against a plain comparison sort: users in order, times in order, ties in file order. */
