@@ -1,6 +1,8 @@
 /* MIND: impressions, what was clicked before the log, and the parts it is published in. */
 #include <sys/stat.h>
 
+#include "base/str.h"
+#include "mirrorer/scene.h"
 #include "test_data_util.h"
 
 static um_error err;
@@ -291,6 +293,45 @@ static void parts(void **state)
     um_dataset_free(d);
 }
 
+/* The built-in texts: clicks before the log have no time, the list is the one that was shown. */
+static void scenes(void **state)
+{
+    (void)state;
+    um_ingest_report report;
+    seen s;
+    um_dataset *d = NULL;
+    um_str rows = UM_STR_INIT;
+    um_scene_options o;
+    um_scene_set *set = NULL;
+    um_template *t = NULL;
+    for (int u = 0; u < 30; u++)
+        um_str_appendf(&rows, "%d\tU%d\t11/15/2019 %d:00:00 PM\tN1 N2 N3 N4 N5\tN7-0 N6-1\n", u, u,
+                       1 + u % 11);
+    put(dir, "news.tsv", news_tsv);
+    put(dir, "behaviors.tsv", um_str_text(&rows));
+    um_str_dispose(&rows);
+    assert_ok(read_mind(&d, &report, &s, UM_FILTER_DEFAULT, UM_FILTER_DEFAULT), err);
+    um_scene_defaults(&o);
+    o.base_scenes = 0;
+    o.train_scenes = o.eval_scenes = 5;
+    assert_ok(um_template_builtin(&t, d->name, &err), err);
+    assert_ok(um_scenes_build(&set, d, &o, t, 1, NULL, &err), err);
+    assert_int_equal(set->n, 10);
+    for (size_t i = 0; i < set->n; i++) {
+        const um_scene *scene = &set->scenes[i];
+        assert_int_equal(scene->k, 2);
+        assert_int_equal(scene->target, 1);
+        assert_string_equal(scene->actions[0], "Nobody saw it (news, world). Text 7");
+        assert_string_equal(scene->actions[1], "Six (news, world). Text 6");
+        assert_has(scene->profile, "has opened 5 stories so far");
+        assert_has(scene->history_text, "- earlier: ");
+        assert_has(scene->history_text, " (news)");
+    }
+    um_scene_set_free(set);
+    um_template_free(t);
+    um_dataset_free(d);
+}
+
 static void wrong_folders(void **state)
 {
     (void)state;
@@ -318,6 +359,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(filters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(scenes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_folders, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
