@@ -1,6 +1,7 @@
 #include "data/dates.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "data/calendar.h"
 
@@ -200,4 +201,159 @@ bool um_date_parse_dashed(const char *text, int64_t *time_s)
         !take_number(&text, 4, 4, &m.year))
         return false;
     return finish(text, &m, time_s);
+}
+
+/* Forms of one's own --------------------------------------------------------------------------- */
+
+/* Up to `max` digits, at least one; unlike take_number more digits may follow. */
+static bool take_digits(const char **at, int max, int *value)
+{
+    int n = 0;
+    for (*value = 0; n < max && **at >= '0' && **at <= '9'; n++)
+        *value = *value * 10 + (*(*at)++ - '0');
+    return n > 0;
+}
+
+static void skip_space(const char **at)
+{
+    while (**at == ' ' || (**at >= '\t' && **at <= '\r'))
+        (*at)++;
+}
+
+static bool take_half_day(const char **at, int *half)
+{
+    char letter = (char)(**at | 0x20);
+    if ((letter != 'a' && letter != 'p') || ((*at)[1] | 0x20) != 'm')
+        return false;
+    *half = letter == 'p' ? 2 : 1;
+    *at += 2;
+    return true;
+}
+
+static bool take_day_name(const char **at)
+{
+    static const char *const days[] = {"Monday", "Tuesday",  "Wednesday", "Thursday",
+                                       "Friday", "Saturday", "Sunday"};
+    int day = 0;
+    return take_name(at, days, 7, &day);
+}
+
+/* The directives that stand for several. */
+static const char *expand(char directive)
+{
+    switch (directive) {
+    case 'F':
+        return "%Y-%m-%d";
+    case 'T':
+        return "%H:%M:%S";
+    case 'R':
+        return "%H:%M";
+    case 'D':
+        return "%m/%d/%y";
+    default:
+        return NULL;
+    }
+}
+
+/* One directive; half = 0, 1 for AM, 2 for PM. */
+static bool take_directive(const char **at, char directive, moment *m, int *half)
+{
+    int fraction = 0;
+    switch (directive) {
+    case 'Y':
+        return take_digits(at, 4, &m->year);
+    case 'y':
+        if (!take_digits(at, 2, &m->year))
+            return false;
+        m->year += m->year < 69 ? 2000 : 1900;
+        return true;
+    case 'm':
+        return take_digits(at, 2, &m->month);
+    case 'd':
+    case 'e':
+        skip_space(at);
+        return take_digits(at, 2, &m->day);
+    case 'H':
+    case 'k':
+    case 'I':
+    case 'l':
+        skip_space(at);
+        return take_digits(at, 2, &m->hour) &&
+               (directive == 'H' || directive == 'k' || (m->hour >= 1 && m->hour <= 12));
+    case 'M':
+        return take_digits(at, 2, &m->minute);
+    case 'S':
+        return take_digits(at, 2, &m->second);
+    case 'f':
+        return take_digits(at, 9, &fraction);
+    case 'p':
+        return take_half_day(at, half);
+    case 'b':
+    case 'B':
+    case 'h':
+        return take_month(at, &m->month);
+    case 'a':
+    case 'A':
+        return take_day_name(at);
+    case 'z':
+        return take_char(at, 'Z') || take_zone(at, m);
+    case '%':
+        return take_char(at, '%');
+    default:
+        return false;
+    }
+}
+
+static bool take_pattern(const char **at, const char *pattern, moment *m, int *half)
+{
+    for (const char *p = pattern; *p != '\0'; p++) {
+        const char *longer = *p == '%' ? expand(p[1]) : NULL;
+        if (*p == ' ' || (*p >= '\t' && *p <= '\r')) {
+            skip_space(at);
+        } else if (longer != NULL) {
+            p++;
+            if (!take_pattern(at, longer, m, half))
+                return false;
+        } else if (*p == '%') {
+            if (!take_directive(at, *++p, m, half))
+                return false;
+        } else if (!take_char(at, *p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool um_date_parse_pattern(const char *text, const char *pattern, int64_t *time_s)
+{
+    moment m = {0};
+    int half = 0;
+    if (!take_pattern(&text, pattern, &m, &half))
+        return false;
+    if (half != 0 && m.hour > 12)
+        return false;
+    if (half != 0)
+        m.hour = m.hour % 12 + (half == 2 ? 12 : 0);
+    skip_space(&text);
+    return finish(text, &m, time_s);
+}
+
+const char *um_date_check_pattern(const char *pattern)
+{
+    bool has_year = false, has_month = false, has_day = false, has_half = false, is_half = false;
+    for (const char *p = pattern; *p != '\0'; p++) {
+        if (*p != '%')
+            continue;
+        p++;
+        if (*p == '\0' || strchr("YymdeHkIlMSfpbBhaAzFTRD%", *p) == NULL)
+            return "it has a % that stands for nothing known";
+        has_year = has_year || strchr("YyFD", *p) != NULL;
+        has_month = has_month || strchr("mbBhFD", *p) != NULL;
+        has_day = has_day || strchr("deFD", *p) != NULL;
+        is_half = is_half || strchr("Il", *p) != NULL;
+        has_half = has_half || *p == 'p';
+    }
+    if (!has_year || !has_month || !has_day)
+        return "it needs a year (%Y), a month (%m) and a day (%d)";
+    return is_half && !has_half ? "hours to 12 (%I) need %p" : NULL;
 }

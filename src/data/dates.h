@@ -23,5 +23,13 @@ bool um_date_parse_ctime(const char *text, int64_t *time_s);
 bool um_date_parse_words(const char *text, int64_t *time_s);
 /* "14-Mar-2017" */
 bool um_date_parse_dashed(const char *text, int64_t *time_s);
+/*
+ * A form of one's own, as strptime writes them: %Y %m %d %H %M %S, %e %k %l %I %p, %y (1969 to
+ * 2068), %b %B %h %a %A (English), %f (fraction digits), %z, %F %T %R %D, %%. White space stands
+ * for any, all else for itself. A form needs a year, a month and a day; the rest is 0 without it.
+ */
+bool um_date_parse_pattern(const char *text, const char *pattern, int64_t *time_s);
+/* NULL for a good pattern, else what is wrong with it. */
+const char *um_date_check_pattern(const char *pattern);
 
 #endif

@@ -219,6 +219,22 @@ static um_status next_record(table *t, size_t *n, const char **reason, um_error 
     return status;
 }
 
+static um_status fail_column(const um_reading *r, table *t, size_t n, const char *name,
+                             um_error *err)
+{
+    const char *near = um_nearest(name, (const char *const *)t->field, n);
+    um_str known = UM_STR_INIT;
+    for (size_t i = 0; i < n && known.len < 160; i++)
+        um_str_appendf(&known, "%s%.40s", i > 0 ? ", " : "", t->field[i]);
+    um_status status = um_fail(
+        err, UM_ERR_INPUT,
+        "%s:1: header has no column '%s'%s%s%s; it has: %.200s; is the header line missing?",
+        r->file_name, name, near != NULL ? ", did you mean '" : "", near != NULL ? near : "",
+        near != NULL ? "'?" : "", um_str_text(&known));
+    um_str_dispose(&known);
+    return status;
+}
+
 static um_status read_header(um_reading *r, table *t, um_error *err)
 {
     const char *reason = NULL;
@@ -245,10 +261,7 @@ static um_status read_header(um_reading *r, table *t, um_error *err)
             }
         }
         if (found == 0)
-            return um_fail(err, UM_ERR_INPUT,
-                           "%s:1: header has no column '%s', it begins '%.60s'; is the header line "
-                           "missing?",
-                           r->file_name, spec->columns[w], t->field[0]);
+            return fail_column(r, t, n, spec->columns[w], err);
         if (found > 1)
             return um_fail(err, UM_ERR_INPUT, "%s:1: header has column '%s' %zu times",
                            r->file_name, spec->columns[w], found);

@@ -126,12 +126,64 @@ static void iso_agrees_with_the_canonical_form(void **state)
     }
 }
 
+static void patterns(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *pattern;
+        int64_t time_s;
+    } good[] = {
+        {"31.12.1999 23:59", "%d.%m.%Y %H:%M", 946684740},
+        {"20200229", "%Y%m%d", 1582934400},
+        {"20200229T131415", "%Y%m%dT%H%M%S", 1582982055},
+        {"2/9/20 3:04 pm", "%m/%d/%y %I:%M %p", 1581260640},
+        {"12:30:01 AM, 5 March 2021", "%I:%M:%S %p, %d %B %Y", 1614904201},
+        {"Mon, 01 Jan 2024 00:00:07 +0100", "%a, %d %b %Y %H:%M:%S %z", 1704063607},
+        {"2024-06-01 10:20:30.123456", "%Y-%m-%d %H:%M:%S.%f", 1717237230},
+        {"100%: 1970-01-02", "100%%: %Y-%m-%d", 86400},
+        {"5/3/68 7:08", "%D %R", 3103254480},
+        {" 2020-01-02   03:04:05 ", " %F %T", 1577934245},
+        {"2020-1-2", "%F", 1577923200},
+    };
+    static const struct {
+        const char *text, *pattern;
+    } bad[] = {
+        {"", "%F"},
+        {"2020-02-30", "%F"},
+        {"2020-01-01x", "%F"},
+        {"2020-01", "%F"},
+        {"2020-13-01", "%F"},
+        {"01/01/2020 13:00 PM", "%m/%d/%Y %I:%M %p"},
+        {"01/01/2020 0:00 AM", "%m/%d/%Y %I:%M %p"},
+        {"01/01/2020 14:00 XM", "%m/%d/%Y %H:%M %p"},
+        {"1 Foo 2020", "%d %b %Y"},
+        {"2020-01-01 24:00", "%F %R"},
+        {"2020-01-01 23:60", "%F %R"},
+    };
+    static const char *const bad_patterns[] = {"%Y-%m", "%H:%M", "%F %Q", "%F %", "%F %I:%M", ""};
+    int64_t time_s = 0;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_null(um_date_check_pattern(good[i].pattern));
+        if (!um_date_parse_pattern(good[i].text, good[i].pattern, &time_s) ||
+            time_s != good[i].time_s)
+            fail_msg("%s by %s is %lld", good[i].text, good[i].pattern, (long long)time_s);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_null(um_date_check_pattern(bad[i].pattern));
+        if (um_date_parse_pattern(bad[i].text, bad[i].pattern, &time_s))
+            fail_msg("%s by %s was read", bad[i].text, bad[i].pattern);
+    }
+    for (size_t i = 0; i < sizeof bad_patterns / sizeof *bad_patterns; i++)
+        assert_non_null(um_date_check_pattern(bad_patterns[i]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_times),
         cmocka_unit_test(bad_times),
         cmocka_unit_test(iso_agrees_with_the_canonical_form),
+        cmocka_unit_test(patterns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
