@@ -341,6 +341,10 @@ static um_status take_interaction(canonical *c, um_jval object, um_error *err)
     if (bad != NULL)
         return um_reading_reject(c->reading, err, c->line, "%s", bad);
     um_status status = UM_OK;
+    int64_t max_list = c->reading->filters.max_list;
+    if (max_list > 0 && c->shown.len > (size_t)max_list)
+        return um_reading_filter(c->reading, err, c->line,
+                                 "its list has %zu items, more than max_list", c->shown.len);
     if (row.is_skip) {
         status = um_dataset_builder_skip(c->builder, row.user, row.time_s, c->shown.data,
                                          c->shown.len, err);

@@ -342,6 +342,8 @@ um_status um_reading_entry(um_reading *r, const um_entry *entry, const um_table_
         status = read_header(r, t, err);
     if (status == UM_OK)
         status = read_rows(r, t, err);
+    if (status == UM_OK && spec->end != NULL)
+        status = spec->end(r, err);
     if (status == UM_OK)
         status = spec->may_all_be_bad ? um_reading_end_any(r, &t->lines, err)
                                       : um_reading_end(r, &t->lines, err);

@@ -19,7 +19,7 @@ static const um_adapter *const adapters[] = {
     &um_adapter_amazon_2018, &um_adapter_amazon_2014,   &um_adapter_goodreads,
     &um_adapter_steam,       &um_adapter_mobilerec,     &um_adapter_mind,
     &um_adapter_kuairec,     &um_adapter_kuairec_small, &um_adapter_lastfm,
-    &um_adapter_recbole,
+    &um_adapter_recbole,     &um_adapter_mapped,
 };
 #define N_ADAPTERS (sizeof adapters / sizeof *adapters)
 
@@ -235,7 +235,8 @@ static um_status fail_unrecognised(const um_bundle *bundle, um_error *err)
         }
     }
     describe_near_adapters(&text, bundle);
-    um_str_append(&text, "; expected the files of one of:");
+    um_str_append(&text, "; describe its columns with --mapping FILE (docs/MAPPING.md), "
+                         "or give the files of one of:");
     name_adapters(&text);
     um_status status = um_str_status(&text, err);
     if (status == UM_OK)
@@ -266,10 +267,18 @@ static um_status find_adapter(const um_adapter **out, const char *name, um_error
     return status;
 }
 
-static um_status choose_adapter(const um_adapter **out, const um_bundle *bundle, const char *name,
-                                um_error *err)
+static um_status choose_adapter(const um_adapter **out, const um_bundle *bundle,
+                                const um_ingest_options *options, um_error *err)
 {
     const um_adapter *found = NULL;
+    const char *name = options->adapter;
+    if (options->mapping != NULL) {
+        if (name != NULL && strcmp(name, "auto") != 0 && strcmp(name, um_adapter_mapped.name) != 0)
+            return um_fail(err, UM_ERR_INPUT, "a mapping is for adapter %s, not for %s",
+                           um_adapter_mapped.name, name);
+        *out = &um_adapter_mapped;
+        return UM_OK;
+    }
     if (name != NULL && strcmp(name, "auto") != 0) {
         um_status status = find_adapter(&found, name, err);
         if (status != UM_OK)
@@ -300,12 +309,22 @@ static um_status choose_adapter(const um_adapter **out, const um_bundle *bundle,
     return UM_OK;
 }
 
+/* "maps/shop.yaml" -> "shop" */
+static void append_stem(um_str *name, const char *path)
+{
+    const char *base = um_path_base(path);
+    const char *dot = strrchr(base, '.');
+    um_str_append_n(name, base, dot != NULL ? (size_t)(dot - base) : strlen(base));
+}
+
 static um_status make_builder(um_reading *r, const um_adapter *adapter, um_error *err)
 {
     um_str name = UM_STR_INIT;
     um_status status = UM_OK;
     if (r->options->name != NULL)
         um_str_append(&name, r->options->name);
+    else if (r->options->mapping != NULL)
+        append_stem(&name, r->options->mapping);
     else if (adapter->default_name != NULL)
         um_str_append(&name, adapter->default_name);
     else
@@ -367,7 +386,7 @@ um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char
     *r.report = (um_ingest_report){0};
     um_status status = um_bundle_open(&r.bundle, path, err);
     if (status == UM_OK)
-        status = choose_adapter(&adapter, r.bundle, r.options->adapter, err);
+        status = choose_adapter(&adapter, r.bundle, r.options, err);
     if (status != UM_OK)
         goto done;
     r.filters = merge_filters(&adapter->filters, &r.options->filters);

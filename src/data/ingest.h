@@ -52,7 +52,7 @@ extern const um_adapter um_adapter_canonical, um_adapter_ml_1m, um_adapter_ml_10
     um_adapter_ml_100k, um_adapter_ml_latest;
 extern const um_adapter um_adapter_amazon_2023, um_adapter_amazon_2018, um_adapter_amazon_2014,
     um_adapter_goodreads, um_adapter_steam, um_adapter_mobilerec;
-extern const um_adapter um_adapter_recbole;
+extern const um_adapter um_adapter_recbole, um_adapter_mapped;
 extern const um_adapter um_adapter_mind, um_adapter_kuairec, um_adapter_kuairec_small,
     um_adapter_lastfm;
 
@@ -90,6 +90,7 @@ typedef struct um_table_spec {
     size_t n_fields;            /* given to `take`: with a header those it names, in this order; */
     const char *const *columns; /* without, the number that every row must have */
     um_row_fn take;
+    um_status (*end)(um_reading *r, um_error *err); /* after the last row; NULL: nothing to do */
 } um_table_spec;
 
 /* Reads one required file row by row. A file without rows is refused, and one without a good row.

@@ -1,0 +1,397 @@
+/*
+ * mapped.c - any CSV, TSV or JSON lines log by a mapping of its columns (docs/MAPPING.md).
+ *
+ * A row of whatever file becomes cells, one for each column that the mapping names. Rows are
+ * checked as a whole before anything of them is kept.
+ */
+#include "data/mapped_row.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/cells.h"
+#include "data/dates.h"
+
+const um_mapped_cell *um_mapped_cell_of(const um_mapped *s, const um_mapped_field *field)
+{
+    static const um_mapped_cell absent;
+    return field->column != UM_MAPPED_NONE ? &s->cells[field->column] : &absent;
+}
+
+static const char *column_name(const um_mapped *s, size_t column)
+{
+    return s->source->columns[column];
+}
+
+/* Cells as the data set's columns -------------------------------------------------------------- */
+
+/* One element of a JSON list as text. */
+void um_mapped_append_element(um_str *out, um_jval value)
+{
+    const char *text = NULL;
+    size_t len = 0;
+    if (um_jval_str(value, &text, &len))
+        um_str_append_n(out, text, len);
+    else if (um_jval_type(value) != UM_J_NULL)
+        um_jval_dump(out, value);
+}
+
+/* A description: text; the elements of a list joined. In s->text. */
+static void to_text(um_mapped *s, const um_mapped_cell *c, const um_mapped_field *field)
+{
+    um_jiter it = um_jval_iter(c->value);
+    um_jval element;
+    um_str_clear(&s->text);
+    if (um_jval_type(c->value) != UM_J_ARRAY) {
+        if (field->separator != NULL)
+            (void)um_cell_append_list(&s->text, c->text, c->len, field->separator, UM_LIST_TEXT);
+        else
+            um_str_append_n(&s->text, c->text, c->len);
+        return;
+    }
+    for (size_t i = 0; um_jiter_next(&it, NULL, &element); i++) {
+        um_str_append(&s->text, i > 0 ? ", " : "");
+        um_mapped_append_element(&s->text, element);
+    }
+}
+
+/* A feature or behaviour: what JSON it is, or else text and numbers as such. In s->text. */
+void um_mapped_to_json(um_mapped *s, const um_mapped_cell *c, const um_mapped_field *field,
+                       bool numbers)
+{
+    um_str_clear(&s->text);
+    if (field->separator != NULL && um_jval_type(c->value) != UM_J_ARRAY)
+        (void)um_cell_append_list(&s->text, c->text, c->len, field->separator, UM_LIST_JSON);
+    else if (c->value.document != NULL)
+        um_jval_dump(&s->text, c->value);
+    else if (numbers)
+        um_cell_append_json(&s->text, c->text, c->len);
+    else
+        um_str_append_json_n(&s->text, c->text, c->len);
+}
+
+/* NULL when the cell holds a time, else why not. */
+const char *um_mapped_to_time(const um_mapped *s, const um_mapped_time *time, int64_t *time_s)
+{
+    const um_mapped_cell *c = &s->cells[time->column];
+    static bool (*const parsers[])(const char *,
+                                   int64_t *) = {[UM_CLOCK_ISO] = um_date_parse_iso,
+                                                 [UM_CLOCK_US] = um_date_parse_us,
+                                                 [UM_CLOCK_CTIME] = um_date_parse_ctime,
+                                                 [UM_CLOCK_WORDS] = um_date_parse_words,
+                                                 [UM_CLOCK_DASHED] = um_date_parse_dashed};
+    if (c->text == NULL)
+        return "is absent";
+    if (time->clock == UM_CLOCK_PATTERN)
+        return um_date_parse_pattern(c->text, time->pattern, time_s) ? NULL
+                                                                     : "is not of the format said";
+    if (time->clock == UM_CLOCK_UNIX)
+        return um_cell_unix_time(c->text, c->len, time_s);
+    if (time->clock != UM_CLOCK_UNIX_MS && time->clock != UM_CLOCK_UNIX_US)
+        return parsers[time->clock](c->text, time_s) ? NULL : "is not of the format said";
+    int64_t unit = time->clock == UM_CLOCK_UNIX_MS ? 1000 : 1000000, whole = 0;
+    double value = 0;
+    if (!um_parse_i64(c->text, &whole)) {
+        if (!um_cell_number(c->text, c->len, &value) || value > 9e18 || value < -9e18)
+            return "is not a number";
+        whole = (int64_t)value;
+    }
+    whole = whole / unit - (whole % unit < 0);
+    if (whole > 100000000000 || whole < -100000000000)
+        return "is out of range";
+    *time_s = whole;
+    return NULL;
+}
+
+/* Users and items ----------------------------------------------------------------------------- */
+
+typedef um_status (*index_fn)(um_dataset_builder *b, const char *id, uint32_t *index, bool *added,
+                              um_error *err);
+typedef um_status (*set_fn)(um_dataset_builder *b, uint32_t row, const char *column,
+                            um_column_kind kind, const char *value, um_error *err);
+
+static um_status set_columns(um_mapped *s, uint32_t row, set_fn set, const um_mapped_fields *fields,
+                             um_column_kind kind, um_error *err)
+{
+    um_status status = UM_OK;
+    for (size_t i = 0; i < fields->n && status == UM_OK; i++) {
+        const um_mapped_field *field = &fields->data[i];
+        const um_mapped_cell *c = um_mapped_cell_of(s, field);
+        if (c->text != NULL && kind == UM_COLUMN_DESCRIPTION)
+            to_text(s, c, field);
+        else if (c->text != NULL)
+            um_mapped_to_json(s, c, field, true);
+        status = um_str_status(&s->text, err);
+        if (status == UM_OK)
+            status = set(s->r->builder, row, field->name, kind,
+                         c->text != NULL ? um_str_text(&s->text) : NULL, err);
+    }
+    return status;
+}
+
+static um_status take_side(um_mapped *s, const um_mapped_side *side, index_fn index_of, set_fn set,
+                           uint64_t line, um_error *err)
+{
+    const um_mapped_cell *id = um_mapped_cell_of(s, &side->id);
+    uint32_t index = 0;
+    bool added = false, has_release = false;
+    int64_t release_s = 0;
+    if (id->text == NULL)
+        return um_reading_reject(s->r, err, line, "%s is absent", column_name(s, side->id.column));
+    if (side->release.column != UM_MAPPED_NONE && s->cells[side->release.column].text != NULL) {
+        const char *bad = um_mapped_to_time(s, &side->release, &release_s);
+        if (bad != NULL)
+            return um_reading_reject(s->r, err, line, "%s '%.40s' %s",
+                                     column_name(s, side->release.column),
+                                     s->cells[side->release.column].text, bad);
+        has_release = true;
+    }
+    um_status status = index_of(s->r->builder, id->text, &index, &added, err);
+    if (status == UM_OK && !added)
+        return side->repeats ? UM_OK
+                             : um_reading_reject(s->r, err, line,
+                                                 "%s '%.60s' was described before (`repeats: true` "
+                                                 "takes its first row)",
+                                                 column_name(s, side->id.column), id->text);
+    if (status == UM_OK)
+        status = set_columns(s, index, set, &side->descriptions, UM_COLUMN_DESCRIPTION, err);
+    if (status == UM_OK)
+        status = set_columns(s, index, set, &side->features, UM_COLUMN_FEATURE, err);
+    if (status == UM_OK && has_release)
+        status = um_dataset_builder_release(s->r->builder, index, release_s, err);
+    return status;
+}
+
+static um_status take_user(um_mapped *s, uint64_t line, um_error *err)
+{
+    return take_side(s, &s->m->users, um_dataset_builder_user, um_dataset_builder_set_user, line,
+                     err);
+}
+
+static um_status take_item(um_mapped *s, uint64_t line, um_error *err)
+{
+    return take_side(s, &s->m->items, um_dataset_builder_item, um_dataset_builder_set_item, line,
+                     err);
+}
+
+/* Files --------------------------------------------------------------------------------------- */
+
+static bool is_absent(const um_mapped *s, const char *text)
+{
+    for (size_t i = 0; i < s->source->n_absent; i++) {
+        if (strcmp(s->source->absent[i], text) == 0)
+            return true;
+    }
+    return text[0] == '\0';
+}
+
+static um_status take_fields(um_reading *r, const um_row *row, um_error *err)
+{
+    um_mapped *s = r->state;
+    for (size_t i = 0; i < row->n; i++)
+        s->cells[i] = (um_mapped_cell){.text = is_absent(s, row->field[i]) ? NULL : row->field[i],
+                                       .len = row->len[i]};
+    return s->take(s, row->line, err);
+}
+
+static um_status end_file(um_reading *r, um_error *err)
+{
+    return um_mapped_close_group(r->state, err);
+}
+
+/* The member of that name; where there is none and the name has dots, the one inside. */
+static bool find_member(um_jval object, const char *name, um_jval *value)
+{
+    if (um_jval_get(object, name, value))
+        return true;
+    for (const char *dot = strchr(name, '.'); dot != NULL; dot = strchr(dot + 1, '.')) {
+        char part[256];
+        size_t len = (size_t)(dot - name);
+        if (len == 0 || len >= sizeof part)
+            continue;
+        memcpy(part, name, len);
+        part[len] = '\0';
+        if (um_jval_get(object, part, value) && find_member(*value, dot + 1, value))
+            return true;
+    }
+    return false;
+}
+
+static um_status take_object(um_mapped *s, um_jval object, uint64_t line, um_error *err)
+{
+    size_t places[UM_MAPPED_MAX_COLUMNS];
+    um_str_clear(&s->scratch);
+    for (size_t i = 0; i < s->source->n_columns; i++) {
+        um_mapped_cell *c = &s->cells[i];
+        bool is_there = find_member(object, column_name(s, i), &c->value);
+        s->column_seen[i] = s->column_seen[i] || is_there;
+        places[i] = SIZE_MAX;
+        c->text = NULL;
+        c->len = 0;
+        if (!is_there)
+            c->value = (um_jval){0};
+        if (um_jval_type(c->value) == UM_J_NULL || um_jval_str(c->value, &c->text, &c->len))
+            continue;
+        places[i] = s->scratch.len;
+        um_jval_dump(&s->scratch, c->value);
+        c->len = s->scratch.len - places[i];
+        um_str_append_char(&s->scratch, '\0');
+    }
+    um_status status = um_str_status(&s->scratch, err);
+    for (size_t i = 0; i < s->source->n_columns && status == UM_OK; i++) {
+        um_mapped_cell *c = &s->cells[i];
+        if (places[i] != SIZE_MAX)
+            c->text = s->scratch.data + places[i];
+        if (c->text == NULL || is_absent(s, c->text))
+            *c = (um_mapped_cell){0};
+    }
+    if (status == UM_OK)
+        status = s->take(s, line, err);
+    return status == UM_OK ? UM_OK : um_reading_row_failed(s->r, status, line, err);
+}
+
+static um_status take_line(um_mapped *s, const um_line *line, uint64_t number, um_error *err)
+{
+    um_jval object;
+    um_error why = {0};
+    if (line->is_long)
+        return um_reading_reject(s->r, err, number, "line longer than the limit of %zu bytes",
+                                 UM_LINES_MAX_BYTES);
+    um_status status = um_jsonl_parse(s->parser, line->text, line->len, &object, &why);
+    if (status == UM_ERR_MEMORY)
+        return um_fail_memory(err, "a row");
+    if (status != UM_OK)
+        return um_reading_reject(s->r, err, number, "not one whole JSON object: %s", why.text);
+    if (um_jsonl_has_nul(s->parser))
+        return um_reading_reject(s->r, err, number, "U+0000 in a text");
+    return take_object(s, object, number, err);
+}
+
+/* A mapped name that no row has is a mistake. */
+static um_status check_seen(const um_mapped *s, um_error *err)
+{
+    for (size_t i = 0; i < s->source->n_columns; i++) {
+        if (!s->column_seen[i])
+            return um_fail(err, UM_ERR_INPUT,
+                           "%s: no row has '%.60s', which the section %s of the mapping names",
+                           s->r->file_name, column_name(s, i), s->source->section);
+    }
+    return UM_OK;
+}
+
+static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_log, um_error *err)
+{
+    um_lines lines = {0};
+    um_line line;
+    memset(s->column_seen, 0, sizeof s->column_seen);
+    um_status status = um_reading_begin(s->r, entry, is_log, &lines, err);
+    while (status == UM_OK) {
+        status = um_lines_next(&lines, &line, err);
+        if (status != UM_OK || line.text == NULL)
+            break;
+        if (line.len == 0 && !line.is_long)
+            continue;
+        status = um_reading_count(s->r, err);
+        if (status == UM_OK)
+            status = take_line(s, &line, lines.line, err);
+    }
+    if (status == UM_OK && s->r->file->rows_read > 0)
+        status = check_seen(s, err);
+    if (status == UM_OK)
+        status = um_mapped_close_group(s, err);
+    if (status == UM_OK)
+        status = um_reading_end(s->r, &lines, err);
+    um_lines_close(&lines);
+    return status;
+}
+
+static um_status read_source(um_mapped *s, const um_mapped_source *source, um_mapped_take take,
+                             um_error *err)
+{
+    um_status status = UM_OK;
+    bool is_log = source == &s->m->log;
+    s->source = source;
+    s->take = take;
+    for (size_t i = 0; i < source->n_files && status == UM_OK; i++) {
+        const um_entry *entry = um_bundle_find(s->r->bundle, source->files[i]);
+        if (entry == NULL) {
+            um_str found = UM_STR_INIT;
+            um_bundle_describe(s->r->bundle, &found);
+            status =
+                um_fail(err, UM_ERR_INPUT, "%s: no file, or more than one, called %s; found %s",
+                        s->r->bundle->path, source->files[i], um_str_text(&found));
+            um_str_dispose(&found);
+            break;
+        }
+        const um_table_spec spec = {
+            .separator = source->separator,
+            .is_quoted = source->is_quoted,
+            .is_latin1 = source->is_latin1,
+            .has_header = source->has_header,
+            .has_interactions = is_log,
+            .n_fields = source->n_columns,
+            .columns = source->columns,
+            .take = take_fields,
+            .end = end_file,
+        };
+        status = source->form == UM_MAPPED_JSONL ? read_json_lines(s, entry, is_log, err)
+                                                 : um_reading_entry(s->r, entry, &spec, err);
+    }
+    return status;
+}
+
+static void dispose(um_mapped *s)
+{
+    um_jsonl_free(s->parser);
+    um_mapping_free(s->m);
+    um_str_dispose(&s->scratch);
+    um_str_dispose(&s->text);
+    um_str_dispose(&s->ids);
+    um_vec_dispose(&s->chosen);
+    um_vec_dispose(&s->shown);
+    um_vec_dispose(&s->items);
+    um_vec_dispose(&s->sorted);
+    um_mapped_dispose_group(s);
+    free(s);
+}
+
+/* The mapping is there: without one this adapter is not chosen. */
+static um_status read_mapped(um_reading *r, um_error *err)
+{
+    um_mapped *s = um_calloc(1, sizeof *s);
+    if (s == NULL)
+        return um_fail_memory(err, "a table reader");
+    s->r = r;
+    um_status status = um_mapping_read(&s->m, r->options->mapping, err);
+    if (status == UM_OK)
+        status = um_jsonl_new(&s->parser, err);
+    r->state = s;
+    if (status == UM_OK && s->m->users.source.section != NULL)
+        status = read_source(s, &s->m->users.source, take_user, err);
+    if (status == UM_OK && s->m->items.source.section != NULL)
+        status = read_source(s, &s->m->items.source, take_item, err);
+    if (status == UM_OK)
+        status = read_source(s, &s->m->log,
+                             s->m->impression.column != UM_MAPPED_NONE ? um_mapped_take_shown
+                                                                       : um_mapped_take_choice,
+                             err);
+    r->state = NULL;
+    dispose(s);
+    return status;
+}
+
+/* Chosen by being asked for, never by what a folder holds. */
+static bool detect(const um_bundle *bundle)
+{
+    (void)bundle;
+    return false;
+}
+
+const um_adapter um_adapter_mapped = {
+    .name = "mapped",
+    .files = "any CSV, TSV or JSON lines, described by --mapping FILE",
+    .default_name = "log",
+    .detect = detect,
+    .read = read_mapped,
+};

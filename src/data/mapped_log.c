@@ -1,0 +1,472 @@
+/*
+ * mapped_log.c - rows of a mapped log as choices and lists shown.
+ *
+ * What was shown is either a list in the row of its choice, or one row an item: then rows of one
+ * impression stand together, are gathered in a group, and enter the builder when it ends.
+ */
+#include "data/mapped_row.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/cells.h"
+
+#define MAX_LIST  100000 /* items of one impression */
+#define LONG_LIST "its list has %zu items, more than max_list"
+
+static const char *column_name(const um_mapped *s, size_t column)
+{
+    return s->source->columns[column];
+}
+
+/* NULL when the cell says yes or no. */
+static const char *to_flag(const um_mapped_cell *c, bool *flag)
+{
+    static const char *const yes[] = {"1", "true", "True", "TRUE", "yes", "y", "t", "1.0"};
+    static const char *const no[] = {"0", "false", "False", "FALSE", "no", "n", "f", "0.0"};
+    for (size_t i = 0; c->text != NULL && i < sizeof yes / sizeof *yes; i++) {
+        if (strcmp(c->text, yes[i]) == 0 || strcmp(c->text, no[i]) == 0) {
+            *flag = strcmp(c->text, yes[i]) == 0;
+            return NULL;
+        }
+    }
+    return "is neither 1 nor 0, true nor false";
+}
+
+static bool is_past_limit(const um_mapped *s, size_t n)
+{
+    int64_t max = s->r->filters.max_list;
+    return max > 0 && n > (size_t)max;
+}
+
+/* Rows with their list ------------------------------------------------------------------------ */
+
+/* Whether the numbers are numbers and there are a user and a time; rejects the row when not. */
+static um_status check_row(um_mapped *s, uint64_t line, int64_t *time_s, bool *good, um_error *err)
+{
+    const um_mapping *m = s->m;
+    double number = 0;
+    *good = false;
+    if (um_mapped_cell_of(s, &m->user)->text == NULL)
+        return um_reading_reject(s->r, err, line, "%s is absent", column_name(s, m->user.column));
+    *time_s = (int64_t)++s->n_rows;
+    const char *bad =
+        m->time.clock != UM_CLOCK_ORDER ? um_mapped_to_time(s, &m->time, time_s) : NULL;
+    if (bad != NULL)
+        return um_reading_reject(
+            s->r, err, line, "%s '%.40s' %s", column_name(s, m->time.column),
+            s->cells[m->time.column].text != NULL ? s->cells[m->time.column].text : "", bad);
+    for (size_t i = 0; i < m->numbers.n; i++) {
+        const um_mapped_cell *c = um_mapped_cell_of(s, &m->numbers.data[i]);
+        if (c->text != NULL && !um_cell_number(c->text, c->len, &number))
+            return um_reading_reject(s->r, err, line, "%s '%.40s' is not a number",
+                                     column_name(s, m->numbers.data[i].column), c->text);
+    }
+    *good = true;
+    return UM_OK;
+}
+
+/* The ids of a cell, one or a list, as places in s->ids. */
+static um_status gather_ids(um_mapped *s, const um_mapped_cell *c, const um_mapped_field *field,
+                            um_mapped_places *out, um_error *err)
+{
+    um_jiter it = um_jval_iter(c->value);
+    um_jval element;
+    const char *at = c->text, *end = c->text + c->len, *part = NULL;
+    size_t len = 0;
+    bool is_array = um_jval_type(c->value) == UM_J_ARRAY;
+    out->len = 0;
+    while (c->text != NULL) {
+        size_t place = s->ids.len;
+        if (is_array) {
+            if (!um_jiter_next(&it, NULL, &element))
+                break;
+            um_mapped_append_element(&s->ids, element);
+        } else if (field->separator != NULL) {
+            if (!um_cell_next_part(&at, end, field->separator, &part, &len))
+                break;
+            um_str_append_n(&s->ids, part, len);
+        } else {
+            if (out->len == 1)
+                break;
+            um_str_append_n(&s->ids, c->text, c->len);
+        }
+        um_str_append_char(&s->ids, '\0');
+        if (!um_vec_push(out, place))
+            return um_fail_memory(err, "a list of items");
+        if (out->len > MAX_LIST)
+            break;
+    }
+    return um_str_status(&s->ids, err);
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* NULL when no id is empty and none comes twice, else why not, in s->text. */
+static const char *check_ids(um_mapped *s, const size_t *places, size_t n)
+{
+    um_str_clear(&s->text);
+    if (n > MAX_LIST)
+        return "the list of items is longer than 100000";
+    if (!um_vec_reserve(&s->sorted, n))
+        return "out of memory for a list of items";
+    for (size_t i = 0; i < n; i++)
+        s->sorted.data[i] = s->ids.data + places[i];
+    if (n > 1)
+        qsort(s->sorted.data, n, sizeof *s->sorted.data, compare_texts);
+    if (n > 0 && s->sorted.data[0][0] == '\0')
+        return "an item id is empty";
+    for (size_t i = 1; i < n; i++) {
+        if (strcmp(s->sorted.data[i - 1], s->sorted.data[i]) != 0)
+            continue;
+        um_str_appendf(&s->text, "item '%.60s' is listed twice", s->sorted.data[i]);
+        return um_str_text(&s->text);
+    }
+    return NULL;
+}
+
+/* The position said, from 0; -1 when nothing was chosen. NULL, or the reason why it is bad. */
+static const char *read_position(const um_mapped *s, int64_t *position)
+{
+    const um_mapped_cell *place = um_mapped_cell_of(s, &s->m->position);
+    *position = -1;
+    if (place->text == NULL)
+        return NULL;
+    if (!um_parse_i64(place->text, position))
+        return "the position is not a whole number";
+    *position = *position >= s->m->first_position ? *position - s->m->first_position : -1;
+    return *position < (int64_t)s->shown.len ? NULL : "the position is past the end of the list";
+}
+
+/* What was chosen must be in the list, and where the position says. NULL or the reason, in
+ * s->text. Where the log names no item, it is taken from the position. */
+static const char *check_chosen(um_mapped *s)
+{
+    int64_t said = -1;
+    const char *bad = read_position(s, &said);
+    if (bad != NULL)
+        return bad;
+    if (s->m->item.column == UM_MAPPED_NONE && said >= 0)
+        return um_vec_push(&s->chosen, s->shown.data[said]) ? NULL : "out of memory for a choice";
+    um_str_clear(&s->text);
+    if (s->chosen.len == 0 && said >= 0)
+        return "the position says that something was chosen, but there is no item";
+    for (size_t i = 0; i < s->chosen.len; i++) {
+        const char *id = s->ids.data + s->chosen.data[i];
+        size_t at = 0;
+        while (at < s->shown.len && strcmp(s->ids.data + s->shown.data[at], id) != 0)
+            at++;
+        if (at == s->shown.len)
+            um_str_appendf(&s->text, "item '%.60s' is not in the list of %zu shown", id,
+                           s->shown.len);
+        else if (s->chosen.len == 1 && said >= 0 && (size_t)said != at)
+            um_str_appendf(&s->text, "item '%.60s' is not at the position said", id);
+        else
+            continue;
+        return um_str_text(&s->text);
+    }
+    return NULL;
+}
+
+static um_status set_behaviour(um_mapped *s, um_error *err)
+{
+    const um_mapping *m = s->m;
+    um_status status = UM_OK;
+    for (size_t i = 0; i < m->numbers.n && status == UM_OK; i++) {
+        const um_mapped_cell *c = um_mapped_cell_of(s, &m->numbers.data[i]);
+        double number = 0;
+        if (c->text != NULL && um_cell_number(c->text, c->len, &number))
+            status = um_dataset_builder_number(s->r->builder, m->numbers.data[i].name, number, err);
+    }
+    for (size_t i = 0; i < m->texts.n && status == UM_OK; i++) {
+        const um_mapped_cell *c = um_mapped_cell_of(s, &m->texts.data[i]);
+        if (c->text == NULL)
+            continue;
+        um_mapped_to_json(s, c, &m->texts.data[i], false);
+        status = um_str_status(&s->text, err);
+        if (status == UM_OK)
+            status = um_dataset_builder_text(s->r->builder, m->texts.data[i].name,
+                                             um_str_text(&s->text), err);
+    }
+    return status;
+}
+
+/* Adds the row's choices, or the list that nobody chose from. */
+static um_status add_row(um_mapped *s, int64_t time_s, uint64_t line, um_error *err)
+{
+    um_dataset_builder *b = s->r->builder;
+    uint32_t user = 0;
+    um_status status =
+        um_dataset_builder_user(b, um_mapped_cell_of(s, &s->m->user)->text, &user, NULL, err);
+    if (!um_vec_reserve(&s->items, s->shown.len))
+        return um_fail_memory(err, "a list of items");
+    for (size_t i = 0; i < s->shown.len && status == UM_OK; i++)
+        status = um_dataset_builder_item(b, s->ids.data + s->shown.data[i], &s->items.data[i], NULL,
+                                         err);
+    if (status == UM_OK && s->chosen.len == 0)
+        status = um_dataset_builder_skip(b, user, time_s, s->items.data, s->shown.len, err);
+    for (size_t i = 0; i < s->chosen.len && status == UM_OK; i++) {
+        uint32_t item = 0;
+        int32_t position = 0;
+        status = um_dataset_builder_item(b, s->ids.data + s->chosen.data[i], &item, NULL, err);
+        if (status == UM_OK)
+            status = um_dataset_builder_interaction(b, user, item, time_s, err);
+        while (position < (int32_t)s->shown.len && s->items.data[position] != item)
+            position++;
+        if (status == UM_OK)
+            status = um_dataset_builder_impressions(b, s->items.data, s->shown.len, position, err);
+        if (status == UM_OK)
+            status = set_behaviour(s, err);
+    }
+    return status == UM_OK ? um_builder_set_line(b, line, err) : status;
+}
+
+um_status um_mapped_take_choice(um_mapped *s, uint64_t line, um_error *err)
+{
+    const um_mapping *m = s->m;
+    const um_mapped_cell *item = um_mapped_cell_of(s, &m->item),
+                         *list = um_mapped_cell_of(s, &m->shown);
+    int64_t time_s = 0;
+    bool good = false;
+    um_status status = check_row(s, line, &time_s, &good, err);
+    if (status != UM_OK || !good)
+        return status;
+    um_str_clear(&s->ids);
+    status = gather_ids(s, item, &m->item, &s->chosen, err);
+    if (status == UM_OK)
+        status = gather_ids(s, list, &m->shown, &s->shown, err);
+    if (status != UM_OK)
+        return status;
+    if (s->chosen.len == 0 && s->shown.len == 0)
+        return um_reading_reject(
+            s->r, err, line, "%s is absent",
+            column_name(s, m->item.column != UM_MAPPED_NONE ? m->item.column : m->shown.column));
+    const char *bad = check_ids(s, s->chosen.data, s->chosen.len);
+    if (bad == NULL)
+        bad = check_ids(s, s->shown.data, s->shown.len);
+    if (bad == NULL && s->shown.len > 0)
+        bad = check_chosen(s);
+    if (bad != NULL)
+        return um_reading_reject(s->r, err, line, "%s", bad);
+    return is_past_limit(s, s->shown.len)
+               ? um_reading_filter(s->r, err, line, LONG_LIST, s->shown.len)
+               : add_row(s, time_s, line, err);
+}
+
+/* One row an item shown ----------------------------------------------------------------------- */
+
+static size_t keep_text(um_str *text, const char *value)
+{
+    size_t place = text->len;
+    um_str_append_n(text, value, strlen(value) + 1);
+    return place;
+}
+
+static int compare_positions(const void *a, const void *b)
+{
+    const um_mapped_shown *x = a, *y = b;
+    if (x->position != y->position)
+        return x->position < y->position ? -1 : 1;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+static um_status add_click(um_mapped *s, uint32_t user, size_t place, um_error *err)
+{
+    const um_mapping *m = s->m;
+    const um_mapped_group *g = &s->group;
+    size_t row = g->rows.data[place].index;
+    um_dataset_builder *b = s->r->builder;
+    um_status status =
+        um_dataset_builder_interaction(b, user, s->items.data[place], g->time_s, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_impressions(b, s->items.data, g->rows.len, (int32_t)place, err);
+    for (size_t i = 0; i < m->numbers.n && status == UM_OK; i++)
+        status = um_dataset_builder_number(b, m->numbers.data[i].name,
+                                           g->numbers.data[row * m->numbers.n + i], err);
+    for (size_t i = 0; i < m->texts.n && status == UM_OK; i++) {
+        size_t text = g->texts.data[row * m->texts.n + i];
+        if (text != SIZE_MAX)
+            status = um_dataset_builder_text(b, m->texts.data[i].name, g->text.data + text, err);
+    }
+    return status == UM_OK ? um_builder_set_line(b, g->rows.data[place].line, err) : status;
+}
+
+static um_status filter_group(um_mapped *s, um_error *err)
+{
+    const um_mapped_group *g = &s->group;
+    um_status status = UM_OK;
+    for (size_t i = 0; i < g->rows.len && status == UM_OK; i++)
+        status = um_reading_filter(s->r, err, g->rows.data[i].line, LONG_LIST, g->rows.len);
+    return status;
+}
+
+/* The group enters the builder: an interaction a click, or a list that nobody chose from. */
+um_status um_mapped_close_group(um_mapped *s, um_error *err)
+{
+    um_mapped_group *g = &s->group;
+    um_dataset_builder *b = s->r->builder;
+    uint32_t user = 0, over = 0;
+    bool any = false;
+    if (!g->is_open)
+        return UM_OK;
+    g->is_open = false;
+    uint64_t first_line = g->rows.data[0].line;
+    if (is_past_limit(s, g->rows.len))
+        return filter_group(s, err);
+    um_status status = um_ids_intern(&s->seen, &s->seen_memory, g->text.data + g->id, "impression",
+                                     &over, NULL, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_user(b, g->text.data + g->user, &user, NULL, err);
+    if (status == UM_OK && !um_vec_reserve(&s->items, g->rows.len))
+        status = um_fail_memory(err, "a list of items");
+    qsort(g->rows.data, g->rows.len, sizeof *g->rows.data, compare_positions);
+    for (size_t i = 0; i < g->rows.len && status == UM_OK; i++)
+        status = um_dataset_builder_item(b, g->text.data + g->rows.data[i].item, &s->items.data[i],
+                                         NULL, err);
+    for (size_t i = 0; i < g->rows.len && status == UM_OK; i++) {
+        if (!g->rows.data[i].is_clicked)
+            continue;
+        any = true;
+        status = add_click(s, user, i, err);
+    }
+    if (status == UM_OK && !any) {
+        status = um_dataset_builder_skip(b, user, g->time_s, s->items.data, g->rows.len, err);
+        if (status == UM_OK)
+            status = um_builder_set_line(b, first_line, err);
+    }
+    return status;
+}
+
+static um_status open_group(um_mapped *s, const um_mapped_cell *id, int64_t time_s, um_error *err)
+{
+    um_mapped_group *g = &s->group;
+    um_str_clear(&g->text);
+    g->rows.len = g->numbers.len = g->texts.len = 0;
+    um_map_dispose(&g->items);
+    um_arena_reset(&g->keys);
+    g->id = keep_text(&g->text, id->text);
+    g->user = keep_text(&g->text, um_mapped_cell_of(s, &s->m->user)->text);
+    g->time_s = time_s;
+    g->is_open = true;
+    return um_str_status(&g->text, err);
+}
+
+static um_status add_to_group(um_mapped *s, const char *item, int64_t position, bool is_clicked,
+                              uint64_t line, um_error *err)
+{
+    const um_mapping *m = s->m;
+    um_mapped_group *g = &s->group;
+    um_mapped_shown row = {
+        .line = line, .index = g->rows.len, .position = position, .is_clicked = is_clicked};
+    row.item = keep_text(&g->text, item);
+    for (size_t i = 0; i < m->numbers.n; i++) {
+        const um_mapped_cell *c = um_mapped_cell_of(s, &m->numbers.data[i]);
+        double number = 0;
+        bool is_there = c->text != NULL && um_cell_number(c->text, c->len, &number);
+        if (!um_vec_push(&g->numbers, is_there ? number : NAN))
+            return um_fail_memory(err, "an impression");
+    }
+    for (size_t i = 0; i < m->texts.n; i++) {
+        const um_mapped_cell *c = um_mapped_cell_of(s, &m->texts.data[i]);
+        if (c->text != NULL)
+            um_mapped_to_json(s, c, &m->texts.data[i], false);
+        size_t place =
+            c->text != NULL && is_clicked ? keep_text(&g->text, um_str_text(&s->text)) : SIZE_MAX;
+        if (!um_vec_push(&g->texts, place))
+            return um_fail_memory(err, "an impression");
+    }
+    if (!um_vec_push(&g->rows, row))
+        return um_fail_memory(err, "an impression");
+    um_status status = um_str_status(&s->text, err);
+    return status == UM_OK ? um_str_status(&g->text, err) : status;
+}
+
+/* The row's place among those of its impression; reason in s->text or static when it is bad. */
+static const char *check_shown(um_mapped *s, const um_mapped_cell *id, const um_mapped_cell *item,
+                               int64_t *position, bool *is_clicked)
+{
+    const um_mapping *m = s->m;
+    um_mapped_group *g = &s->group;
+    const um_mapped_cell *place = um_mapped_cell_of(s, &m->position);
+    uint32_t found = 0;
+    *position = (int64_t)g->rows.len;
+    um_str_clear(&s->text);
+    const char *bad = to_flag(um_mapped_cell_of(s, &m->clicked), is_clicked);
+    if (bad != NULL)
+        um_str_appendf(&s->text, "%s '%.40s' %s", column_name(s, m->clicked.column),
+                       um_mapped_cell_of(s, &m->clicked)->text != NULL
+                           ? um_mapped_cell_of(s, &m->clicked)->text
+                           : "",
+                       bad);
+    else if (m->position.column != UM_MAPPED_NONE &&
+             (place->text == NULL || !um_parse_i64(place->text, position)))
+        um_str_appendf(&s->text, "%s '%.40s' is not a whole number",
+                       column_name(s, m->position.column), place->text != NULL ? place->text : "");
+    else if (!g->is_open && um_ids_find(&s->seen, id->text, &found))
+        um_str_appendf(&s->text,
+                       "impression '%.60s' was over before: its rows must stand together (sort the "
+                       "file by %s)",
+                       id->text, column_name(s, m->impression.column));
+    else if (g->is_open &&
+             strcmp(g->text.data + g->user, um_mapped_cell_of(s, &m->user)->text) != 0)
+        um_str_appendf(&s->text, "impression '%.60s' has another user in line %llu", id->text,
+                       (unsigned long long)g->rows.data[0].line);
+    else if (g->is_open && um_map_get(&g->items, item->text, &found))
+        um_str_appendf(&s->text, "item '%.60s' is shown twice in impression '%.60s'", item->text,
+                       id->text);
+    else if (g->is_open && g->rows.len >= MAX_LIST)
+        um_str_appendf(&s->text, "impression '%.60s' has more than %d items", id->text, MAX_LIST);
+    else
+        return NULL;
+    return um_str_text(&s->text);
+}
+
+um_status um_mapped_take_shown(um_mapped *s, uint64_t line, um_error *err)
+{
+    const um_mapping *m = s->m;
+    um_mapped_group *g = &s->group;
+    const um_mapped_cell *id = um_mapped_cell_of(s, &m->impression),
+                         *item = um_mapped_cell_of(s, &m->item);
+    int64_t time_s = 0, position = 0;
+    bool good = false, is_clicked = false;
+    um_status status = check_row(s, line, &time_s, &good, err);
+    if (status != UM_OK || !good)
+        return status;
+    if (id->text == NULL || item->text == NULL)
+        return um_reading_reject(
+            s->r, err, line, "%s is absent",
+            column_name(s, id->text == NULL ? m->impression.column : m->item.column));
+    if (g->is_open && strcmp(g->text.data + g->id, id->text) != 0)
+        status = um_mapped_close_group(s, err);
+    if (status != UM_OK)
+        return status;
+    if (!g->is_open)
+        g->rows.len = 0;
+    const char *bad = check_shown(s, id, item, &position, &is_clicked);
+    if (bad != NULL)
+        return um_reading_reject(s->r, err, line, "%s", bad);
+    if (!g->is_open)
+        status = open_group(s, id, time_s, err);
+    char *key = um_arena_strdup(&g->keys, item->text);
+    if (status == UM_OK && (key == NULL || !um_map_put(&g->items, key, 0, NULL)))
+        status = um_fail_memory(err, "an impression");
+    return status == UM_OK ? add_to_group(s, item->text, position, is_clicked, line, err) : status;
+}
+
+void um_mapped_dispose_group(um_mapped *s)
+{
+    um_mapped_group *g = &s->group;
+    um_str_dispose(&g->text);
+    um_vec_dispose(&g->rows);
+    um_vec_dispose(&g->numbers);
+    um_vec_dispose(&g->texts);
+    um_map_dispose(&g->items);
+    um_arena_dispose(&g->keys);
+    um_ids_dispose(&s->seen);
+    um_arena_dispose(&s->seen_memory);
+}

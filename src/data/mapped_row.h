@@ -1,0 +1,82 @@
+/*
+ * mapped_row.h - a row of a mapped log on its way into the builder: what mapped.c, which reads
+ * files, and mapped_log.c, which takes choices and lists shown, share.
+ */
+#ifndef UM_DATA_MAPPED_ROW_H
+#define UM_DATA_MAPPED_ROW_H
+
+#include "base/jsonl.h"
+#include "data/ingest.h"
+#include "data/mapped.h"
+
+typedef struct um_mapped_cell {
+    const char *text; /* NUL-terminated; NULL: absent */
+    size_t len;
+    um_jval value; /* in JSON lines */
+} um_mapped_cell;
+
+/* An item shown, one row of an impression. Texts are places in group.text. */
+typedef struct um_mapped_shown {
+    uint64_t line;
+    size_t index; /* in the order of the file */
+    size_t item;
+    int64_t position;
+    bool is_clicked;
+} um_mapped_shown;
+
+typedef UM_VEC(size_t) um_mapped_places;
+
+typedef struct um_mapped_group {
+    bool is_open;
+    um_str text; /* ids and behaviour texts, each with its NUL */
+    size_t id, user;
+    int64_t time_s;
+    UM_VEC(um_mapped_shown) rows;
+    UM_VEC(double) numbers; /* [rows][numbers]; NaN: absent */
+    um_mapped_places texts; /* [rows][texts]; SIZE_MAX: absent */
+    um_map items;           /* item ids of the group to their row */
+    um_arena keys;
+} um_mapped_group;
+
+typedef struct um_mapped um_mapped;
+typedef um_status (*um_mapped_take)(um_mapped *s, uint64_t line, um_error *err);
+
+struct um_mapped {
+    um_reading *r;
+    um_mapping *m;
+    const um_mapped_source *source;
+    um_mapped_take take;
+    um_jsonl *parser;
+    um_mapped_cell cells[UM_MAPPED_MAX_COLUMNS];
+    bool column_seen[UM_MAPPED_MAX_COLUMNS];
+    uint64_t n_rows;         /* of the log, for times by order */
+    um_str scratch, text;    /* texts of the row's cells; the cell in hand */
+    um_str ids;              /* items of the row: ids, each with its NUL */
+    um_mapped_places chosen; /* places in ids */
+    um_mapped_places shown;  /* the same */
+    UM_VEC(uint32_t) items;  /* the list shown, as the builder knows it */
+    UM_VEC(const char *) sorted;
+    um_mapped_group group;
+    um_ids seen; /* impressions that are over */
+    um_arena seen_memory;
+};
+
+/* The cell of a field; absent where the field is not mapped. */
+const um_mapped_cell *um_mapped_cell_of(const um_mapped *s, const um_mapped_field *field);
+/* NULL when the cell holds a time, else why not. */
+const char *um_mapped_to_time(const um_mapped *s, const um_mapped_time *time, int64_t *time_s);
+/* The cell as JSON in s->text: what JSON it is; else a string, or a number where `numbers` allows
+ * it. */
+void um_mapped_to_json(um_mapped *s, const um_mapped_cell *c, const um_mapped_field *field,
+                       bool numbers);
+/* One element of a JSON list as text. */
+void um_mapped_append_element(um_str *out, um_jval value);
+
+/* A row with a choice, its list in it; a row that is one item shown. */
+um_status um_mapped_take_choice(um_mapped *s, uint64_t line, um_error *err) UM_CHECKED;
+um_status um_mapped_take_shown(um_mapped *s, uint64_t line, um_error *err) UM_CHECKED;
+/* The impression in hand, if any, is over and enters the builder. */
+um_status um_mapped_close_group(um_mapped *s, um_error *err) UM_CHECKED;
+void um_mapped_dispose_group(um_mapped *s);
+
+#endif

@@ -1,0 +1,469 @@
+/* test_data_mapped.c - logs of any form through a mapping: what columns mean, lists, refusals. */
+#include <math.h>
+
+#include "test_data_util.h"
+
+static char dir[256];
+static um_error err;
+
+static int set_up(void **state)
+{
+    (void)state;
+    return make_dir(dir, sizeof dir) == NULL;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    remove_dir(dir);
+    return 0;
+}
+
+/* Reads dir by the mapping, which is put into dir/shop.yaml. */
+static um_status read_mapped(um_dataset **d, um_ingest_report *report, seen *s, const char *mapping)
+{
+    char path[300];
+    um_ingest_options options;
+    um_ingest_defaults(&options);
+    put(dir, "shop.yaml", mapping);
+    snprintf(path, sizeof path, "%s/shop.yaml", dir);
+    options.mapping = path;
+    options.on_rejection = see;
+    options.context = s;
+    s->n = 0;
+    *d = NULL;
+    return um_dataset_read(d, report, dir, &options, NULL, &err);
+}
+
+static um_dataset *read_good(const char *mapping, seen *s)
+{
+    um_dataset *d = NULL;
+    um_ingest_report report;
+    assert_ok(read_mapped(&d, &report, s, mapping), err);
+    assert_counts_add_up(&report, s);
+    assert_string_equal(report.adapter, "mapped");
+    assert_string_equal(d->name, "shop");
+    return d;
+}
+
+static void assert_rejections(const seen *s, const char *const *reasons, size_t n)
+{
+    for (size_t i = 0; i < s->n && i < n; i++)
+        assert_has(s->text[i], reasons[i]);
+    assert_int_equal(s->n, n);
+}
+
+/* "a b c": the list of interaction i. */
+static const char *list_of(const um_dataset *d, uint64_t i)
+{
+    static char text[200];
+    size_t n = 0;
+    text[0] = '\0';
+    for (uint64_t j = d->impression_start[i]; j < d->impression_start[i + 1]; j++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? " " : "",
+                              d->items.ids[d->impression_item[j]]);
+    return text;
+}
+
+static const char *skip_of(const um_dataset *d, uint64_t k)
+{
+    static char text[200];
+    size_t n = 0;
+    text[0] = '\0';
+    for (uint64_t j = d->skip_list_start[k]; j < d->skip_list_start[k + 1]; j++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", n > 0 ? " " : "",
+                              d->items.ids[d->skip_item[j]]);
+    return text;
+}
+
+static void plain_csv(void **state)
+{
+    (void)state;
+    seen s;
+    put(dir, "clicks.csv",
+        "when;sku;who;stars;from;title;tags\n"
+        "31.12.1999 23:59;007;ann;4,5;web;x;\n"
+        "31.12.1999 23:58;b;ann;4.5;NULL;x;red| blue |\n"
+        "01.01.2000 00:00;b;\"bo;b\";;app;;\n"
+        "2000-01-01;b;ann;1;web;x;\n"
+        ";b;ann;1;web;x;\n"
+        "01.01.2000 00:00;;ann;1;web;x;\n"
+        "01.01.2000 00:00;b;NULL;1;web;x;\n");
+    put(dir, "people.tsv", "ann\t31\t7\t\nbo;b\t\t\ta,b\nann\t32\t8\t\n");
+    put_gzip(dir, "things.jsonl.gz",
+             "{\"id\":7,\"title\":\"a\",\"meta\":{\"price\":1.50,\"tags\":[\"x\",2]}}\n"
+             "{\"id\":\"007\",\"title\":null,\"meta\":{\"price\":\"9\",\"day\":\"2 Mar 1998\"}}\n"
+             "{\"id\":\"b\",\"title\":[\"B\",\"side\"],\"meta\":{\"day\":\"soon\"}}\n"
+             "{\"id\":null}\n"
+             "{\"id\":\"c\",\"title\":\"\\u0000\"}\n"
+             "{\"id\":\"c\"\n");
+    um_dataset *d =
+        read_good("log:\n"
+                  "  file: clicks.csv\n"
+                  "  separator: ';'\n"
+                  "  absent: [\"NULL\"]\n"
+                  "  user: who\n"
+                  "  item: sku\n"
+                  "  time: {column: when, format: \"%d.%m.%Y %H:%M\"}\n"
+                  "  numbers: {rating: stars}\n"
+                  "  texts:\n"
+                  "    source: from\n"
+                  "    tags: {column: tags, separator: \"|\"}\n"
+                  "users:\n"
+                  "  file: people.tsv\n"
+                  "  columns: [name, age, score, likes]\n"
+                  "  id: name\n"
+                  "  descriptions: [age]\n"
+                  "  features: {score: score, likes: {column: likes, separator: \",\"}}\n"
+                  "items:\n"
+                  "  file: things.jsonl.gz\n"
+                  "  id: id\n"
+                  "  release: {column: meta.day, format: words}\n"
+                  "  descriptions: {title: title, tags: meta.tags}\n"
+                  "  features: {price: meta.price, tags: meta.tags}\n",
+                  &s);
+    static const char *const reasons[] = {
+        "people.tsv:3: name 'ann' was described before",
+        "things.jsonl.gz:3: meta.day 'soon' is not of the format said",
+        "things.jsonl.gz:4: id is absent",
+        "things.jsonl.gz:5: U+0000 in a text",
+        "things.jsonl.gz:6: not one whole JSON object: column",
+        "clicks.csv:2: stars '4,5' is not a number",
+        "clicks.csv:5: when '2000-01-01' is not of the format said",
+        "clicks.csv:6: when '' is absent",
+        "clicks.csv:7: sku is absent",
+        "clicks.csv:8: who is absent",
+    };
+    assert_rejections(&s, reasons, sizeof reasons / sizeof *reasons);
+    assert_int_equal(d->n_interactions, 2);
+    assert_int_equal(d->time_s[0], 946684680);
+    assert_string_equal(d->users.ids[1], "bo;b");
+    assert_string_equal(user_text(d, "ann", "age"), "31");
+    assert_string_equal(user_text(d, "ann", "score"), "7");
+    assert_null(user_text(d, "bo;b", "age"));
+    assert_string_equal(user_text(d, "bo;b", "likes"), "[\"a\",\"b\"]");
+    assert_string_equal(item_text(d, "7", "tags"), "x, 2");
+    assert_string_equal(item_text(d, "7", "price"), "1.5");
+    assert_string_equal(item_text(d, "007", "price"), "\"9\"");
+    assert_null(item_text(d, "007", "title"));
+    int tags = um_table_column(&d->items, "tags");
+    assert_int_equal(d->items.kinds[tags], UM_COLUMN_DESCRIPTION);
+    assert_string_equal(um_table_cell(&d->items, 0, tags + 2), "[\"x\",2]");
+    assert_true(d->item_has_release[1] && d->item_available_s[1] == 888796800);
+    assert_true(um_dataset_series(d, "rating")->numbers[0] == 4.5);
+    assert_true(isnan(um_dataset_series(d, "rating")->numbers[1]));
+    assert_null(um_dataset_series(d, "source")->texts[0]);
+    assert_string_equal(um_dataset_series(d, "source")->texts[1], "\"app\"");
+    assert_string_equal(um_dataset_series(d, "tags")->texts[0], "[\"red\",\"blue\"]");
+    um_dataset_free(d);
+}
+
+static void times(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *format, *text;
+        int64_t time_s;
+    } rows[] = {
+        {"unix", "1577836800", 1577836800},
+        {"unix", "1577836800.9", 1577836800},
+        {"unix_ms", "1577836800999", 1577836800},
+        {"unix_ms", "-1", -1},
+        {"unix_ms", "1.577836800999e12", 1577836800},
+        {"unix_us", "1577836800999999", 1577836800},
+        {"iso", "2020-01-01T00:00:00Z", 1577836800},
+        {"us", "1/1/2020 12:00:00 AM", 1577836800},
+        {"ctime", "Wed Jan 01 00:00:00 +0000 2020", 1577836800},
+        {"dashed", "01-Jan-2020", 1577836800},
+        {"'%Y/%m/%d'", "2020/01/01", 1577836800},
+        {"unix", "1577836800000", INT64_MIN}, /* milliseconds */
+        {"unix_ms", "soon", INT64_MIN},
+        {"unix_us", "9223372036854775807", INT64_MIN},
+        {"unix_ms", "1e300", INT64_MIN},
+        {"iso", "1577836800", INT64_MIN},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[300], mapping[300];
+        seen s;
+        snprintf(text, sizeof text, "u,i,t\nx,y,%s\nx,z,%s\n", rows[i].text, rows[i].text);
+        snprintf(mapping, sizeof mapping,
+                 "log: {file: a.csv, user: u, item: i, time: {column: t, format: %s}}\n",
+                 rows[i].format);
+        put(dir, "a.csv", text);
+        um_dataset *d = NULL;
+        um_ingest_report report;
+        um_status status = read_mapped(&d, &report, &s, mapping);
+        if (rows[i].time_s == INT64_MIN) {
+            assert_int_equal(status, UM_ERR_INPUT);
+            assert_has(err.text, "none of its 2 rows is good");
+            continue;
+        }
+        assert_ok(status, err);
+        if (d->time_s[0] != rows[i].time_s)
+            fail_msg("%s %s: %lld", rows[i].format, rows[i].text, (long long)d->time_s[0]);
+        um_dataset_free(d);
+    }
+    seen s;
+    put(dir, "a.csv", "u,i\nx,y\nz,y\nx,w\n");
+    um_dataset *d = read_good("log: {file: a.csv, user: u, item: i, time: {format: order}}\n", &s);
+    assert_int_equal(d->time_s[0], 1);
+    assert_int_equal(d->time_s[1], 3);
+    assert_int_equal(d->time_s[2], 2);
+    um_dataset_free(d);
+}
+
+static void lists_in_a_row(void **state)
+{
+    (void)state;
+    seen s;
+    put(dir, "log.csv",
+        "u,t,clicked,shown,pos\n"
+        "x,1,b,a b c,2\n"
+        "x,2,a c,a b c,\n"
+        "x,3,,a b,\n"
+        "x,4,d,a b,\n"
+        "x,5,b,a b,1\n"
+        "x,6,b,a b a,\n"
+        "x,7,b b,a b,\n"
+        "x,8,,,\n"
+        "x,9,,a b,1\n"
+        "x,10,b,a b,z\n"
+        "x,11,b,,\n"
+        "x,12,a,a b c d,\n");
+    static const char common[] = "log:\n  file: log.csv\n  user: u\n"
+                                 "  time: {column: t, format: unix}\n  impressions:\n"
+                                 "    list: {column: shown, separator: ' '}\n"
+                                 "    position: pos\n    first_position: 1\n";
+    char mapping[500];
+    snprintf(mapping, sizeof mapping, "%s  item: {column: clicked, separator: ' '}\n", common);
+    um_dataset *d = read_good(mapping, &s);
+    static const char *const reasons[] = {
+        "log.csv:5: item 'd' is not in the list of 2 shown",
+        "log.csv:6: item 'b' is not at the position said",
+        "log.csv:7: item 'a' is listed twice",
+        "log.csv:8: item 'b' is listed twice",
+        "log.csv:9: clicked is absent",
+        "log.csv:10: the position says that something was chosen, but there is no item",
+        "log.csv:11: the position is not a whole number",
+    };
+    assert_rejections(&s, reasons, sizeof reasons / sizeof *reasons);
+    assert_int_equal(d->n_interactions, 5);
+    assert_string_equal(list_of(d, 0), "a b c");
+    assert_int_equal(d->impression_position[0], 1);
+    assert_int_equal(d->impression_position[1], 0);
+    assert_int_equal(d->impression_position[2], 2);
+    assert_string_equal(list_of(d, 2), "a b c");
+    assert_string_equal(list_of(d, 3), "");
+    assert_int_equal(d->n_skips, 1);
+    assert_string_equal(skip_of(d, 0), "a b");
+    assert_int_equal(d->skip_time_s[0], 3);
+    um_dataset_free(d);
+
+    /* The item by its position alone. */
+    put(dir, "log.csv", "u,t,shown,pos\nx,1,a b c,2\nx,2,a b,0\nx,3,a b,\nx,4,a b,3\nx,5,,1\n");
+    d = read_good(common, &s);
+    static const char *const by_position[] = {
+        "log.csv:5: the position is past the end of the list",
+        "log.csv:6: shown is absent",
+    };
+    assert_rejections(&s, by_position, 2);
+    assert_int_equal(d->n_interactions, 1);
+    assert_string_equal(d->items.ids[d->item[0]], "b");
+    assert_int_equal(d->n_skips, 2);
+    um_dataset_free(d);
+
+    /* The same in JSON lines, where lists are lists. */
+    put(dir, "log.jsonl",
+        "{\"u\":5,\"t\":1,\"hit\":[10],\"shown\":[9,10,\"x\"]}\n"
+        "{\"u\":5,\"t\":2,\"hit\":\"x\",\"shown\":[\"x\"]}\n"
+        "{\"u\":5,\"t\":3,\"shown\":[\"x\",9]}\n"
+        "{\"u\":5,\"t\":4,\"hit\":null,\"shown\":[]}\n"
+        "{\"u\":5,\"t\":5,\"hit\":\"x\",\"shown\":[\"\",\"x\"]}\n");
+    d = read_good("log:\n  file: log.jsonl\n  user: u\n  item: hit\n"
+                  "  time: {column: t, format: unix}\n  impressions: {list: shown}\n",
+                  &s);
+    static const char *const json[] = {"log.jsonl:4: hit is absent",
+                                       "log.jsonl:5: an item id is empty"};
+    assert_rejections(&s, json, 2);
+    assert_string_equal(d->users.ids[0], "5");
+    assert_string_equal(list_of(d, 0), "9 10 x");
+    assert_int_equal(d->impression_position[0], 1);
+    assert_string_equal(skip_of(d, 0), "x 9");
+    um_dataset_free(d);
+}
+
+static const char by_row[] = "log:\n  file: log.csv\n  user: u\n  item: i\n"
+                             "  time: {column: t, format: unix}\n"
+                             "  numbers: [dwell]\n  texts: [note]\n"
+                             "  impressions: {id: imp, clicked: click, position: rank}\n";
+
+static void one_row_an_item(void **state)
+{
+    (void)state;
+    seen s;
+    put(dir, "log.csv",
+        "imp,u,i,t,click,rank,dwell,note\n"
+        "1,x,a,10,0,3,,\n"
+        "1,x,b,11,1,1,2.5,good\n"
+        "1,x,c,11,true,2,7,\n"
+        "2,x,a,20,0,1,,\n"
+        "2,x,d,20,no,2,,\n"
+        "2,y,e,20,0,3,,\n"
+        "2,x,d,20,1,4,,\n"
+        "2,x,f,20,maybe,5,,\n"
+        "2,x,f,20,0,last,,\n"
+        "1,x,e,10,0,4,,\n"
+        "3,y,b,30,1,1,x,\n"
+        "3,y,c,30,1,1,0,\n"
+        ",y,c,30,1,1,0,\n"
+        "3,y,,30,1,1,0,\n");
+    um_dataset *d = read_good(by_row, &s);
+    static const char *const reasons[] = {
+        "log.csv:7: impression '2' has another user in line 5",
+        "log.csv:8: item 'd' is shown twice in impression '2'",
+        "log.csv:9: click 'maybe' is neither 1 nor 0",
+        "log.csv:10: rank 'last' is not a whole number",
+        "log.csv:11: impression '1' was over before",
+        "log.csv:12: dwell 'x' is not a number",
+        "log.csv:14: imp is absent",
+        "log.csv:15: i is absent",
+    };
+    assert_rejections(&s, reasons, sizeof reasons / sizeof *reasons);
+    assert_int_equal(d->n_interactions, 3);
+    assert_string_equal(list_of(d, 0), "b c a");
+    assert_string_equal(list_of(d, 1), "b c a");
+    assert_int_equal(d->impression_position[0], 0);
+    assert_int_equal(d->impression_position[1], 1);
+    assert_int_equal(d->time_s[0], 10); /* of the impression's first row */
+    assert_int_equal(d->time_s[1], 10);
+    assert_string_equal(d->items.ids[d->item[0]], "b");
+    assert_string_equal(d->items.ids[d->item[1]], "c");
+    const um_series *dwell = um_dataset_series(d, "dwell"), *note = um_dataset_series(d, "note");
+    assert_true(dwell->numbers[0] == 2.5 && dwell->numbers[1] == 7 && dwell->numbers[2] == 0);
+    assert_string_equal(note->texts[0], "\"good\"");
+    assert_null(note->texts[1]);
+    assert_string_equal(list_of(d, 2), "c");
+    assert_int_equal(d->n_skips, 1);
+    assert_string_equal(skip_of(d, 0), "a d");
+    um_dataset_free(d);
+
+    /* Too long lists are filtered, every row of them. */
+    char path[300];
+    um_ingest_options options;
+    um_ingest_report report;
+    um_ingest_defaults(&options);
+    snprintf(path, sizeof path, "%s/shop.yaml", dir);
+    options.mapping = path;
+    options.filters.max_list = 2;
+    options.on_rejection = see;
+    options.context = &s;
+    s.n = 0;
+    assert_ok(um_dataset_read(&d, &report, dir, &options, NULL, &err), err);
+    assert_counts_add_up(&report, &s);
+    assert_int_equal(report.rows_filtered, 3);
+    assert_int_equal(d->n_interactions, 1);
+    um_dataset_free(d);
+}
+
+/* Items described by the rows of the log itself; several files; items without a description. */
+static void repeated_rows(void **state)
+{
+    (void)state;
+    seen s;
+    put(dir, "a.csv", "u,i,t,title\nx,1,2020-01-01,one\nx,2,2020-01-02,two\n");
+    put(dir, "b.csv", "t,u,title,i\n2020-01-03,y,other,1\n2020-01-04,y,four,4\n");
+    um_dataset *d = read_good("log: {file: [a.csv, b.csv], user: u, item: i, time: t}\n"
+                              "items: {file: a.csv, id: i, descriptions: [title], repeats: true}\n",
+                              &s);
+    assert_int_equal(s.n, 0);
+    assert_int_equal(d->n_interactions, 4);
+    assert_int_equal(d->users.n_rows, 2);
+    assert_string_equal(item_text(d, "1", "title"), "one");
+    assert_null(item_text(d, "4", "title"));
+    um_dataset_free(d);
+}
+
+static void bad_mappings_are_refused(void **state)
+{
+    (void)state;
+#define LOG "log: {file: a.csv, user: u, item: i, time: t"
+    static const struct {
+        const char *mapping, *message;
+    } rows[] = {
+        {"", "the file is empty"},
+        {"log: 3\n", "shop.yaml:1: log must be keys with values"},
+        {"users: {file: a.csv, id: u}\n", "a mapping needs `log`"},
+        {"lug: {}\n", "shop.yaml:1: a mapping has no key 'lug', did you mean 'log'?"},
+        {LOG ", usr: x}\n", "log has no key 'usr', did you mean 'user'?; it has: file, format"},
+        {LOG "}\nitems: {file: a.csv, id: i, descripions: [x]}\n",
+         "shop.yaml:2: items has no key 'descripions', did you mean 'descriptions'?"},
+        {LOG "}\nusers: {file: a.csv, id: i, release: t}\n", "users has no key 'release'"},
+        {LOG "}\nusers: {file: a.csv}\n", "users needs `id`"},
+        {"log: {user: u, item: i, time: t}\n", "log needs a `file`"},
+        {"log: {file: a.csv, item: i, time: t}\n", "log needs `user`"},
+        {"log: {file: a.csv, user: u, time: t}\n", "log needs `item`"},
+        {"log: {file: a.csv, user: u, item: i}\n", "log needs `time`"},
+        {"log: {file: a.csv, user: u, item: i, time: {column: t, format: unx}}\n",
+         "format 'unx' is none of: iso, unix"},
+        {"log: {file: a.csv, user: u, item: i, time: {column: t, format: '%H:%M'}}\n",
+         "format '%H:%M': it needs a year"},
+        {"log: {file: a.csv, user: u, item: i, time: {column: t, format: order}}\n",
+         "no `column` where its format is order"},
+        {"log: {file: a.csv, user: u, item: i, time: {format: unix}}\n", "time needs a `column`"},
+        {LOG ", format: xml}\n", "format 'xml' is none of: csv, tsv, jsonl"},
+        {LOG ", quoted: maybe}\n", "quoted 'maybe' is none of: false, true"},
+        {LOG ", encoding: utf-16}\n", "encoding 'utf-16' is none of"},
+        {LOG ", separator: '::', quoted: true}\n", "only where the separator is one character"},
+        {LOG ", numbers: x}\n", "'numbers' must be a list of columns"},
+        {LOG ", numbers: [{column: x}]}\n", "a column in a list is only its name"},
+        {LOG ", numbers: {x: {separator: ','}}}\n", "x needs a `column`"},
+        {LOG ", columns: [u, i, u]}\n", "`columns` has 'u' twice"},
+        {LOG ", columns: [u, i, time]}\n", "`columns` has no 't'"},
+        {LOG ", format: jsonl, separator: x}\n", "JSON lines have neither"},
+        {LOG ", impressions: {position: t}}\n", "impressions need either `list`"},
+        {LOG ", impressions: {id: t}}\n", "impressions need either `list`"},
+        {LOG ", impressions: {list: t}}\n", "`list` needs {column: ..., separator: ...}"},
+        {LOG ", impressions: {id: t, clicked: t, first_position: 2}}\n", "is none of: 0, 1"},
+        {"log: {file: b.csv, user: u, item: i, time: t}\n", "called b.csv; found a.csv, shop.yaml"},
+        {"log: {file: a.csv, user: usr, item: i, time: t}\n",
+         "a.csv:1: header has no column 'usr', did you mean 'user'?; it has: u, user, i, t"},
+        {"log: {file: a.jsonl, user: u, item: i, time: t, numbers: [stars]}\n",
+         "a.jsonl: no row has 'stars', which the section log of the mapping names"},
+    };
+    put(dir, "a.csv", "u,user,i,t\nx,x,y,2020-01-01\n");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        um_dataset *d = NULL;
+        um_ingest_report report;
+        seen s;
+        if (strstr(rows[i].mapping, "a.jsonl") != NULL)
+            put(dir, "a.jsonl", "{\"u\":\"x\",\"i\":\"y\",\"t\":\"2020-01-01\"}\n");
+        if (read_mapped(&d, &report, &s, rows[i].mapping) != UM_ERR_INPUT)
+            fail_msg("%s: not refused", rows[i].mapping);
+        assert_has(err.text, rows[i].message);
+        assert_null(d);
+    }
+    /* What says that a mapping is the way, and that it is for one adapter only. */
+    um_dataset *d = NULL;
+    um_ingest_report report;
+    seen s;
+    assert_int_equal(read_with(&d, &report, &s, dir, "", NULL, &err), UM_ERR_INPUT);
+    assert_has(err.text, "--mapping FILE (docs/MAPPING.md)");
+    assert_int_equal(read_with(&d, &report, &s, dir, "", "mapped", &err), UM_ERR_INPUT);
+    assert_has(err.text, "described by --mapping FILE");
+    um_ingest_options options = {.adapter = "steam", .mapping = "x.yaml", .max_bad = -1};
+    assert_int_equal(um_dataset_read(&d, NULL, dir, &options, NULL, &err), UM_ERR_INPUT);
+    assert_has(err.text, "a mapping is for adapter mapped, not for steam");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(plain_csv, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(times, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lists_in_a_row, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_row_an_item, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(repeated_rows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bad_mappings_are_refused, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
