@@ -235,8 +235,8 @@ static um_status fail_unrecognised(const um_bundle *bundle, um_error *err)
         }
     }
     describe_near_adapters(&text, bundle);
-    um_str_append(&text, "; describe its columns with --mapping FILE (docs/MAPPING.md), "
-                         "or give the files of one of:");
+    um_str_append(&text, "; describe its columns with --mapping FILE (docs/MAPPING.md); "
+                         "expected the files of one of:");
     name_adapters(&text);
     um_status status = um_str_status(&text, err);
     if (status == UM_OK)
