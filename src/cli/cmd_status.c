@@ -5,6 +5,36 @@
 #include "base/json.h"
 #include "cli/common.h"
 
+/* "    truncated 8, no stage 4 (choice model)" */
+static void print_kinds(const json_t *faults, const char *who, const char *only)
+{
+    const char *kind;
+    json_t *n;
+    int printed = 0;
+    json_object_foreach((json_t *)faults, kind, n)
+    {
+        if (!json_is_integer(n) || (only != NULL && strcmp(kind, only) != 0))
+            continue;
+        printf("%s%s %lld", printed++ == 0 ? "    " : ", ", kind, (long long)json_integer_value(n));
+    }
+    if (printed > 0)
+        printf(" (%s)\n", who);
+}
+
+/* What is wrong with texts: each kind with its number, under the stage that found it. */
+static void print_faults(const json_t *stage)
+{
+    static const char *const roles[] = {"teacher", "student"};
+    const json_t *faults = json_object_get(stage, "faults");
+    const char *model = json_string_value(json_object_get(stage, "model"));
+    if (model != NULL) {
+        print_kinds(faults, model, NULL);
+        return;
+    }
+    for (int i = 0; i < 2; i++)
+        print_kinds(json_object_get(faults, roles[i]), roles[i], "contradicting letter");
+}
+
 static void print_status(const char *text)
 {
     json_t *root = NULL, *value;
@@ -26,6 +56,7 @@ static void print_status(const char *text)
             printf(", %.0f MB", json_number_value(json_object_get(value, "peak_rss_mb")));
         }
         printf("\n");
+        print_faults(value);
     }
     printf("\n ");
     json_object_foreach(json_object_get(root, "counts"), key, value)

@@ -213,6 +213,19 @@ um_status um_stage_redo(um_session *s, const char *name, um_error *err)
 
 /* Status -------------------------------------------------------------------------------------- */
 
+/* Texts that break the form, by kind, where the stage has counted them. */
+static um_status add_faults(json_t *object, const um_row_stage *row, um_error *err)
+{
+    json_t *detail = NULL;
+    um_status status = um_json_parse(&detail, row->detail, strlen(row->detail), row->name, err);
+    if (status == UM_OK && json_object_get(detail, "faults") != NULL)
+        json_object_set(object, "faults", json_object_get(detail, "faults"));
+    if (status == UM_OK && json_object_get(detail, "model") != NULL)
+        json_object_set(object, "model", json_object_get(detail, "model"));
+    json_decref(detail);
+    return status;
+}
+
 um_status um_session_status(um_session *s, char **json, um_error *err)
 {
     json_t *root = json_object(), *list = json_array(), *counts = json_object();
@@ -244,6 +257,7 @@ um_status um_session_status(um_session *s, char **json, um_error *err)
             json_object_set_new(object, "items", json_integer((json_int_t)row.items_done));
             json_object_set_new(object, "seconds", json_real(row.seconds));
             json_object_set_new(object, "peak_rss_mb", json_real((double)row.peak_rss_kb / 1024));
+            status = add_faults(object, &row, err);
         }
         if (!done && next == NULL)
             next = i->verb;

@@ -57,6 +57,9 @@ um_status um_scenes_load(um_workspace *ws, const um_dataset *d, um_scene_set **o
 /* Names, sizes and times of a file or of the files in a folder: what changed is another input. */
 uint64_t um_path_hash(const char *path);
 
+/* Adds "distillation", "writers" and "prompt" to a summary. */
+um_status um_summarise_distillation(um_session *s, json_t *root, um_error *err) UM_CHECKED;
+
 #define UM_IMPORTED_MODEL "imported" /* name of the model that imported decisions belong to */
 /* Whether a stage's results ("scenes", "distill") were imported, and not made here; if so, says so.
  */

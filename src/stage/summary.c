@@ -217,52 +217,7 @@ static um_status add_file(void *context, const um_row_file *f, um_error *err)
     return UM_OK;
 }
 
-/* Distillation -------------------------------------------------------------------------------- */
-
-typedef struct score_sums {
-    uint64_t teacher[BINS], student[BINS], reasons_n;
-    double max_bits;
-    json_t *reasons;
-} score_sums;
-
-static um_status add_score(void *context, const um_row_score *row, um_error *err)
-{
-    score_sums *t = context;
-    (void)err;
-    const char *reason = row->reason != NULL ? row->reason : "";
-    json_int_t n = json_integer_value(json_object_get(t->reasons, reason));
-    json_object_set_new(t->reasons, reason, json_integer(n + 1));
-    if (isnan(row->teacher.model) || isnan(row->student.model))
-        return UM_OK;
-    int a = (int)(row->teacher.model / t->max_bits * BINS);
-    int b = (int)(row->student.model / t->max_bits * BINS);
-    t->teacher[a < 0 ? 0 : a >= BINS ? BINS - 1 : a]++;
-    t->student[b < 0 ? 0 : b >= BINS ? BINS - 1 : b]++;
-    return UM_OK;
-}
-
-static um_status summarise_distillation(um_session *s, json_t *root, um_error *err)
-{
-    score_sums sums = {.max_bits = 0, .reasons = json_object()};
-    json_t *object = json_object(), *teacher = json_array(), *student = json_array();
-
-    json_object_set_new(root, "distillation", object);
-    json_object_set_new(object, "reasons", sums.reasons);
-    json_object_set_new(object, "teacher_uncertainty", teacher);
-    json_object_set_new(object, "student_uncertainty", student);
-    for (size_t i = 0; i < s->scenes->n; i++) {
-        const um_scene *scene = &s->scenes->scenes[i];
-        if (scene->split == UM_SPLIT_TRAIN)
-            sums.max_bits = fmax(sums.max_bits, log2((double)scene->k));
-    }
-    um_status status = um_workspace_scores(s->ws, add_score, &sums, err);
-    for (int i = 0; i < BINS; i++) {
-        json_array_append_new(teacher, integer(sums.teacher[i]));
-        json_array_append_new(student, integer(sums.student[i]));
-    }
-    json_object_set_new(object, "max_bits", real(sums.max_bits));
-    return status;
-}
+/* Choice model -------------------------------------------------------------------------------- */
 
 static um_status summarise_choice(um_session *s, json_t *root, um_error *err)
 {
@@ -423,7 +378,7 @@ um_status um_session_summary(um_session *s, char **json, um_error *err)
         json_object_set_new(root, "split", split_of(set, stages.list)) != 0 ||
         (status = measure_rows(s, root, err)) != UM_OK ||
         (status = measure_differences(s, root, err)) != UM_OK ||
-        (status = summarise_distillation(s, root, err)) != UM_OK ||
+        (status = um_summarise_distillation(s, root, err)) != UM_OK ||
         (status = summarise_choice(s, root, err)) != UM_OK ||
         (status = summarise_curves(s, root, err)) != UM_OK ||
         (status = um_workspace_pairs(s->ws, add_example, &shown, err)) != UM_OK)

@@ -268,7 +268,9 @@ um_status um_workspace_decision_counts(um_workspace *ws, um_on_decision_count on
     um_query q;
     um_query_begin(&q, ws,
                    "SELECT d.role, m.name, m.id, count(DISTINCT d.scene_id), count(*),"
-                   " count(d.form_error) FROM decisions d JOIN models m ON m.id = d.model_id"
+                   " (SELECT count(*) FROM decisions f WHERE f.form_error IS NOT NULL"
+                   "   AND f.role = d.role AND f.model_id = m.id)"
+                   " FROM decisions d JOIN models m ON m.id = d.model_id"
                    " GROUP BY d.role, m.id ORDER BY d.role, m.id");
     while (status == UM_OK && um_query_next(&q)) {
         um_row_decision_count row;
