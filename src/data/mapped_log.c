@@ -32,7 +32,7 @@ static const char *to_flag(const um_mapped_cell *c, bool *flag)
             return NULL;
         }
     }
-    return "is neither 1 nor 0, true nor false";
+    return "is neither true nor false";
 }
 
 static bool is_past_limit(const um_mapped *s, size_t n)

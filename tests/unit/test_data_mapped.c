@@ -321,7 +321,7 @@ static void one_row_an_item(void **state)
     static const char *const reasons[] = {
         "log.csv:7: impression '2' has another user in line 5",
         "log.csv:8: item 'd' is shown twice in impression '2'",
-        "log.csv:9: click 'maybe' is neither 1 nor 0",
+        "log.csv:9: click 'maybe' is neither true nor false",
         "log.csv:10: rank 'last' is not a whole number",
         "log.csv:11: impression '1' was over before",
         "log.csv:12: dwell 'x' is not a number",
