@@ -95,6 +95,15 @@ um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len
     return *out != NULL ? UM_OK : um_fail_memory(err, "cells");
 }
 
+um_status um_dataset_read_text(const um_dataset *dataset, const char *text, um_str *out,
+                               um_error *err)
+{
+    if (dataset->memory->texts != NULL)
+        return um_spool_read(dataset->memory->texts, text, out, err);
+    um_str_append(out, text);
+    return um_str_status(out, err);
+}
+
 void um_dataset_release_texts(const um_dataset *dataset)
 {
     if (dataset->memory->texts != NULL)

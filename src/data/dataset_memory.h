@@ -29,7 +29,11 @@ um_status um_dataset_keep_text(um_dataset *dataset, const char *text, size_t len
                                um_error *err) UM_CHECKED;
 um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len, char **out,
                                um_error *err) UM_CHECKED;
-/* Lets go of the memory that reading such texts has filled. */
+/* Appends such a text to `out` without bringing its surroundings into memory: for reading many that
+ * lie scattered. */
+um_status um_dataset_read_text(const um_dataset *dataset, const char *text, um_str *out,
+                               um_error *err) UM_CHECKED;
+/* Lets go of the memory that reading them through pointers has filled. */
 void um_dataset_release_texts(const um_dataset *dataset);
 
 /*

@@ -16,9 +16,14 @@
 #define PIECE_BYTES ((size_t)64 << 20) /* of the others, unless one text is longer */
 #define SYSTEM_DIR  "/var/tmp"
 
+#define MAP_BYTES ((uint64_t)256 << 20) /* read through the map while there is no more than this   \
+                                         */
+#define READ_BYTES 512                  /* most texts are shorter */
+
 typedef struct piece {
     char *data;
     size_t len, cap;
+    uint64_t offset; /* in the file */
     bool is_mapped;
 } piece;
 
@@ -26,7 +31,8 @@ struct um_spool {
     char *dir;
     int fd; /* -1 before the file is needed */
     uint64_t file_bytes;
-    UM_VEC(piece) pieces; /* the last one is being filled */
+    UM_VEC(piece) pieces;     /* the last one is being filled */
+    UM_VEC(uint32_t) by_data; /* those in the file, by address */
 };
 
 um_status um_spool_new(um_spool **out, const char *dir, um_error *err)
@@ -59,6 +65,7 @@ void um_spool_free(um_spool *s)
             free(s->pieces.data[i].data);
     }
     um_vec_dispose(&s->pieces);
+    um_vec_dispose(&s->by_data);
     if (s->fd >= 0)
         close(s->fd);
     free(s->dir);
@@ -108,6 +115,7 @@ static um_status map_piece(um_spool *s, piece *p, um_error *err)
     if (data == MAP_FAILED)
         return um_fail_errno(err, "map a temporary file in", s->dir);
     p->data = data;
+    p->offset = s->file_bytes;
     p->is_mapped = true;
     s->file_bytes += p->cap;
     return UM_OK;
@@ -120,7 +128,8 @@ static um_status add_piece(um_spool *s, size_t need, um_error *err)
         size_t page = (size_t)sysconf(_SC_PAGESIZE);
         p.cap = need <= PIECE_BYTES ? PIECE_BYTES : (need + page - 1) / page * page;
     }
-    if (!um_vec_reserve(&s->pieces, s->pieces.len + 1))
+    if (!um_vec_reserve(&s->pieces, s->pieces.len + 1) ||
+        !um_vec_reserve(&s->by_data, s->by_data.len + 1))
         return um_fail_memory(err, "a text store");
     if (p.cap == HEAP_BYTES) {
         p.data = malloc(p.cap);
@@ -132,7 +141,52 @@ static um_status add_piece(um_spool *s, size_t need, um_error *err)
             return status;
     }
     s->pieces.data[s->pieces.len++] = p;
+    if (p.is_mapped) {
+        size_t at = s->by_data.len++;
+        for (; at > 0 && s->pieces.data[s->by_data.data[at - 1]].data > p.data; at--)
+            s->by_data.data[at] = s->by_data.data[at - 1];
+        s->by_data.data[at] = (uint32_t)(s->pieces.len - 1);
+    }
     return UM_OK;
+}
+
+/* The piece of the file that holds a text, or NULL. */
+static const piece *find_piece(const um_spool *s, const char *text)
+{
+    size_t low = 0, high = s->by_data.len;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (s->pieces.data[s->by_data.data[middle]].data <= text)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    const piece *p = low > 0 ? &s->pieces.data[s->by_data.data[low - 1]] : NULL;
+    return p != NULL && text < p->data + p->len ? p : NULL;
+}
+
+um_status um_spool_read(const um_spool *s, const char *text, um_str *out, um_error *err)
+{
+    char buffer[READ_BYTES];
+    const piece *p = s->file_bytes > MAP_BYTES ? find_piece(s, text) : NULL;
+    if (p == NULL) {
+        um_str_append(out, text);
+        return um_str_status(out, err);
+    }
+    for (uint64_t at = (uint64_t)(text - p->data); at < p->len;) {
+        size_t want = p->len - at < sizeof buffer ? (size_t)(p->len - at) : sizeof buffer;
+        ssize_t got = pread(s->fd, buffer, want, (off_t)(p->offset + at));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return um_fail_errno(err, "read a temporary file in", s->dir);
+        size_t n = strnlen(buffer, (size_t)got);
+        um_str_append_n(out, buffer, n);
+        if (n < (size_t)got)
+            break;
+        at += n;
+    }
+    return um_str_status(out, err);
 }
 
 static void let_go(const piece *p)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/str.h"
 #include "mirrorer/status.h"
 
 typedef struct um_spool um_spool;
@@ -25,7 +26,14 @@ void um_spool_free(um_spool *spool);
  * is written to. */
 um_status um_spool_add(um_spool *spool, const char *text, size_t len, char **out,
                        um_error *err) UM_CHECKED;
-/* Lets go of the memory that reading has filled. */
+/*
+ * Appends a text to `out`. Where the spool is large the file is read, not the map: looking at texts
+ * that lie scattered maps 64 KiB for each, and this maps nothing. A text that is not of this spool
+ * is appended as it stands.
+ */
+um_status um_spool_read(const um_spool *spool, const char *text, um_str *out,
+                        um_error *err) UM_CHECKED;
+/* Lets go of the memory that reading through pointers has filled. */
 void um_spool_release(um_spool *spool);
 uint64_t um_spool_file_bytes(const um_spool *spool); /* disk space taken */
 

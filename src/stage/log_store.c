@@ -25,9 +25,6 @@
 #include "data/dataset_memory.h"
 #include "stage/session.h"
 
-/* Texts are let go of after this much was packed: reading them scattered brings in whole pages. */
-#define RELEASE_BYTES ((uint64_t)64 << 20)
-
 /* JSON object of one kind of columns of a row. */
 static void entity_json(um_str *s, const um_table *table, uint32_t row, um_column_kind kind)
 {
@@ -76,29 +73,44 @@ static um_status store_entities(um_workspace *ws, const um_dataset *d, bool item
     return status;
 }
 
-static void pack_history(um_str *s, const um_dataset *d, uint64_t begin, uint64_t end)
+/* All lengths, then all bytes, which are read once. */
+static um_status pack_texts(um_str *s, const um_dataset *d, char *const *texts, uint64_t begin,
+                            uint64_t end, um_error *err)
 {
+    size_t lengths = s->len;
+    const uint32_t absent = UINT32_MAX;
+    um_status status = UM_OK;
+
+    for (uint64_t i = begin; i < end; i++)
+        um_str_append_n(s, &absent, sizeof absent);
+    for (uint64_t i = begin; i < end && status == UM_OK; i++) {
+        size_t before = s->len;
+        if (texts[i] == NULL)
+            continue;
+        status = um_dataset_read_text(d, texts[i], s, err);
+        uint32_t len = (uint32_t)(s->len - before);
+        if (status == UM_OK)
+            memcpy(s->data + lengths + (i - begin) * sizeof len, &len, sizeof len);
+    }
+    return status;
+}
+
+static um_status pack_history(um_str *s, const um_dataset *d, uint64_t begin, uint64_t end,
+                              um_error *err)
+{
+    um_status status = UM_OK;
     size_t n = (size_t)(end - begin);
     um_str_append_n(s, d->item + begin, n * sizeof *d->item);
     um_str_append_n(s, d->time_s + begin, n * sizeof *d->time_s);
-    for (uint32_t c = 0; c < d->n_series; c++) {
+    for (uint32_t c = 0; c < d->n_series && status == UM_OK; c++) {
         const um_series *series = &d->series[c];
-        if (series->numbers != NULL) {
+        if (series->numbers != NULL)
             um_str_append_n(s, series->numbers + begin, n * sizeof(double));
-            continue;
-        }
-        for (uint64_t i = begin; i < end; i++) {
-            uint32_t len =
-                series->texts[i] != NULL ? (uint32_t)strlen(series->texts[i]) : UINT32_MAX;
-            um_str_append_n(s, &len, sizeof len);
-        }
-        for (uint64_t i = begin; i < end; i++) {
-            if (series->texts[i] != NULL)
-                um_str_append(s, series->texts[i]);
-        }
+        else
+            status = pack_texts(s, d, series->texts, begin, end, err);
     }
-    if (d->impression_start == NULL)
-        return;
+    if (status != UM_OK || d->impression_start == NULL)
+        return status == UM_OK ? um_str_status(s, err) : status;
     for (uint64_t i = begin; i < end; i++) {
         uint32_t count = (uint32_t)(d->impression_start[i + 1] - d->impression_start[i]);
         um_str_append_n(s, &count, sizeof count);
@@ -107,6 +119,7 @@ static void pack_history(um_str *s, const um_dataset *d, uint64_t begin, uint64_
     uint64_t first = d->impression_start[begin];
     um_str_append_n(s, d->impression_item + first,
                     (size_t)(d->impression_start[end] - first) * sizeof *d->impression_item);
+    return um_str_status(s, err);
 }
 
 static um_status store_histories(um_workspace *ws, const um_dataset *d, const um_monitor *monitor,
@@ -114,23 +127,16 @@ static um_status store_histories(um_workspace *ws, const um_dataset *d, const um
 {
     um_str s = UM_STR_INIT;
     um_status status = UM_OK;
-    uint64_t packed = 0;
 
     for (uint32_t u = 0; u < d->users.n_rows && status == UM_OK; u++) {
         uint64_t begin = d->user_start[u], end = d->user_start[u + 1];
         if (begin == end)
             continue;
         um_str_clear(&s);
-        pack_history(&s, d, begin, end);
-        status = um_str_status(&s, err);
+        status = pack_history(&s, d, begin, end, err);
         um_row_history row = {u, end - begin, s.data, s.len};
         if (status == UM_OK)
             status = um_workspace_put_history(ws, &row, err);
-        packed += s.len;
-        if (packed >= RELEASE_BYTES) {
-            um_dataset_release_texts(d);
-            packed = 0;
-        }
         if (status == UM_OK && um_monitor_stopped(monitor))
             status = um_fail(err, UM_ERR_INTERRUPTED, "ingest: stopped; nothing was stored");
     }

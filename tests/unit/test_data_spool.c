@@ -39,7 +39,7 @@ static long resident_pages(void)
 static void texts_stay_and_memory_does_not_grow(void **state)
 {
     (void)state;
-    enum { N = 300, BYTES = 1 << 20 };
+    enum { N = 400, BYTES = 1 << 20 };
     um_spool *spool = NULL;
     char *text = malloc(BYTES), *kept[N], *small = NULL, *none = NULL, *empty = NULL;
     char **names = NULL;
@@ -69,6 +69,21 @@ static void texts_stay_and_memory_does_not_grow(void **state)
         assert_int_equal(kept[i][BYTES - i - 1], 'a' + i % 26);
     }
     um_spool_release(spool);
+    um_str again = UM_STR_INIT;
+    for (int i = N - 1; i >= 0;
+         i--) { /* a large spool is read from its file: nothing comes into memory */
+        um_str_clear(&again);
+        assert_ok(um_spool_read(spool, kept[i] + BYTES / 2, &again, &err), err);
+        assert_int_equal(again.len, BYTES - i - BYTES / 2);
+        assert_int_equal(again.data[again.len - 1], 'a' + i % 26);
+    }
+    um_str_clear(&again);
+    assert_ok(um_spool_read(spool, small, &again, &err), err);
+    assert_ok(um_spool_read(spool, "elsewhere", &again, &err), err);
+    assert_ok(um_spool_read(spool, empty, &again, &err), err);
+    assert_ok(um_spool_read(spool, kept[3] + BYTES - 5, &again, &err), err);
+    assert_string_equal(again.data, "aelsewheredd");
+    um_str_dispose(&again);
     grown = (resident_pages() - before) * page;
     if (grown > 20 << 20)
         fail_msg("%ld MiB in memory after letting go", grown >> 20);
