@@ -15,10 +15,8 @@
 #define HEAP_BYTES  ((size_t)1 << 20)  /* of the first piece, which is in no file */
 #define PIECE_BYTES ((size_t)64 << 20) /* of the others, unless one text is longer */
 #define SYSTEM_DIR  "/var/tmp"
-
-#define MAP_BYTES ((uint64_t)256 << 20) /* read through the map while there is no more than this   \
-                                         */
-#define READ_BYTES 512                  /* most texts are shorter */
+#define MAP_BYTES   ((uint64_t)256 << 20) /* of a spool that is read through its map */
+#define READ_BYTES  512                   /* most texts are shorter */
 
 typedef struct piece {
     char *data;
