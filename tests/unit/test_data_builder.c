@@ -350,16 +350,16 @@ static void filters_hold_once_each_in_order(void **state)
 {
     (void)state;
     /* Item c has two rows until the item filter is through; b is rare. */
-    static const line_row rows[] = {{"u", "a", 1}, {"u", "c", 2},  {"u", "b", 3}, {"v", "a", 4},
-                                    {"v", "c", 5}, {"v", "a", 6},  {"v", "d", 7}, {"v", "d", 8},
-                                    {"w", "a", 9}, {"w", "d", 10}, {"x", "b", 11}};
+    static const line_row rows[] = {{"u", "a", 1}, {"u", "c", 2},  {"u", "b", 3},  {"v", "a", 4},
+                                    {"v", "c", 5}, {"v", "a", 6},  {"v", "d", 7},  {"v", "d", 8},
+                                    {"w", "a", 9}, {"w", "d", 10}, {"x", "b", 11}, {"w", "d", 12}};
     const um_ingest_filters filters = {
         .min_item_interactions = 3, .min_user_interactions = 2, .max_user_interactions = 3};
     left l;
-    um_dataset *d = finish_rows(rows, 11, &filters, &l);
-    /* a has 4, d 3; b and c go. Then u has 1 left, v 4, w 2, x none. a and d are not asked again.
+    um_dataset *d = finish_rows(rows, 12, &filters, &l);
+    /* a has 4, d 4; b and c go. Then u has 1 left, v 4, w 3, x none. a and d are not asked again.
      */
-    assert_log(d, "w a@9 d@10; ");
+    assert_log(d, "w a@9 d@10 d@12; ");
     assert_left(&l, "0:1=4 0:2=3 0:3=3 0:4=5 0:5=3 0:6=5 0:7=5 0:8=5 0:11=3 ");
     assert_int_equal(d->items.n_rows, 2);
     um_dataset_free(d);
@@ -499,6 +499,9 @@ static void rows_of_several_interactions(void **state)
     assert_ok(um_builder_set_line(b, 6, &err), err);
     assert_ok(um_dataset_builder_skip(b, 1, 1, list, 1, &err), err); /* line 7 */
     assert_ok(um_builder_set_line(b, 7, &err), err);
+    add(b, "u", "e", 1); /* line 8: the second of two is a repeat */
+    add(b, "u", "a", 1);
+    assert_ok(um_builder_set_line(b, 8, &err), err);
     assert_ok(um_builder_begin_table(b, &err), err);
     add(b, "u", "a", 1); /* line 7 of the next file */
     assert_ok(um_builder_set_line(b, 7, &err), err);

@@ -398,6 +398,34 @@ static void damaged_counts_and_skips_are_refused(void **state)
     }
 }
 
+/* More interactions stated than there are, though the bytes would do for them. */
+static void missing_interactions_are_noticed(void **state)
+{
+    (void)state;
+    place p;
+    um_error err;
+    um_dataset *d = NULL;
+    unsigned char history[36] = {[12] = 20};
+    memset(history + 16, '1', 20);
+    open_place(&p);
+    um_workspace *ws = um_session_workspace(p.s);
+    um_row_dataset row = {"d", 1, 1, 2, "{\"users\":[],\"items\":[],\"series\":[[\"t\",\"text\"]]}",
+                          "",  0};
+    const um_row_entity one = {0, "x", "{}", "{}"};
+    const um_row_history packed = {0, 1, history, sizeof history};
+    assert_ok(um_workspace_set_dataset(ws, &row, &err), err);
+    assert_ok(um_workspace_put_user(ws, &one, &err), err);
+    assert_ok(um_workspace_put_item(ws, &one, &err), err);
+    assert_ok(um_workspace_put_history(ws, &packed, &err), err);
+    assert_int_equal(um_log_load(ws, &d, &err), UM_ERR_INPUT);
+    row.n_interactions = 1;
+    assert_ok(um_workspace_set_dataset(ws, &row, &err), err);
+    assert_ok(um_log_load(ws, &d, &err), err);
+    assert_string_equal(d->series[0].texts[0], "11111111111111111111");
+    um_dataset_free(d);
+    close_place(&p);
+}
+
 /* Scenes -------------------------------------------------------------------------------------- */
 
 static void assert_same_scene(const um_scene *a, const um_scene *b)
@@ -516,6 +544,7 @@ int main(void)
         cmocka_unit_test(old_workspaces_load),
         cmocka_unit_test(files_are_recorded),
         cmocka_unit_test(damaged_counts_and_skips_are_refused),
+        cmocka_unit_test(missing_interactions_are_noticed),
         cmocka_unit_test(damaged_logs_are_refused),
         cmocka_unit_test(scenes_come_back_equal),
         cmocka_unit_test(damaged_scenes_are_refused),
