@@ -6,6 +6,9 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/wide.h"
+
+enum { TILE = 64 }; /* items summed up at a time; divides UM_FACTOR_BLOCK */
 
 um_status um_factors_new(um_factors *f, uint32_t rank, uint32_t n_items, um_error *err)
 {
@@ -74,31 +77,38 @@ void um_factors_add(const um_factors *f, double *query, uint32_t item)
         query[k] += in[k];
 }
 
-/* One block of items for one query; the factor table stays in cache over the queries of a call. */
-static void score_block(const um_factors *f, const double *query, size_t first, float *scores)
+/* One block of items for one query, a tile at a time so that its sums stay in registers; the factor
+ * table stays in cache over the queries of a call. */
+UM_WIDE static void score_block(const um_factors *f, const double *query, size_t first,
+                                float *scores)
 {
-    double sum[UM_FACTOR_BLOCK] = {0};
-    for (uint32_t k = 0; k < f->rank; k++) {
-        const double *restrict out = f->out + k * f->stride + first;
-        double q = query[k];
-        for (size_t j = 0; j < UM_FACTOR_BLOCK; j++)
-            sum[j] += q * out[j];
+    for (size_t tile = first; tile < first + UM_FACTOR_BLOCK; tile += TILE) {
+        double sum[TILE] = {0};
+        for (uint32_t k = 0; k < f->rank; k++) {
+            const double *restrict out = f->out + k * f->stride + tile;
+            double q = query[k];
+            for (size_t j = 0; j < TILE; j++)
+                sum[j] += q * out[j];
+        }
+        /* Rounding hides last-bit differences between machines' LAPACK from the order. */
+        for (size_t j = 0; j < TILE; j++)
+            scores[tile + j] = (float)sum[j];
     }
-    /* Rounding hides last-bit differences between machines' LAPACK from the order. */
-    for (size_t j = 0; j < UM_FACTOR_BLOCK; j++)
-        scores[first + j] = (float)sum[j];
 }
 
-static void score_block_both(const um_factors *f, const double *query, size_t first, float *scores)
+UM_WIDE static void score_block_both(const um_factors *f, const double *query, size_t first,
+                                     float *scores)
 {
-    float sum[UM_FACTOR_BLOCK] = {0};
-    for (uint32_t k = 0; k < f->rank; k++) {
-        const float *restrict out = f->both + (size_t)k * f->stride + first;
-        float q = (float)query[k];
-        for (size_t j = 0; j < UM_FACTOR_BLOCK; j++)
-            sum[j] += q * out[j];
+    for (size_t tile = first; tile < first + UM_FACTOR_BLOCK; tile += TILE) {
+        float sum[TILE] = {0};
+        for (uint32_t k = 0; k < f->rank; k++) {
+            const float *restrict out = f->both + k * f->stride + tile;
+            float q = (float)query[k];
+            for (size_t j = 0; j < TILE; j++)
+                sum[j] += q * out[j];
+        }
+        memcpy(scores + tile, sum, sizeof sum);
     }
-    memcpy(scores + first, sum, sizeof sum);
 }
 
 void um_factors_score(const um_factors *f, const double *queries, size_t n, float *scores)
@@ -141,9 +151,10 @@ uint32_t um_rank_top(uint32_t *out, uint32_t cut, const uint32_t *candidates, ui
                      const float *scores)
 {
     uint32_t kept = 0;
+    float lowest = 0.0f; /* of a full heap; only what is above it can enter */
     for (uint32_t c = 0; c < n && cut > 0; c++) {
         uint32_t item = candidates[c];
-        if (!(scores[item] > 0.0f))
+        if (!(scores[item] > 0.0f) || scores[item] < lowest)
             continue;
         if (kept < cut) {
             out[kept++] = item;
@@ -154,6 +165,8 @@ uint32_t um_rank_top(uint32_t *out, uint32_t cut, const uint32_t *candidates, ui
             out[0] = item;
             sift_down(out, cut, 0, scores);
         }
+        if (kept == cut)
+            lowest = scores[out[0]];
     }
     if (kept < cut)
         for (uint32_t i = kept / 2; i > 0; i--)
