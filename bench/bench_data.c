@@ -9,8 +9,8 @@
  *     parse         the same, cut into lines, each parsed with the reader the adapter uses
  *     adapter       um_dataset_read: a whole data set in memory, nothing written
  *
- * Each figure is the best of ROUNDS (5), in one process, one thread, files in the page cache.
- * Adapter over parse is the ratio that PERFORMANCE.md bounds.
+ * Each figure is the best of ROUNDS (5), in one process, files in the page cache. The first two run
+ * on one thread; the adapter parses on a thread that runs ahead, so it needs a second free CPU.
  */
 #include <stdio.h>
 #include <stdlib.h>

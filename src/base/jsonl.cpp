@@ -58,7 +58,7 @@ struct um_jsonl {
     simdjson::dom::document document;
     char *text = nullptr; /* copy with SIMDJSON_PADDING bytes after it */
     size_t text_cap = 0;  /* without the padding */
-    um_jdoc view = {nullptr, nullptr};
+    um_jdoc view = {nullptr, nullptr, 0, 0};
     key_text *keys = nullptr; /* of one object, to be sorted */
     size_t keys_cap = 0;
     bool has_nul = false;
@@ -220,7 +220,7 @@ static um_status check_string(um_jsonl *j, key_text s, um_error *err)
 /* What simdjson does not look at: depth with empty levels, keys, integers past int64_t. */
 static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
 {
-    size_t depth = 0;
+    size_t depth = 0, last = 0; /* the string met last lies behind all others */
     um_status status = UM_OK;
     j->has_nul = false;
     for (size_t at = 1, end = um_jdoc_after(&j->view, 1); at < end && status == UM_OK; at++) {
@@ -245,12 +245,19 @@ static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
             status = um_fail(err, UM_ERR_INPUT, "integer past 64 bits with sign");
             break;
         case '"':
+            last = at;
             if (has_escapes)
                 status = check_string(j, string_at(&j->view, at), err);
             break;
         default:
             break;
         }
+    }
+    j->view.n_words = um_jdoc_after(&j->view, 1);
+    j->view.n_bytes = 0;
+    if (last > 0) {
+        key_text text = string_at(&j->view, last);
+        j->view.n_bytes = (size_t)(text.text - j->view.strings) + text.len + 1;
     }
     return status;
 }

@@ -27,6 +27,7 @@ typedef struct um_jsonl um_jsonl;
 typedef struct um_jdoc {
     const uint64_t *tape;
     const char *strings;
+    size_t n_words, n_bytes; /* of the two, for whoever copies them: copies are as good */
 } um_jdoc;
 
 typedef struct um_jval {

@@ -12,9 +12,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/jsonl.h"
 #include "base/str.h"
 #include "data/ingest.h"
+#include "data/parsed.h"
 
 #define MAX_EXACT_INTEGER ((int64_t)1 << 53) /* every integer up to here is a double */
 #define MAX_MEMBERS       UM_BUILDER_MAX_COLUMNS
@@ -23,7 +23,6 @@
 typedef struct canonical {
     um_reading *reading;
     um_dataset_builder *builder;
-    um_jsonl *parser;
     uint64_t line;
     UM_VEC(uint32_t) shown;   /* impression list of the row in hand */
     uint64_t n_lists;         /* impression lists looked at so far */
@@ -359,46 +358,35 @@ static um_status take_interaction(canonical *c, um_jval object, um_error *err)
     return status == UM_OK ? um_builder_set_line(c->builder, c->line, err) : status;
 }
 
-/* Parses one line, then takes or rejects it. */
-static um_status take_line(canonical *c, const um_line *line, take_fn take, um_error *err)
+static um_status take_row(canonical *c, const um_parsed_row *row, take_fn take, um_error *err)
 {
-    um_jval object;
-    um_error why = {0};
-    bool ascii = true;
-    if (line->is_long)
-        return um_reading_reject(c->reading, err, c->line,
-                                 "line longer than the limit of %zu bytes", UM_LINES_MAX_BYTES);
-    um_status status = um_jsonl_parse(c->parser, line->text, line->len, &object, &why);
-    if (status == UM_ERR_MEMORY)
-        return um_fail_memory(err, "a row");
-    if (status != UM_OK && um_line_has_nul(line->text, line->len, &ascii))
-        return um_reading_reject(c->reading, err, c->line, "NUL byte in the line");
-    if (status != UM_OK)
-        return um_reading_reject(
-            c->reading, err, c->line, "not one whole JSON object: %s%s", why.text,
-            line->is_whole ? "" : " (the last line has no end: file cut short?)");
-    if (um_jsonl_has_nul(c->parser))
-        return um_reading_reject(c->reading, err, c->line, "U+0000 in a text");
-    status = take(c, object, err);
+    c->line = row->line;
+    if (row->bad != NULL || row->has_nul)
+        return um_reading_reject(c->reading, err, c->line, "%s",
+                                 row->bad != NULL ? row->bad : "U+0000 in a text");
+    um_status status = take(c, row->root, err);
     return status == UM_OK ? UM_OK : um_reading_row_failed(c->reading, status, c->line, err);
 }
 
 static um_status read_file(canonical *c, const um_entry *entry, take_fn take, um_error *err)
 {
+    static const um_parsed_spec spec = {.noun = "JSON object"};
     um_lines lines = {0};
-    um_line line;
+    um_parsed *parsed = NULL;
+    um_parsed_row row;
+    bool any = true;
     um_status status = um_reading_begin(c->reading, entry, take == take_interaction, &lines, err);
+    if (status == UM_OK)
+        status = um_parsed_open(&parsed, &spec, &lines, err);
     while (status == UM_OK) {
-        status = um_lines_next(&lines, &line, err);
-        if (status != UM_OK || line.text == NULL)
+        status = um_parsed_next(parsed, &row, &any, err);
+        if (status != UM_OK || !any)
             break;
-        if (line.len == 0 && !line.is_long)
-            continue;
-        c->line = lines.line;
         status = um_reading_count(c->reading, err);
         if (status == UM_OK)
-            status = take_line(c, &line, take, err);
+            status = take_row(c, &row, take, err);
     }
+    um_parsed_close(parsed);
     if (status == UM_OK)
         status = um_reading_end(c->reading, &lines, err);
     um_lines_close(&lines);
@@ -471,11 +459,8 @@ static um_status read_canonical(um_reading *r, um_error *err)
     const um_entry *entries[3];
     size_t n = 0;
     um_status status = locate(r->bundle, entries, &n, err);
-    if (status == UM_OK)
-        status = um_jsonl_new(&c.parser, err);
     for (int i = 0; i < 3 && status == UM_OK; i++)
         status = read_file(&c, entries[i], takes[i], err);
-    um_jsonl_free(c.parser);
     um_vec_dispose(&c.shown);
     um_vec_dispose(&c.in_list);
     um_str_dispose(&c.text);

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "data/cells.h"
 #include "data/dates.h"
+#include "data/parsed.h"
 
 const um_mapped_cell *um_mapped_cell_of(const um_mapped *s, const um_mapped_field *field)
 {
@@ -251,23 +252,6 @@ static um_status take_object(um_mapped *s, um_jval object, uint64_t line, um_err
     return status == UM_OK ? UM_OK : um_reading_row_failed(s->r, status, line, err);
 }
 
-static um_status take_line(um_mapped *s, const um_line *line, uint64_t number, um_error *err)
-{
-    um_jval object;
-    um_error why = {0};
-    if (line->is_long)
-        return um_reading_reject(s->r, err, number, "line longer than the limit of %zu bytes",
-                                 UM_LINES_MAX_BYTES);
-    um_status status = um_jsonl_parse(s->parser, line->text, line->len, &object, &why);
-    if (status == UM_ERR_MEMORY)
-        return um_fail_memory(err, "a row");
-    if (status != UM_OK)
-        return um_reading_reject(s->r, err, number, "not one whole JSON object: %s", why.text);
-    if (um_jsonl_has_nul(s->parser))
-        return um_reading_reject(s->r, err, number, "U+0000 in a text");
-    return take_object(s, object, number, err);
-}
-
 /* A mapped name that no row has is a mistake. */
 static um_status check_seen(const um_mapped *s, um_error *err)
 {
@@ -282,20 +266,29 @@ static um_status check_seen(const um_mapped *s, um_error *err)
 
 static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_log, um_error *err)
 {
+    static const um_parsed_spec spec = {.noun = "JSON object"};
     um_lines lines = {0};
-    um_line line;
+    um_parsed *parsed = NULL;
+    um_parsed_row row;
+    bool any = true;
     memset(s->column_seen, 0, sizeof s->column_seen);
     um_status status = um_reading_begin(s->r, entry, is_log, &lines, err);
+    if (status == UM_OK)
+        status = um_parsed_open(&parsed, &spec, &lines, err);
     while (status == UM_OK) {
-        status = um_lines_next(&lines, &line, err);
-        if (status != UM_OK || line.text == NULL)
+        status = um_parsed_next(parsed, &row, &any, err);
+        if (status != UM_OK || !any)
             break;
-        if (line.len == 0 && !line.is_long)
-            continue;
         status = um_reading_count(s->r, err);
-        if (status == UM_OK)
-            status = take_line(s, &line, lines.line, err);
+        if (status != UM_OK)
+            break;
+        if (row.bad != NULL || row.has_nul)
+            status = um_reading_reject(s->r, err, row.line, "%s",
+                                       row.bad != NULL ? row.bad : "U+0000 in a text");
+        else
+            status = take_object(s, row.root, row.line, err);
     }
+    um_parsed_close(parsed);
     if (status == UM_OK && s->r->file->rows_read > 0)
         status = check_seen(s, err);
     if (status == UM_OK)
@@ -343,7 +336,6 @@ static um_status read_source(um_mapped *s, const um_mapped_source *source, um_ma
 
 static void dispose(um_mapped *s)
 {
-    um_jsonl_free(s->parser);
     um_mapping_free(s->m);
     um_str_dispose(&s->scratch);
     um_str_dispose(&s->text);
@@ -364,8 +356,6 @@ static um_status read_mapped(um_reading *r, um_error *err)
         return um_fail_memory(err, "a table reader");
     s->r = r;
     um_status status = um_mapping_read(&s->m, r->options->mapping, err);
-    if (status == UM_OK)
-        status = um_jsonl_new(&s->parser, err);
     r->state = s;
     if (status == UM_OK && s->m->users.source.section != NULL)
         status = read_source(s, &s->m->users.source, take_user, err);

@@ -46,7 +46,6 @@ struct um_mapped {
     um_mapping *m;
     const um_mapped_source *source;
     um_mapped_take take;
-    um_jsonl *parser;
     um_mapped_cell cells[UM_MAPPED_MAX_COLUMNS];
     bool column_seen[UM_MAPPED_MAX_COLUMNS];
     uint64_t n_rows;         /* of the log, for times by order */

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/markup.h"
+#include "data/parsed.h"
 #include "data/pyliteral.h"
 
 #define MAX_EXACT_INTEGER 9007199254740992.0 /* 2^53: every whole number up to here is a double */
@@ -15,94 +16,50 @@
  */
 
 /* A Python dict that is no JSON shows it at its first quote or prefix. */
-static bool is_surely_python(const um_line *line)
+static bool is_surely_python(const char *text, size_t len)
 {
     size_t i = 0;
-    while (i < line->len && (line->text[i] == ' ' || line->text[i] == '{'))
+    while (i < len && (text[i] == ' ' || text[i] == '{'))
         i++;
-    return i < line->len && line->text[i] != '"' && line->text[i] != '}';
+    return i < len && text[i] != '"' && text[i] != '}';
 }
 
-/*
- * The object of one line, *why = NULL; else *why says what is wrong with it, in `reason`. A failure
- * of memory is the status.
- */
-static um_status parse_line(um_jsonl *parser, const um_objects_spec *spec, const um_line *line,
-                            um_str *json, um_jval *root, um_error *reason, const char **why,
-                            um_error *err)
+static um_status take_row(um_reading *r, const um_objects_spec *spec, const um_parsed_row *row,
+                          um_error *err)
 {
-    bool ascii = true;
-    *why = NULL;
-    *reason = (um_error){0};
-    if (line->is_long) {
-        *why = "line longer than the limit";
-        return UM_OK;
-    }
-    if (um_line_has_nul(line->text, line->len, &ascii)) {
-        *why = "NUL byte in the line";
-        return UM_OK;
-    }
-    um_status status = UM_ERR_INPUT;
-    if (!spec->is_python || !is_surely_python(line))
-        status = um_jsonl_parse(parser, line->text, line->len, root, reason);
-    if (status == UM_ERR_INPUT && spec->is_python) {
-        um_str_clear(json);
-        status = um_pyliteral_to_json(json, line->text, line->len, reason);
-        if (status == UM_OK)
-            status = um_jsonl_parse(parser, um_str_text(json), json->len, root, reason);
-    }
-    if (status == UM_ERR_MEMORY)
-        return um_fail_memory(err, "a row");
-    if (status != UM_OK)
-        *why = reason->text;
-    return UM_OK;
-}
-
-static um_status take_line(um_reading *r, um_jsonl *parser, const um_objects_spec *spec,
-                           const um_line *line, uint64_t number, um_str *json, um_error *err)
-{
-    um_jval root;
-    um_error reason;
-    const char *why = NULL;
-    um_status status = parse_line(parser, spec, line, json, &root, &reason, &why, err);
-    if (status != UM_OK)
-        return um_reading_row_failed(r, status, number, err);
-    if (why != NULL)
-        return um_reading_reject(r, err, number, "not one whole %s: %s%s",
-                                 spec->is_python ? "Python dict" : "JSON object", why,
-                                 line->is_whole ? ""
-                                                : " (the last line has no end: file cut short?)");
-    status = spec->take(spec->context, root, number, err);
-    return status == UM_OK ? UM_OK : um_reading_row_failed(r, status, number, err);
+    if (row->bad != NULL)
+        return um_reading_reject(r, err, row->line, "%s", row->bad);
+    um_status status = spec->take(spec->context, row->root, row->line, err);
+    return status == UM_OK ? UM_OK : um_reading_row_failed(r, status, row->line, err);
 }
 
 um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_error *err)
 {
+    static const um_parsed_spec json = {.noun = "JSON object"};
+    static const um_parsed_spec python = {
+        .noun = "Python dict", .is_other = is_surely_python, .to_json = um_pyliteral_to_json};
     um_lines lines = {0};
-    um_line line;
-    um_jsonl *parser = NULL;
-    um_str json = UM_STR_INIT;
+    um_parsed *parsed = NULL;
+    um_parsed_row row;
+    bool any = true;
     um_bundle *bundle = r->bundle;
     if (spec->bundle != NULL)
         r->bundle = spec->bundle;
-    um_status status = um_jsonl_new(&parser, err);
+    um_status status = um_reading_begin(r, spec->entry, spec->has_interactions, &lines, err);
     if (status == UM_OK)
-        status = um_reading_begin(r, spec->entry, spec->has_interactions, &lines, err);
+        status = um_parsed_open(&parsed, spec->is_python ? &python : &json, &lines, err);
     while (status == UM_OK) {
-        status = um_lines_next(&lines, &line, err);
-        if (status != UM_OK || line.text == NULL)
+        status = um_parsed_next(parsed, &row, &any, err);
+        if (status != UM_OK || !any)
             break;
-        if (line.len == 0 && !line.is_long)
-            continue;
         status = um_reading_count(r, err);
         if (status == UM_OK)
-            status = take_line(r, parser, spec, &line, lines.line, &json, err);
+            status = take_row(r, spec, &row, err);
     }
+    um_parsed_close(parsed);
     if (status == UM_OK)
         status = um_reading_end(r, &lines, err);
     um_lines_close(&lines);
-    um_jsonl_free(parser);
-    um_str_dispose(&json);
     r->bundle = bundle;
     return status;
 }

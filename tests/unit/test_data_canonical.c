@@ -222,8 +222,8 @@ static void extreme_lines(void **state)
     assert_int_equal(s.n, 4);
     assert_has(s.text[0], "d_interaction.jsonl:2: ");
     assert_has(s.text[0], "nested deeper than 64");
-    assert_has(s.text[1], "d_interaction.jsonl:3: line longer than the limit");
-    assert_has(s.text[2], "d_interaction.jsonl:4: NUL byte");
+    assert_has(s.text[1], "d_interaction.jsonl:3: not one whole JSON object: line longer than the limit");
+    assert_has(s.text[2], "d_interaction.jsonl:4: not one whole JSON object: NUL byte");
     assert_has(s.text[3], "d_interaction.jsonl:5: ");
     assert_has(s.text[3], "cut short?");
     um_dataset_free(d);
