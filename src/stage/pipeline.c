@@ -97,8 +97,13 @@ um_status um_session_recall_config(const char *workspace, um_config *config, um_
 
     if (status != UM_OK || !um_path_exists(database))
         goto done;
-    if ((status = um_workspace_open(&ws, workspace, UM_WORKSPACE_READ, err)) != UM_OK ||
-        (status = um_workspace_get_meta(&text, ws, "config", err)) != UM_OK || text == NULL)
+    status = um_workspace_open(&ws, workspace, UM_WORKSPACE_READ, err);
+    if (status == UM_ERR_NOT_FOUND) { /* its first writer was killed before it stored anything */
+        status = UM_OK;
+        goto done;
+    }
+    if (status != UM_OK || (status = um_workspace_get_meta(&text, ws, "config", err)) != UM_OK ||
+        text == NULL)
         goto done;
     status = um_json_parse(&object, text, strlen(text), "workspace config", err);
     if (status != UM_OK)

@@ -3,6 +3,12 @@
 . "$(dirname "$0")/lib.sh"
 
 small_world world
+# What a first run leaves that was killed before its database had any content.
+mkdir begun
+: >begun/workspace.db
+run 1 status -w begun
+err_has 'holds no workspace.db'
+run 0 ingest "$work/world" -w begun
 # shellcheck disable=SC2086
 run 0 run "$work/world/" -w ws --out out $small
 
