@@ -81,6 +81,7 @@ typedef struct um_config {
     struct { /* what one run does of a stage; changes no result */
         char shard[32];
         int64_t limit;
+        double memory_gib;
     } run;
     struct {
         int64_t pairs;

@@ -52,6 +52,8 @@ typedef struct um_train_options {
     uint64_t token_budget; /* > 0: stop after the update that reaches this many processed tokens
                               (prompt once + completions of each row seen); the schedule then ends
                               there. Epochs repeat as needed and `epochs` is not looked at. */
+    uint64_t memory_bytes; /* of weights and training together, 0 = what the machine has. Changes
+                              time, never a result: layers are computed again until it fits */
     double dpo_beta, label_smoothing; /* smoothing: 0 to 0.5 */
     um_dpo_loss dpo_loss;
     const char *checkpoint_dir; /* NULL: none. Of this run alone; made when absent */

@@ -32,12 +32,20 @@ typedef struct um_batch {
 
 typedef struct um_graph um_graph;
 
-/* Sizes for batches of at most max_rows rows and max_trained trained entries. */
+typedef struct um_graph_sizes {
+    int max_rows, max_trained; /* of a batch: rows, trained entries */
+    /* Activation checkpointing: of the layers 0 .. recompute - 1 forward keeps the input only, and
+     * backward computes the rest again, one layer at a time (Chen et al. 2016). 0 to L - 1; costs
+     * nearly recompute / L of a forward pass and changes no bit of a result. L - 1 is also the
+     * smallest graph for forward passes alone. */
+    int recompute;
+} um_graph_sizes;
+
 um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute *compute,
-                       int max_rows, int max_trained, um_error *err) UM_CHECKED;
+                       const um_graph_sizes *sizes, um_error *err) UM_CHECKED;
 void um_graph_free(um_graph *graph);
 /* Exactly the workspace um_graph_new allocates; SIZE_MAX when it would overflow. */
-size_t um_graph_bytes(const um_model_config *config, int max_rows, int max_trained);
+size_t um_graph_bytes(const um_model_config *config, const um_graph_sizes *sizes);
 
 /* Runs the batch and writes logp[n_trained]: log-probability of each target. Activations stay for
  * a backward call. weights: the model's block. A batch over the sizes: UM_ERR_LIMIT; ids, targets,

@@ -180,6 +180,8 @@ static const um_option options[] = {
     TEXT("run.shard", run.shard, "", NULL,
          "i/n: only every n-th scene, from the i-th; empty = all (see merge)"),
     INT("run.limit", run.limit, "0", 0, 1e12, "scenes at most in this run; 0 = all"),
+    REAL("run.memory_gib", run.memory_gib, "0", 0, 1e6,
+         "of a training in all; layers are computed again until it fits; 0 = the machine's"),
 
     INT("distill.pairs", distill.pairs, "10000", 1, 1e9, "preference pairs kept"),
     TEXT("distill.strategy", distill.strategy, "gap",

@@ -182,6 +182,7 @@ static void fill_options(um_train_options *o, const um_training *what, const um_
     o->pack_tokens = (int)t->pack_tokens;
     o->checkpoint_every = (int)t->checkpoint_every;
     o->token_budget = what->token_budget;
+    o->memory_bytes = (uint64_t)(c->run.memory_gib * (double)(1 << 30));
     if (what->dpo) {
         o->dpo_beta = c->dpo_more.beta;
         o->label_smoothing = c->dpo_more.label_smoothing;

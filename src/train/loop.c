@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "train/checkpoint.h"
 #include "train/identity.h"
+#include "train/memory.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 
@@ -21,6 +22,7 @@ typedef struct run {
     um_trainer trainer;
     um_optimizer optimizer;
     um_buf gradient; /* [params.n] */
+    um_train_memory memory;
     um_train_state state;
     um_checkpoint checkpoint; /* the one the run goes on from */
     um_str identity;
@@ -67,52 +69,26 @@ static um_status check_options(const um_train_options *o, um_error *err)
 
 /* Set-up */
 
-um_status um_train_check_memory(uint64_t *needed, const um_model_config *config, size_t n_weights,
-                                const um_plan *plan, uint64_t available, um_error *err)
-{
-    uint64_t fixed = 3 * sizeof(float) * (uint64_t)n_weights;
-    size_t graph = um_graph_bytes(config, plan->max_rows, plan->max_trained);
-    uint64_t total = graph > UINT64_MAX - fixed ? UINT64_MAX : fixed + graph;
-    if (needed != NULL)
-        *needed = total;
-    if (total <= available)
-        return UM_OK;
-    int rows = plan->max_rows;
-    while (rows > 0 && (um_graph_bytes(config, rows, rows) > available || fixed > available ||
-                        um_graph_bytes(config, rows, rows) > available - fixed))
-        rows /= 2;
-    char advice[96] = "not even one row fits: use a smaller model";
-    if (rows > 0)
-        snprintf(advice, sizeof advice, "packs and rows of at most %d tokens fit", rows);
-    return um_fail(err, UM_ERR_LIMIT,
-                   "training: needs %.1f GiB beside the weights (gradient and optimizer %.1f, "
-                   "activations of %d rows %.1f), limit %.1f GiB; %s",
-                   (double)total / GIBIBYTE, (double)fixed / GIBIBYTE, plan->max_rows,
-                   (double)graph / GIBIBYTE, (double)available / GIBIBYTE, advice);
-}
-
-uint64_t um_train_room(uint64_t physical, uint64_t available, size_t n_weights)
-{
-    uint64_t weights = sizeof(float) * (uint64_t)n_weights;
-    uint64_t rest = physical > weights ? physical - weights : 0;
-    return available < rest ? available : rest;
-}
-
-/* Refuses what this machine cannot hold, and tells what the run will take. */
-static um_status check_memory(const run *r, um_error *err)
+/* Refuses what this machine, or the memory allowed, cannot hold, and tells what the run takes. */
+static um_status check_memory(run *r, um_error *err)
 {
     const um_trainer *t = &r->trainer;
-    uint64_t needed = 0;
     size_t n = t->model->params.n;
-    uint64_t room = um_train_room(um_memory_physical(), um_memory_available(), n);
-    um_status status = um_train_check_memory(&needed, &t->model->config, n, &t->plan, room, err);
-    if (status == UM_OK)
-        um_monitor_message(t->monitor,
-                           "training: %" PRId64 " steps on %" PRIu64 " rows (%zu dropped), passes "
-                           "of up to %d tokens, %.2f GiB beside the weights",
-                           t->plan.steps_total, t->plan.rows_used, t->plan.n_dropped,
-                           t->plan.max_rows, (double)needed / GIBIBYTE);
-    return status;
+    uint64_t room =
+        um_train_room(um_memory_physical(), um_memory_available(), t->options->memory_bytes, n);
+    um_status status = um_train_fit_memory(&r->memory, &t->model->config, n, &t->plan, room, err);
+    if (status != UM_OK)
+        return status;
+    char again[64] = "";
+    if (r->memory.recompute > 0)
+        snprintf(again, sizeof again, ", %d of %d layers computed again", r->memory.recompute,
+                 t->model->config.layers);
+    um_monitor_message(t->monitor,
+                       "training: %" PRId64 " steps on %" PRIu64 " rows (%zu dropped), passes of "
+                       "up to %d tokens, %.2f GiB beside the weights%s",
+                       t->plan.steps_total, t->plan.rows_used, t->plan.n_dropped, t->plan.max_rows,
+                       (double)r->memory.total / GIBIBYTE, again);
+    return UM_OK;
 }
 
 static um_status set_up(run *r, um_error *err)
@@ -121,8 +97,10 @@ static um_status set_up(run *r, um_error *err)
     const um_plan *plan = &t->plan;
     size_t n = t->model->params.n, trained = (size_t)plan->max_trained;
     um_backend *be = t->compute->backend;
-    um_status status = um_graph_new(&t->graph, &t->model->config, t->compute, plan->max_rows,
-                                    plan->max_trained, err);
+    const um_graph_sizes sizes = {.max_rows = plan->max_rows,
+                                  .max_trained = plan->max_trained,
+                                  .recompute = r->memory.recompute};
+    um_status status = um_graph_new(&t->graph, &t->model->config, t->compute, &sizes, err);
     if (status == UM_OK)
         status = um_pack_init(&t->pack, plan->max_rows, plan->max_trained, plan->max_placed, err);
     if (status == UM_OK)

@@ -46,21 +46,6 @@ struct um_trainer {
     const char *identity; /* for files of the run */
 };
 
-/*
- * Bytes there are for a run on a machine of so much physical memory, of which so much can still be
- * had: the weights are in memory already. `available` need not tell (pages of a file mapped, or not
- * touched yet, count as available), so they are taken off the physical memory too.
- */
-uint64_t um_train_room(uint64_t physical, uint64_t available, size_t n_weights);
-
-/*
- * Bytes the run allocates beside the weights themselves: gradient and two moments of n_weights, and
- * the graph's workspace. More than `available` is UM_ERR_LIMIT, naming both and the pack_tokens
- * that would fit. *needed (may be NULL) is set in both cases.
- */
-um_status um_train_check_memory(uint64_t *needed, const um_model_config *config, size_t n_weights,
-                                const um_plan *plan, uint64_t available, um_error *err) UM_CHECKED;
-
 /* The whole of um_train_sft and um_train_dpo. */
 um_status um_train_run(const um_objective *objective, um_model *model, um_compute *compute,
                        const um_train_row *rows, size_t n, const um_train_options *options,

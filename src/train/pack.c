@@ -59,6 +59,12 @@ um_status um_pack_init(um_pack *pack, int max_rows, int max_trained, int max_pla
     return UM_OK;
 }
 
+uint64_t um_pack_bytes(int max_rows, int max_trained, int max_placed)
+{
+    return (uint64_t)max_rows * 2 * sizeof(int32_t) + (uint64_t)max_trained * 2 * sizeof(int32_t) +
+           (uint64_t)max_placed * (sizeof(um_placed) + 3 * sizeof(um_span) + sizeof(um_range));
+}
+
 void um_pack_dispose(um_pack *pack)
 {
     free(pack->ids);

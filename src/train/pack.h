@@ -48,6 +48,8 @@ typedef struct um_pack {
 
 um_status um_pack_init(um_pack *pack, int max_rows, int max_trained, int max_placed,
                        um_error *err) UM_CHECKED;
+/* What um_pack_init allocates. */
+uint64_t um_pack_bytes(int max_rows, int max_trained, int max_placed);
 void um_pack_dispose(um_pack *pack);
 void um_pack_clear(um_pack *pack);
 /* Appends a row that fits (the caller packed by um_row_measure); UM_ERR_LIMIT otherwise. */

@@ -109,9 +109,11 @@ static um_status keep_rows(um_plan *plan, const um_train_row *rows, size_t n,
             continue;
         }
         plan->kept[plan->n_kept++] = (uint32_t)i;
-        if (size->batch_rows > plan->capacity)
-            plan->capacity = size->batch_rows;
+        if (size->batch_rows > plan->longest_rows)
+            plan->longest_rows = size->batch_rows;
     }
+    if (plan->longest_rows > plan->capacity)
+        plan->capacity = plan->longest_rows;
     flush_dropped(&list);
     um_str_dispose(&list.line);
     if (status == UM_OK && plan->n_kept == 0)
@@ -167,7 +169,8 @@ um_status um_plan_init(um_plan *plan, const um_train_row *rows, size_t n,
                        const um_model_config *config, const um_train_options *options,
                        const um_monitor *monitor, um_error *err)
 {
-    *plan = (um_plan){.seed = options->seed, .batch_rows = options->batch_rows, .order_epoch = -1};
+    *plan = (um_plan){
+        .seed = options->seed, .batch_rows = options->batch_rows, .n = n, .order_epoch = -1};
     if (n > UINT32_MAX)
         return um_fail(err, UM_ERR_LIMIT, "training: found %zu rows, limit %u", n, UINT32_MAX);
     if ((size_t)plan->batch_rows > n && n > 0)
@@ -191,6 +194,15 @@ um_status um_plan_init(um_plan *plan, const um_train_row *rows, size_t n,
     else
         um_plan_dispose(plan);
     return status;
+}
+
+uint64_t um_plan_bytes(const um_plan *plan)
+{
+    const uint64_t row =
+        sizeof *plan->sizes + sizeof *plan->kept + sizeof *plan->used + sizeof *plan->order;
+    const uint64_t of_batch =
+        sizeof *plan->pass_of + sizeof *plan->free_rows + sizeof *plan->pass_rows;
+    return plan->n * row + (uint64_t)plan->batch_rows * of_batch;
 }
 
 void um_plan_dispose(um_plan *plan)

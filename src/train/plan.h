@@ -22,7 +22,8 @@ typedef struct um_plan {
     int batch_rows, capacity; /* rows of one pass */
     um_row_size *sizes;       /* [n] of all rows */
     uint32_t *kept;           /* [n_kept] ascending */
-    size_t n_kept, n_dropped;
+    size_t n, n_kept, n_dropped;
+    int longest_rows;   /* rows of a pass the largest kept row takes */
     bool *used;         /* [n] the run sees the row */
     uint64_t rows_used; /* how many it sees */
 
@@ -40,6 +41,8 @@ typedef struct um_plan {
 um_status um_plan_init(um_plan *plan, const um_train_row *rows, size_t n,
                        const um_model_config *config, const um_train_options *options,
                        const um_monitor *monitor, um_error *err) UM_CHECKED;
+/* What um_plan_init allocated. */
+uint64_t um_plan_bytes(const um_plan *plan);
 void um_plan_dispose(um_plan *plan);
 
 /* Rows of the update at the cursor, which moves past it. *rows: borrowed, valid until the next

@@ -65,8 +65,10 @@ um_status um_score_rows(const um_model *model, um_compute *compute, const um_tra
 
     if (status != UM_OK || n == 0)
         return status;
-    if ((status = um_graph_new(&s.graph, &model->config, compute, largest.batch_rows,
-                               largest.trained, err)) != UM_OK ||
+    const um_graph_sizes sizes = {.max_rows = largest.batch_rows,
+                                  .max_trained = largest.trained,
+                                  .recompute = model->config.layers - 1};
+    if ((status = um_graph_new(&s.graph, &model->config, compute, &sizes, err)) != UM_OK ||
         (status = um_pack_init(&s.pack, largest.batch_rows, largest.trained, largest.batch_rows,
                                err)) != UM_OK)
         goto done;

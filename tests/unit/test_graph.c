@@ -25,7 +25,9 @@ static void open_fixture(fixture *x, const char *name, const char *backend, int 
     x->gold = golden_open(name);
     x->model = golden_model(x->gold);
     assert_ok(um_compute_open(&x->compute, backend, threads, &err), err);
-    assert_ok(um_graph_new(&x->graph, &x->model->config, x->compute, 400, MAX_TRAINED, &err), err);
+    assert_ok(um_graph_new(&x->graph, &x->model->config, x->compute,
+                           &(um_graph_sizes){.max_rows = 400, .max_trained = MAX_TRAINED}, &err),
+              err);
     assert_ok(um_pack_init(&x->pack, 400, MAX_TRAINED, 32, &err), err);
     x->gradient = um_aligned_calloc(x->model->params.n, sizeof(float));
     assert_non_null(x->gradient);
@@ -275,6 +277,85 @@ static void masks(void **state)
     close_fixture(&x);
 }
 
+/* Layers computed again give the bits of layers kept, in fewer bytes; also where a batch trains
+ * more entries than it has rows, and where the last layer shares the place. */
+static void recomputed_equals_kept(void **state)
+{
+    (void)state;
+    um_error err;
+    um_model_config config = {.arch = UM_ARCH_QWEN2,
+                              .vocab = 61,
+                              .hidden = 24,
+                              .layers = 5,
+                              .heads = 3,
+                              .kv_heads = 1,
+                              .head_dim = 8,
+                              .ffn = 40,
+                              .max_positions = 64,
+                              .rms_eps = 1e-5f,
+                              .rope_theta = 1e4,
+                              .qkv_bias = true,
+                              .bos = -1,
+                              .eos = -1};
+    static const int32_t tokens[] = {5, 60, 7, 7, 0, 12, 33, 41, 8, 19};
+    um_train_row rows[2] = {{.prompt = tokens,
+                             .prompt_len = 6,
+                             .train_prompt = true,
+                             .n_completions = 2,
+                             .completions = {tokens + 3, tokens + 1},
+                             .completion_len = {7, 2}},
+                            {.prompt = tokens + 9,
+                             .prompt_len = 1,
+                             .n_completions = 2,
+                             .completions = {tokens, tokens + 2},
+                             .completion_len = {1, 1}}}; /* 1 row, 2 trained */
+    for (const char *const *name = um_backend_names(); *name != NULL; name++) {
+        um_model *model;
+        um_compute *compute;
+        assert_ok(um_model_init(&model, &config, 0.3f, 0.5f, 9, &err), err);
+        assert_ok(um_compute_open(&compute, *name, 2, &err), err);
+        size_t n = model->params.n;
+        for (int which = 0; which < 2; which++) {
+            um_pack pack;
+            float *kept = NULL, logp[2][32] = {{0}}, coef[32];
+            size_t bytes = SIZE_MAX;
+            assert_ok(um_pack_init(&pack, 32, 32, 2, &err), err);
+            assert_ok(um_pack_add(&pack, &rows[which], 0, &err), err);
+            for (int i = 0; i < 32; i++)
+                coef[i] = 0.1f * (float)(i - 3);
+            for (int again = 0; again < config.layers; again++) {
+                const um_graph_sizes sizes = {pack.batch.n_rows, pack.batch.n_trained, again};
+                um_graph *graph;
+                float *gradient = um_aligned_calloc(n, sizeof *gradient);
+                assert_non_null(gradient);
+                assert_ok(um_graph_new(&graph, &config, compute, &sizes, &err), err);
+                float *out = logp[again > 0];
+                assert_ok(um_graph_forward(graph, model->data, &pack.batch, out, &err), err);
+                assert_ok(um_graph_backward(graph, model->data, &pack.batch, coef, gradient, &err),
+                          err);
+                um_graph_free(graph);
+                assert_memory_equal(logp[0], out, sizeof logp[0]);
+                /* Two layers in one place: the first saving comes with the second layer. */
+                assert_true(um_graph_bytes(&config, &sizes) < bytes || again == 0);
+                bytes = um_graph_bytes(&config, &sizes);
+                if (kept == NULL) {
+                    kept = gradient;
+                } else {
+                    assert_memory_equal(kept, gradient, n * sizeof *kept);
+                    free(gradient);
+                }
+            }
+            free(kept);
+            um_pack_dispose(&pack);
+        }
+        const um_graph_sizes bad = {8, 8, config.layers};
+        um_graph *graph;
+        assert_int_equal(um_graph_new(&graph, &config, compute, &bad, &err), UM_ERR_INPUT);
+        um_compute_close(compute);
+        um_model_free(model);
+    }
+}
+
 static void threads_do_not_change_bits(void **state)
 {
     (void)state;
@@ -339,7 +420,8 @@ static void head_in_chunks(void **state)
         int step = run == 0 ? 300 : 100; /* three batches of the same rows, 100 trained each */
         um_graph *graph;
         um_pack pack;
-        assert_ok(um_graph_new(&graph, &config, compute, 301, step, &err), err);
+        const um_graph_sizes sizes = {.max_rows = 301, .max_trained = step};
+        assert_ok(um_graph_new(&graph, &config, compute, &sizes, &err), err);
         assert_ok(um_pack_init(&pack, 301, 300, 1, &err), err);
         assert_ok(um_pack_add(&pack, &row, 0, &err), err);
         for (int first = 0; first < 300; first += step) {
@@ -402,11 +484,18 @@ static void sizes(void **state)
     (void)state;
     golden *gold = golden_open("train_llama.bin");
     um_model_config config = golden_config(gold);
-    size_t small = um_graph_bytes(&config, 10, 10);
-    assert_true(small > 0 && um_graph_bytes(&config, 20, 10) > small);
-    assert_true(um_graph_bytes(&config, 10, 20) > small);
+    um_graph_sizes at = {.max_rows = 10, .max_trained = 10};
+    size_t small = um_graph_bytes(&config, &at);
+    at.max_rows = 20;
+    size_t wide = um_graph_bytes(&config, &at);
+    at.recompute = 1;
+    size_t again = um_graph_bytes(&config, &at);
+    at = (um_graph_sizes){.max_rows = 10, .max_trained = 20};
+    assert_true(small > 0 && wide > small && again < wide);
+    assert_true(um_graph_bytes(&config, &at) > small);
     config.hidden = config.ffn = INT32_MAX;
-    assert_true(um_graph_bytes(&config, INT32_MAX, 10) == SIZE_MAX);
+    at.max_rows = INT32_MAX;
+    assert_true(um_graph_bytes(&config, &at) == SIZE_MAX);
     golden_close(gold);
 }
 
@@ -420,6 +509,7 @@ int main(void)
         cmocka_unit_test(shared_prompt_equals_two_sequences),
         cmocka_unit_test(one_span_equals_prefix),
         cmocka_unit_test(masks),
+        cmocka_unit_test(recomputed_equals_kept),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(head_in_chunks),
         cmocka_unit_test(refuses_bad_batches),

@@ -444,29 +444,6 @@ static void refuses_bad_input(void **state)
     golden_close(gold);
 }
 
-static void memory_is_checked_before(void **state)
-{
-    (void)state;
-    um_error err;
-    golden *gold = golden_open("train_llama.bin");
-    um_model_config config = golden_config(gold);
-    um_plan plan = {.max_rows = 1000, .max_trained = 500};
-    uint64_t needed = 0, graph = um_graph_bytes(&config, 1000, 500);
-    assert_ok(um_train_check_memory(&needed, &config, 100, &plan, UINT64_MAX, &err), err);
-    assert_true(needed == graph + 1200);
-    assert_ok(um_train_check_memory(NULL, &config, 100, &plan, needed, &err), err);
-    assert_int_equal(um_train_check_memory(&needed, &config, 100, &plan, needed - 1, &err),
-                     UM_ERR_LIMIT);
-    assert_non_null(strstr(err.text, "at most 500 tokens fit"));
-    assert_int_equal(um_train_check_memory(&needed, &config, 100, &plan, 1000, &err), UM_ERR_LIMIT);
-    assert_non_null(strstr(err.text, "smaller model"));
-    /* What is left of a machine of 10,000 bytes that holds 1,000 weights, 4,000 bytes of them. */
-    assert_true(um_train_room(10000, 10000, 1000) == 6000);
-    assert_true(um_train_room(10000, 5000, 1000) == 5000);
-    assert_true(um_train_room(10000, 10000, 3000) == 0);
-    golden_close(gold);
-}
-
 /* The moments move by 1 - beta: of 0.999f that is 4.6e-5 too much, of 0.999 half a unit of float.
  */
 static void hyperparameters_stay_double(void **state)
@@ -536,7 +513,6 @@ int main(void)
         cmocka_unit_test(accumulation_equals_one_pass),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(refuses_bad_input),
-        cmocka_unit_test(memory_is_checked_before),
         cmocka_unit_test(hyperparameters_stay_double),
         cmocka_unit_test(names_step_and_rows_of_a_nan),
     };

@@ -1,0 +1,92 @@
+/*
+ * graph_state.h (internal) - what the training graph holds between forward and backward.
+ *
+ * Letters: T rows, N trained entries, C model width, H query heads, G key/value heads, D head
+ * width, W = (H + 2 G) D, F feed-forward width, V vocabulary, L layers.
+ */
+#ifndef UM_MODEL_GRAPH_STATE_H
+#define UM_MODEL_GRAPH_STATE_H
+
+#include "model/graph.h"
+
+/* What one layer keeps for its backward pass. All but x of a recomputed layer lies where the next
+ * layer puts its own. */
+typedef struct layer_acts {
+    float *x;         /* [T,C] its input */
+    float *rstd_attn; /* [T] */
+    float *qkv;       /* [T,W], q and k rotated */
+    float *attn;      /* [T,H*D] */
+    float *lse;       /* [T,H] */
+    float *mid;       /* [T,C], last layer [N,C] */
+    float *rstd_mlp;  /* [T], last layer [N] */
+    float *gate_up;   /* [T,2F], last layer [N,2F] */
+} layer_acts;
+
+struct um_graph {
+    um_model_config config;
+    um_params params;
+    um_backend *be; /* borrowed */
+    um_attention_shape shape;
+    um_graph_sizes sizes;
+    int chunk_rows;
+    float *inv_freq;    /* [D/2], host */
+    um_span *top_spans; /* [max rows], host: the spans of the last layer */
+    int n_top_spans;
+    bool *is_trained;   /* [max rows], host: scratch */
+    layer_acts *layers; /* [L] */
+    um_buf workspace;
+
+    float *top_attn;  /* [N,H*D] attention output of the last layer at the trained rows */
+    float *top_x;     /* [N,C] its input there */
+    float *top;       /* [N,C] its output there: input of the final norm */
+    float *top_rstd;  /* [N] */
+    float *top_norm;  /* [N,C] input of the head */
+    float *logp;      /* [N] */
+    float *dtop;      /* [N,C] gradient of top */
+    float *dtop_attn; /* [N,H*D] gradient of top_attn */
+    float *norm;      /* [max(T,N),C] output of a norm */
+    float *dnorm;     /* [max(T,N),C] its gradient */
+    float *dx;        /* [T,C] gradient of the residual stream */
+    float *wide;      /* [max(T,N), max(4F, H*D + W)]: ffn, dffn, dgate_up or dattn, dqkv */
+    float *logits;    /* [chunk_rows,V] */
+
+    int ready_rows, ready_trained; /* of the forward pass a backward may follow; -1: none */
+};
+
+/* Columns of q, of k or v, and of all three. */
+static inline int um_graph_q_width(const um_graph *g)
+{
+    return g->config.heads * g->config.head_dim;
+}
+
+static inline int um_graph_kv_width(const um_graph *g)
+{
+    return g->config.kv_heads * g->config.head_dim;
+}
+
+static inline int um_graph_qkv_width(const um_graph *g)
+{
+    return um_graph_q_width(g) + 2 * um_graph_kv_width(g);
+}
+
+/* The trained entries in chunks of the logits' buffer: rows of the chunk that starts at `first`. */
+static inline int um_graph_chunk(const um_graph *g, const um_batch *b, int first)
+{
+    return b->n_trained - first < g->chunk_rows ? b->n_trained - first : g->chunk_rows;
+}
+
+/* y[T,N] = x[T,K] w[N,K]^T */
+static inline void um_graph_project(const um_graph *g, float *y, const float *x, const float *w,
+                                    int t, int n, int k)
+{
+    g->be->ops->gemm(g->be, false, true, t, n, k, 1.0f, x, k, w, k, false, y, n);
+}
+
+/* UM_ERR_LIMIT or UM_ERR_INPUT, naming the row. */
+um_status um_graph_check_batch(const um_graph *g, const um_batch *b, um_error *err) UM_CHECKED;
+/* Of forward, for layers whose activations were not kept: what a layer keeps, made from its x. */
+void um_graph_recompute(um_graph *g, const float *w, const um_batch *b, int layer);
+/* Logits of the trained entries [first, first + n) into the chunk buffer. */
+void um_graph_logits(um_graph *g, const float *w, int first, int n);
+
+#endif
