@@ -18,6 +18,7 @@ pkg-config:pkg-config:finds the libraries
 @sqlite3:libsqlite3-dev:the workspace
 @zlib:zlib1g-dev:gzip checksums
 @libarchive:libarchive-dev:zip and gz logs
+@libcurl:libcurl4-openssl-dev:remote endpoints
 @libpcre2-8:libpcre2-dev:tokenizer patterns
 @libutf8proc:libutf8proc-dev:Unicode normal forms
 @lapacke:liblapacke-dev:small dense factorisations

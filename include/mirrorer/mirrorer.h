@@ -12,6 +12,7 @@
 #include "mirrorer/monitor.h"
 #include "mirrorer/pipeline.h"
 #include "mirrorer/process.h"
+#include "mirrorer/remote.h"
 #include "mirrorer/responder.h"
 #include "mirrorer/scene.h"
 #include "mirrorer/status.h"

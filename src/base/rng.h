@@ -23,7 +23,8 @@ enum um_rng_purpose {
     UM_RNG_SELECT,
     UM_RNG_SHUFFLE,
     UM_RNG_BOOTSTRAP,
-    UM_RNG_TEST
+    UM_RNG_TEST,
+    UM_RNG_REMOTE
 };
 
 typedef struct um_rng {

@@ -63,4 +63,5 @@ only_in yaml.h src/base
 only_in simdjson.h src/base
 only_in xxhash.h src/base
 only_in immintrin.h src/nn
+only_in curl/ src/remote
 exit $status

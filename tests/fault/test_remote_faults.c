@@ -1,0 +1,536 @@
+/*
+ * Everything an endpoint can do wrong, at the first, a middle and the last request; each case says
+ * what must come of it. The server's counts are the outside view.
+ */
+#include "remote_util.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+#define ROWS 9
+
+typedef enum outcome {
+    RECOVERS,  /* every answer comes */
+    LOSES_ONE, /* one answer fails, the others come */
+    ENDS       /* the run ends with UM_ERR_REMOTE; what was not asked is asked by the next run */
+} outcome;
+
+typedef struct fault_case {
+    const char *action; /* of the rule */
+    outcome outcome;
+    const char *says; /* part of the failure's reason, of the error, or of a message; NULL: any */
+    uint32_t extra;   /* requests sent again at least; of RECOVERS */
+    uint32_t least_ms;
+    bool clean; /* of RECOVERS: no answer was asked for twice */
+} fault_case;
+
+static const fault_case cases[] = {
+    {"status=408", RECOVERS, NULL, 1, 3, true},
+    {"status=409", RECOVERS, NULL, 1, 3, true},
+    {"status=425", RECOVERS, NULL, 1, 3, true},
+    {"status=429", RECOVERS, NULL, 1, 3, true},
+    {"status=500", RECOVERS, NULL, 1, 3, true},
+    {"status=502", RECOVERS, NULL, 1, 3, true},
+    {"status=503", RECOVERS, NULL, 1, 3, true},
+    {"status=504", RECOVERS, NULL, 1, 3, true},
+    {"status=529", RECOVERS, NULL, 1, 3, true},
+    {"status=429 header=retry-after-ms:120", RECOVERS, NULL, 1, 118, true},
+    {"status=503 header=retry-after-ms:120", RECOVERS, NULL, 1, 118, true},
+    {"status=408 header=retry-after-ms:120", RECOVERS, NULL, 1, 118, true},
+    {"status=429 header=\"Retry-After: 0.13\"", RECOVERS, NULL, 1, 128, true},
+    {"status=429 body={\\\"error\\\":{\\\"code\\\":\\\"insufficient_quota\\\",\\\"message\\\":"
+     "\\\"empty_purse\\\"}}",
+     RECOVERS, "quota exhausted (empty_purse)", 1, 95, true},
+    {"status=402", RECOVERS, "quota exhausted", 1, 95, true},
+    {"status=400 body={\\\"error\\\":{\\\"message\\\":\\\"too_long_for_us\\\"}}", LOSES_ONE,
+     "HTTP 400: too_long_for_us", 0, 0, false},
+    {"status=413", LOSES_ONE, "HTTP 413: scripted", 0, 0, false},
+    {"status=422", LOSES_ONE, "HTTP 422", 0, 0, false},
+    {"status=401", ENDS, "HTTP 401", 0, 0, false},
+    {"status=404", ENDS, "HTTP 404", 0, 0, false},
+    /* On a connection that served before, curl itself asks again at once. */
+    {"close=before", RECOVERS, NULL, 1, 0, true},
+    {"close=before reset", RECOVERS, NULL, 1, 0, true},
+    {"close=headers", RECOVERS, NULL, 1, 3, true},
+    {"close=mid", RECOVERS, NULL, 1, 3, true},
+    {"close=mid reset", RECOVERS, NULL, 1, 3, true},
+    {"close=after", RECOVERS, NULL, 0, 0, true},
+    {"silence", RECOVERS, NULL, 1, 130, true},
+    {"drip=40", RECOVERS, NULL, 1, 80, true},
+    {"truncate", RECOVERS, NULL, 1, 3, true},
+    {"html", RECOVERS, NULL, 1, 3, true},
+    {"body=\"  \"", RECOVERS, NULL, 1, 3, true},
+    {"body=[1,2]", RECOVERS, NULL, 1, 3, true},
+    {"body={\\\"choices\\\":7}", RECOVERS, NULL, 1, 3, true},
+    {"status=204", RECOVERS, NULL, 1, 3, true},
+    {"giant=1073741824", RECOVERS, NULL, 1, 3, true},
+    {"choices=0", RECOVERS, NULL, 1, 3, true},
+    {"choices=3", RECOVERS, NULL, 0, 0, true},
+    {"null", RECOVERS, NULL, 1, 3, true},
+    {"finish=null", RECOVERS, NULL, 1, 3, true},
+    {"finish=content_filter", RECOVERS, NULL, 1, 3, true},
+    {"noindex", RECOVERS, NULL, 0, 0, true},
+    {"nousage", RECOVERS, NULL, 0, 0, true},
+};
+
+typedef struct bench {
+    fault_server *server;
+    um_remote_options options;
+    prompts p;
+} bench;
+
+static int set_up(void **state)
+{
+    static bench b;
+    fault_config config = {0};
+    b.server = fault_start(&config);
+    b.options = quick_options();
+    b.options.deadline_ms = 150;
+    b.options.idle_timeout_ms = 80;
+    b.options.max_choices = 1;
+    b.options.max_body_bytes = 65536;
+    prompts_init(&b.p, ROWS, OPENING);
+    *state = &b;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    bench *b = *state;
+    prompts_free(&b->p);
+    fault_stop(b->server);
+    return 0;
+}
+
+static void expect_recovery(const fault_case *c, const memory_journal *j, const collected *got,
+                            const listener *l, const fault_stats *stats, const um_remote *remote)
+{
+    const um_remote_failure *list;
+    assert_int_equal(um_remote_failures(remote, &list), 0);
+    assert_int_equal(got->got, ROWS);
+    assert_int_equal(j->answered, ROWS);
+    assert_true(stats->requests >= ROWS + c->extra);
+    assert_true(stats->requests <= ROWS + 3);
+    if (c->clean)
+        assert_int_equal(stats->repeated, 0);
+    if (c->says != NULL && strstr(l->text, c->says) == NULL)
+        fail_msg("no message has '%s': %s", c->says, l->text);
+}
+
+static void expect_loss(const fault_case *c, const memory_journal *j, const collected *got,
+                        const um_remote *remote)
+{
+    const um_remote_failure *list;
+    assert_int_equal(um_remote_failures(remote, &list), 1);
+    assert_int_equal(got->got, ROWS - 1);
+    assert_int_equal(j->answered, ROWS - 1);
+    assert_int_equal(j->failed, 1);
+    assert_null(got->texts[list[0].prompt - 1000]);
+    if (strstr(list[0].reason, c->says) == NULL)
+        fail_msg("the reason is '%s', not '%s'", list[0].reason, c->says);
+}
+
+static void run_case(bench *b, const fault_case *c, unsigned at, uint32_t concurrency)
+{
+    um_error err;
+    char script[512];
+    memory_journal j = {0};
+    collected got;
+    listener l;
+    um_monitor monitor = listen_to(&l);
+    fault_stats stats;
+    um_remote_options o = b->options;
+    o.max_concurrency = concurrency;
+    um_remote *remote = open_client(b->server, &o);
+
+    fault_reset(b->server, "");
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    snprintf(script, sizeof script, "when=%u %s\n", at, c->action);
+    assert_true(fault_reset(b->server, script));
+    uint64_t begun = um_clock_ms();
+    um_status status = run_samples(remote, &j, &b->p, 1, &got, &monitor, &err);
+    uint64_t took = um_clock_ms() - begun;
+    fault_get(b->server, &stats);
+    if (status != (c->outcome == ENDS ? UM_ERR_REMOTE : UM_OK))
+        fail_msg("%s", status != UM_OK ? err.text : "the run did not end");
+    assert_true(took >= c->least_ms);
+    assert_true(took < c->least_ms + 1200);
+    assert_int_equal(stats.faults, 1);
+    assert_int_equal(journal_open_intents(&j), 0);
+    if (c->outcome == RECOVERS)
+        expect_recovery(c, &j, &got, &l, &stats, remote);
+    else if (c->outcome == LOSES_ONE)
+        expect_loss(c, &j, &got, remote);
+    else if (strstr(err.text, c->says) == NULL)
+        fail_msg("the error is '%s', not '%s'", err.text, c->says);
+    collected_free(&got);
+    um_remote_free(remote);
+
+    /* The next run completes what this one left, and asks for nothing it has. */
+    uint64_t had = j.answered;
+    fault_reset(b->server, "");
+    remote = open_client(b->server, &o);
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    assert_ok(run_samples(remote, &j, &b->p, 1, &got, &monitor, &err), err);
+    assert_int_equal(got.got, ROWS);
+    fault_get(b->server, &stats);
+    assert_int_equal(stats.requests, ROWS - had);
+    collected_free(&got);
+    um_remote_free(remote);
+    journal_free(&j);
+}
+
+static void test_cases(void **state)
+{
+    bench *b = *state;
+    static const unsigned places[] = {0, ROWS / 2, ROWS - 1};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (size_t k = 0; k < 3; k++) {
+            printf("[   CASE   ] %s at request %u\n", cases[i].action, places[k]);
+            run_case(b, &cases[i], places[k], k == 1 ? 3 : 1);
+        }
+    }
+}
+
+/* 403: of the first request the key's fault, later the row's. */
+static void test_forbidden(void **state)
+{
+    const fault_case first = {"status=403", ENDS, "HTTP 403", 0, 0, false};
+    const fault_case later = {"status=403", LOSES_ONE, "HTTP 403", 0, 0, false};
+    run_case(*state, &first, 0, 1);
+    run_case(*state, &later, ROWS / 2, 1);
+    run_case(*state, &later, ROWS - 1, 1);
+}
+
+/* Waits of whole seconds: a date by the server's own clock, and plain seconds. */
+static void test_retry_after(void **state)
+{
+    const fault_case date = {"status=429 header=\"Date: Wed, 21 Oct 2015 07:28:00 GMT\" "
+                             "header=\"Retry-After: Wed, 21 Oct 2015 07:28:01 GMT\"",
+                             RECOVERS,
+                             NULL,
+                             1,
+                             995,
+                             true};
+    const fault_case seconds = {"status=503 header=Retry-After:1", RECOVERS, NULL, 1, 995, true};
+    run_case(*state, &date, 4, 1);
+    run_case(*state, &seconds, 4, 1);
+}
+
+/* A row that is always answered badly fails; the others do not. */
+static void test_poisoned_row(void **state)
+{
+    static const char *const actions[] = {"status=500", "close=before", "close=mid", "null",
+                                          "html",       "truncate",     "status=502"};
+    bench *b = *state;
+    um_remote_options o = b->options;
+    o.retries = 3;
+    for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++) {
+        for (unsigned row = 0; row < ROWS; row += ROWS - 1) {
+            um_error err;
+            char script[128];
+            memory_journal j = {0};
+            collected got;
+            const um_remote_failure *list;
+            um_remote *remote = open_client(b->server, &o);
+            fault_reset(b->server, "");
+            assert_ok(um_remote_assume(remote, "vllm", &err), err);
+            snprintf(script, sizeof script, "match=<%u> when=all %s\n", row, actions[i]);
+            assert_true(fault_reset(b->server, script));
+            assert_ok(run_samples(remote, &j, &b->p, 1, &got, NULL, &err), err);
+            assert_int_equal(got.got, ROWS - 1);
+            assert_null(got.texts[row]);
+            assert_int_equal(um_remote_failures(remote, &list), 1);
+            assert_int_equal(list[0].prompt, 1000 + row);
+            assert_int_equal(j.failed, 1);
+            assert_int_equal(journal_open_intents(&j), 0);
+            collected_free(&got);
+            journal_free(&j);
+            um_remote_free(remote);
+        }
+    }
+}
+
+/* What fails for every row ends the run soon, and says why. */
+static void test_systematic(void **state)
+{
+    static const struct {
+        const char *action, *says;
+    } all[] = {
+        {"status=400", "failed; the last: HTTP 400: scripted"},
+        {"status=500", "HTTP 500"},
+        {"html", "web page"},
+        {"null", "content is null"},
+        {"status=401", "HTTP 401"},
+        {"status=429", "answer"},
+        {"status=429 header=Retry-After:259200", "no endpoint is to be had before 2592"},
+        {"silence", "deadline passed"},
+    };
+    bench *b = *state;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        um_error err;
+        char script[256];
+        memory_journal j = {0};
+        collected got;
+        um_remote_options o = b->options;
+        o.outage_limit_ms = 400;
+        o.retries = 2;
+        um_remote *remote = open_client(b->server, &o);
+        fault_reset(b->server, "");
+        assert_ok(um_remote_assume(remote, "vllm", &err), err);
+        snprintf(script, sizeof script, "when=all %s\n", all[i].action);
+        assert_true(fault_reset(b->server, script));
+        uint64_t begun = um_clock_ms();
+        assert_int_equal(run_samples(remote, &j, &b->p, 1, &got, NULL, &err), UM_ERR_REMOTE);
+        assert_true(um_clock_ms() - begun < 2500);
+        if (strstr(err.text, all[i].says) == NULL)
+            fail_msg("%s: the error is '%s'", all[i].action, err.text);
+        assert_int_equal(got.got, 0);
+        collected_free(&got);
+        journal_free(&j);
+        um_remote_free(remote);
+    }
+}
+
+/* Several choices a request ---------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *action;
+    uint32_t requests; /* for 6 prompts of 5 samples, the fault at one of them */
+    bool same;         /* the texts are those of the run without a fault */
+} group_cases[] = {
+    {"reverse", 6, true},        /* choices belong to their index, not to their place */
+    {"choices=9", 6, true},      /* what is more than asked is left */
+    {"choices=2", 6 + 3, false}, /* what is missing is asked for, one by one */
+    {"choices=0", 6 + 1, true},  {"duplicate", 6 + 4, false}, /* one index, one answer */
+    {"noindex", 6 + 1, true},    {"null", 6 + 1, true},       {"finish=length", 6, true},
+};
+
+static void test_groups(void **state)
+{
+    bench *b = *state;
+    um_error err;
+    um_remote_options o = b->options;
+    prompts p;
+    collected right;
+    o.max_choices = 5;
+    prompts_init(&p, 6, OPENING);
+    fault_reset(b->server, "");
+    um_remote *remote = open_client(b->server, &o);
+    assert_ok(um_remote_probe(remote, NULL, &err), err);
+    assert_ok(run_samples(remote, NULL, &p, 5, &right, NULL, &err), err);
+    for (size_t i = 0; i < sizeof group_cases / sizeof group_cases[0]; i++) {
+        for (unsigned at = 0; at < 6; at += at == 0 ? 3 : 2) {
+            char script[128];
+            memory_journal j = {0};
+            collected got;
+            fault_stats stats;
+            snprintf(script, sizeof script, "when=%u %s\n", at, group_cases[i].action);
+            assert_true(fault_reset(b->server, script));
+            assert_ok(run_samples(remote, &j, &p, 5, &got, NULL, &err), err);
+            fault_get(b->server, &stats);
+            printf("[   CASE   ] %s at request %u\n", group_cases[i].action, at);
+            assert_int_equal(got.got, 30);
+            assert_int_equal(stats.requests, group_cases[i].requests);
+            assert_int_equal(j.answered, 30);
+            for (size_t k = 0; k < 30 && group_cases[i].same; k++)
+                assert_string_equal(got.texts[k], right.texts[k]);
+            collected_free(&got);
+            journal_free(&j);
+        }
+    }
+    collected_free(&right);
+    um_remote_free(remote);
+    prompts_free(&p);
+}
+
+/* An endpoint that refuses several choices after all is asked for one. */
+static void test_refused_groups(void **state)
+{
+    bench *b = *state;
+    um_error err;
+    um_remote_options o = b->options;
+    listener l;
+    um_monitor monitor = listen_to(&l);
+    collected got;
+    o.max_choices = 5;
+    um_remote *remote = open_client(b->server, &o);
+    fault_reset(b->server, "");
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    assert_true(fault_reset(b->server, "match=\"\\\"n\\\":\" when=all status=400\n"));
+    assert_ok(run_samples(remote, NULL, &b->p, 5, &got, &monitor, &err), err);
+    assert_int_equal(got.got, ROWS * 5);
+    assert_non_null(strstr(l.text, "refuses several choices"));
+    collected_free(&got);
+    um_remote_free(remote);
+}
+
+/* Outages -------------------------------------------------------------------------------------- */
+
+typedef struct outage {
+    fault_server *server;
+    fault_config config;
+    useconds_t after, lasts;
+} outage;
+
+static void *take_down(void *context)
+{
+    outage *o = context;
+    usleep(o->after);
+    fault_stop(o->server);
+    usleep(o->lasts);
+    o->server = o->lasts > 0 ? fault_start(&o->config) : NULL;
+    return NULL;
+}
+
+/* The server goes away and comes back: the run pauses, says so, and loses nothing. */
+static void test_outage(void **state)
+{
+    (void)state;
+    um_error err;
+    outage o = {.config = {.latency_ms = 10}, .after = 150000, .lasts = 400000};
+    pthread_t thread;
+    memory_journal j = {0};
+    collected got;
+    listener l;
+    um_monitor monitor = listen_to(&l);
+    prompts p;
+    o.server = fault_start(&o.config);
+    o.config.port = fault_port(o.server);
+    um_remote_options options = quick_options();
+    options.max_choices = 1;
+    options.retries = 2; /* tries in an outage are not counted */
+    um_remote *remote = open_client(o.server, &options);
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    prompts_init(&p, 60, OPENING);
+    pthread_create(&thread, NULL, take_down, &o);
+    assert_ok(run_samples(remote, &j, &p, 10, &got, &monitor, &err), err);
+    pthread_join(thread, NULL);
+    assert_int_equal(got.got, 600);
+    assert_non_null(strstr(l.text, "does not answer"));
+    assert_non_null(strstr(l.text, "answers again"));
+    assert_int_equal(j.failed, 0);
+    collected_free(&got);
+    prompts_free(&p);
+    journal_free(&j);
+    um_remote_free(remote);
+    fault_stop(o.server);
+}
+
+/* It does not come back: the run ends in time, and the next one goes on. */
+static void test_long_outage(void **state)
+{
+    (void)state;
+    um_error err;
+    outage o = {.config = {.latency_ms = 10}, .after = 100000, .lasts = 0};
+    memory_journal j = {0};
+    collected got;
+    prompts p;
+    pthread_t thread;
+    o.server = fault_start(&o.config);
+    o.config.port = fault_port(o.server);
+    um_remote_options options = quick_options();
+    options.max_choices = 1;
+    options.outage_limit_ms = 500;
+    um_remote *remote = open_client(o.server, &options);
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    prompts_init(&p, 60, OPENING);
+    pthread_create(&thread, NULL, take_down, &o);
+    uint64_t begun = um_clock_ms();
+    assert_int_equal(run_samples(remote, &j, &p, 10, &got, NULL, &err), UM_ERR_REMOTE);
+    assert_true(um_clock_ms() - begun < 1500);
+    assert_non_null(strstr(err.text, "what was answered is saved"));
+    assert_true(got.got > 0 && got.got < 600);
+    assert_int_equal(j.answered, got.got);
+    assert_int_equal(j.failed, 0);
+    assert_true(journal_open_intents(&j) <= options.max_concurrency);
+    size_t before = got.got;
+    collected_free(&got);
+    pthread_join(thread, NULL);
+
+    o.server = fault_start(&o.config);
+    journal_reopen(&j);
+    fault_stats stats;
+    assert_ok(run_samples(remote, &j, &p, 10, &got, NULL, &err), err);
+    assert_int_equal(got.got, 600);
+    fault_get(o.server, &stats);
+    assert_int_equal(stats.answered, 600 - before);
+    collected_free(&got);
+    prompts_free(&p);
+    journal_free(&j);
+    um_remote_free(remote);
+    fault_stop(o.server);
+}
+
+/* 429s teach how many at once are welcome. */
+static void test_adapts(void **state)
+{
+    (void)state;
+    um_error err;
+    fault_config config = {.latency_ms = 10, .max_at_once = 12};
+    fault_server *s = fault_start(&config);
+    um_remote_options o = quick_options();
+    prompts p;
+    collected got;
+    fault_stats stats;
+    o.max_concurrency = 200;
+    o.max_choices = 1;
+    um_remote *remote = open_client(s, &o);
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    prompts_init(&p, 200, OPENING);
+    assert_ok(run_samples(remote, NULL, &p, 4, &got, NULL, &err), err);
+    assert_int_equal(got.got, 800);
+    fault_get(s, &stats);
+    const um_remote_totals *t = um_remote_totals_of(remote);
+    assert_int_equal(t->failed, 0);
+    assert_int_equal(stats.answered, 800);
+    /* Without adapting, nine of ten of the first 200 and of all that follow would be refused. */
+    assert_true(t->rate_limited > 0);
+    assert_true(t->rate_limited < 250);
+    collected_free(&got);
+    prompts_free(&p);
+    um_remote_free(remote);
+    fault_stop(s);
+}
+
+/* Two endpoints, one of them always failing: the other does the work. */
+static void test_one_of_two(void **state)
+{
+    static const char *const scripts[] = {"when=all status=401\n", "when=all close=before\n",
+                                          "when=all status=429\n", "when=all silence\n"};
+    bench *b = *state;
+    for (size_t i = 0; i < 4; i++) {
+        um_error err;
+        char urls[2][64];
+        fault_config config = {.script = scripts[i]};
+        fault_server *bad = fault_start(&config);
+        um_remote_endpoint e[2] = {{.base_url = url_of(bad, urls[0]), .model = "fault"},
+                                   {.base_url = url_of(b->server, urls[1]), .model = "fault"}};
+        um_remote *remote = NULL;
+        collected got;
+        fault_reset(b->server, "");
+        assert_ok(um_remote_open(&remote, e, 2, &b->options, &err), err);
+        assert_ok(um_remote_assume(remote, "vllm", &err), err);
+        assert_ok(run_samples(remote, NULL, &b->p, 10, &got, NULL, &err), err);
+        assert_int_equal(got.got, ROWS * 10);
+        collected_free(&got);
+        um_remote_free(remote);
+        fault_stop(bad);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cases),          cmocka_unit_test(test_forbidden),
+        cmocka_unit_test(test_retry_after),    cmocka_unit_test(test_poisoned_row),
+        cmocka_unit_test(test_systematic),     cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_refused_groups), cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_long_outage),    cmocka_unit_test(test_adapts),
+        cmocka_unit_test(test_one_of_two),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
