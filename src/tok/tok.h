@@ -99,6 +99,8 @@ struct um_tokenizer {
     size_t n_merges;
     um_tok_merge_slot *merge_slots;
     size_t merge_mask;
+    int32_t *merged;      /* [n_merges] what a merge makes, by rank */
+    uint64_t *neighbours; /* bit set of symbols that may stand side by side in a token (bpe.c) */
     int32_t byte_id[256]; /* byte-level: the byte's own token; else "<0xXX>"; -1 when absent */
     int32_t unk;          /* -1 when absent */
     bool byte_level, byte_fallback, fuse_unk, ignore_merges;

@@ -24,6 +24,8 @@ void um_tokenizer_free(um_tokenizer *tok)
     free(tok->by_piece.slots);
     free(tok->merges);
     free(tok->merge_slots);
+    free(tok->merged);
+    free(tok->neighbours);
     free(tok->raw_added.entries);
     free(tok->normalized_added.entries);
     free(tok->tokens);
