@@ -472,6 +472,49 @@ um_status um_workspace_metrics(um_workspace *ws, const char *stage, um_on_metric
 um_status um_workspace_drop_metrics(um_workspace *ws, const char *stage, uint64_t first_step,
                                     um_error *err) UM_CHECKED;
 
+/* Requests to remote endpoints -------------------------------------------------------------------
+ */
+
+/* One answer that was asked for (mirrorer/remote.h, "Journal"). Statuses: "intended" (recorded
+ * before it was sent; after a crash it may have been paid), "answered", "failed". */
+typedef struct um_row_request {
+    unsigned char key[16];
+    const char *stage; /* "decide.teacher", ... */
+    uint64_t prompt;   /* scene */
+    uint32_t sample;
+    const char *status;
+    const char *answer; /* NULL until answered, and once what it became is stored elsewhere */
+    uint32_t prompt_tokens, completion_tokens;
+    double cost;
+    int http_status;
+    const char *reason; /* why it failed; may be NULL */
+    uint32_t times;     /* intended so often; ignored by put */
+} um_row_request;
+typedef um_status (*um_on_request)(void *context, const um_row_request *row, um_error *err);
+/* Inserts, or takes over status and answer and adds tokens and cost to those of the key's row. */
+um_status um_workspace_put_request(um_workspace *ws, const um_row_request *row,
+                                   um_error *err) UM_CHECKED;
+um_status um_workspace_drop_request(um_workspace *ws, const unsigned char key[16],
+                                    um_error *err) UM_CHECKED;
+/* The stored answer, or NULL. */
+um_status um_workspace_get_answer(const char **answer, um_workspace *ws,
+                                  const unsigned char key[16], um_error *err) UM_CHECKED;
+/* Lets go of the answers of a prompt, which are stored as something else now. */
+um_status um_workspace_settle_requests(um_workspace *ws, const char *stage, uint64_t prompt,
+                                       um_error *err) UM_CHECKED;
+/* By stage, prompt, sample; stage and status NULL = any; answers are not read. */
+um_status um_workspace_requests(um_workspace *ws, const char *stage, const char *status,
+                                um_on_request on_row, void *context, um_error *err) UM_CHECKED;
+
+typedef struct um_request_totals {
+    uint64_t answered, open /* intended */, failed;
+    uint64_t twice; /* asked more than once: may have been paid more than once */
+    uint64_t prompt_tokens, completion_tokens;
+    double cost;
+} um_request_totals;
+um_status um_workspace_request_totals(um_request_totals *totals, um_workspace *ws,
+                                      const char *stage, um_error *err) UM_CHECKED;
+
 /*
  * The stages in order; ends with NULL: ingest, scenes, base, decide, predict, distill, train, eval.
  * um_workspace_clear_stage deletes what the stage and all later ones wrote, with their

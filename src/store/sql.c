@@ -48,6 +48,18 @@ static const char *const put_sql[UM_PUT_COUNT] = {
                      " peak_rss_kb = excluded.peak_rss_kb, detail = excluded.detail,"
                      " updated = excluded.updated",
     [UM_PUT_METRIC] = "INSERT OR REPLACE INTO metrics(stage, step, \"values\") VALUES(?, ?, ?)",
+    [UM_PUT_REQUEST] =
+        "INSERT INTO requests(key, stage, prompt, sample, status, answer, prompt_tokens,"
+        " completion_tokens, cost, http_status, reason, times)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?5 = 'intended')"
+        " ON CONFLICT(key) DO UPDATE SET status = excluded.status, answer = excluded.answer,"
+        " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
+        " completion_tokens = completion_tokens + excluded.completion_tokens,"
+        " cost = cost + excluded.cost, http_status = excluded.http_status,"
+        " reason = excluded.reason, times = times + excluded.times",
+    [UM_PUT_NO_REQUEST] = "DELETE FROM requests WHERE key = ?",
+    [UM_PUT_SETTLED] = "UPDATE requests SET answer = NULL WHERE stage = ? AND prompt = ?",
+    [UM_GET_ANSWER] = "SELECT answer FROM requests WHERE key = ? AND answer IS NOT NULL",
 };
 
 static bool is_full(int code, int os_error)

@@ -41,6 +41,10 @@ enum um_put {
     UM_PUT_EVALUATION,
     UM_PUT_STAGE,
     UM_PUT_METRIC,
+    UM_PUT_REQUEST,
+    UM_PUT_NO_REQUEST,
+    UM_PUT_SETTLED,
+    UM_GET_ANSWER,
     UM_PUT_COUNT
 };
 
@@ -53,6 +57,7 @@ enum um_lent {
     UM_LENT_DECISION,
     UM_LENT_SCORE,
     UM_LENT_STAGE,
+    UM_LENT_ANSWER,
     UM_LENT_COUNT
 };
 

@@ -1,0 +1,268 @@
+#include "stage/remote.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/mem.h"
+#include "base/str.h"
+
+#define MAX_ENDPOINTS  64
+#define SHOWN_FAILURES 5
+
+bool um_source_is_url(const char *source)
+{
+    return strncmp(source, "http://", 7) == 0 || strncmp(source, "https://", 8) == 0;
+}
+
+/* Opening ------------------------------------------------------------------------------------- */
+
+/* Cuts `text` into URLs, in place, with their weights. */
+static um_status cut_urls(char *text, um_remote_endpoint *endpoints, size_t *n, um_error *err)
+{
+    char *rest = NULL;
+    for (char *url = strtok_r(text, " ", &rest); url != NULL; url = strtok_r(NULL, " ", &rest)) {
+        char *star = strrchr(url, '*');
+        double weight = 1;
+        if (*n == MAX_ENDPOINTS)
+            return um_fail(err, UM_ERR_LIMIT, "more than %d endpoints", MAX_ENDPOINTS);
+        if (!um_source_is_url(url))
+            return um_fail(err, UM_ERR_INPUT, "'%s' is not an http:// or https:// address", url);
+        if (star != NULL) {
+            if (!um_parse_f64(star + 1, &weight) || !(weight > 0))
+                return um_fail(err, UM_ERR_INPUT, "weight '%s' of '%s' is not a positive number",
+                               star + 1, url);
+            *star = '\0';
+        }
+        endpoints[(*n)++] = (um_remote_endpoint){.base_url = url, .weight = weight};
+    }
+    return *n > 0 ? UM_OK : um_fail(err, UM_ERR_INPUT, "no endpoint is named");
+}
+
+static const char *or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls, const char *model,
+                               um_error *err)
+{
+    const um_config *c = s->config;
+    um_remote_endpoint endpoints[MAX_ENDPOINTS];
+    um_remote_options options;
+    um_request_totals totals;
+    size_t n = 0;
+    char *text = um_strdup(urls);
+    um_status status = text != NULL ? UM_OK : um_fail_memory(err, "endpoints");
+
+    if (status == UM_OK)
+        status = cut_urls(text, endpoints, &n, err);
+    if (status == UM_OK && model[0] == '\0')
+        status = um_fail(err, UM_ERR_INPUT,
+                         "endpoint %s: the name of its model is missing; give it as "
+                         "decide.teacher_model (or student.endpoint_model, "
+                         "scenes.embeddings_model)",
+                         endpoints[0].base_url);
+    if (status == UM_OK)
+        status = um_workspace_request_totals(&totals, s->ws, NULL, err);
+    if (status != UM_OK)
+        goto done;
+    for (size_t i = 0; i < n; i++) {
+        endpoints[i].model = model;
+        endpoints[i].key_env = or_null(c->remote.key_env);
+        endpoints[i].key_file = or_null(c->remote.key_file);
+        endpoints[i].prompt_price = c->remote.prompt_price;
+        endpoints[i].completion_price = c->remote.completion_price;
+    }
+    um_remote_options_init(&options);
+    options.identity = model;
+    options.seed = c->seed;
+    options.max_concurrency = (uint32_t)c->remote.concurrency;
+    options.max_choices = (uint32_t)c->remote.choices;
+    options.deadline_ms = (uint32_t)(c->remote.deadline_s * 1000);
+    options.retries = (uint32_t)c->remote.retries;
+    options.backoff_ms = (uint32_t)c->remote.backoff_ms;
+    options.outage_limit_ms = (uint32_t)(c->remote.outage_limit_s * 1000);
+    options.max_cost = c->remote.max_cost;
+    options.spent = totals.cost;
+    options.max_hours = c->remote.max_hours;
+    options.ca_file = or_null(c->remote.ca_file);
+    options.plain_http = c->remote.plain_http;
+    options.frequencies = c->predict.frequencies;
+    options.frequency_samples = (uint32_t)c->predict.frequency_samples;
+    options.max_letter_error = c->predict.max_letter_error;
+    status = um_remote_open(out, endpoints, n, &options, err);
+    if (status == UM_OK && strcmp(c->remote.profile, "probe") != 0) {
+        status = um_remote_assume(*out, c->remote.profile, err);
+        if (status != UM_OK) {
+            um_remote_free(*out);
+            *out = NULL;
+        }
+    }
+done:
+    free(text);
+    return status;
+}
+
+/* Journal ------------------------------------------------------------------------------------- */
+
+static void key_bytes(unsigned char out[16], um_remote_key key)
+{
+    for (int i = 0; i < 8; i++) {
+        out[i] = (unsigned char)(key.hi >> (56 - 8 * i));
+        out[8 + i] = (unsigned char)(key.lo >> (56 - 8 * i));
+    }
+}
+
+static um_status lookup(void *context, um_remote_key key, const char **answer, size_t *len,
+                        um_error *err)
+{
+    um_stage_journal *j = context;
+    unsigned char bytes[16];
+    key_bytes(bytes, key);
+    um_status status =
+        um_workspace_get_answer(answer, j->portion->run->session->ws, bytes, err);
+    *len = status == UM_OK && *answer != NULL ? strlen(*answer) : 0;
+    return status;
+}
+
+static um_status put_event(um_stage_journal *j, const um_remote_event *e, um_error *err)
+{
+    static const char *const names[] = {"intended", "answered", "failed"};
+    um_workspace *ws = j->portion->run->session->ws;
+    um_row_request row = {.stage = j->stage,
+                          .prompt = e->prompt,
+                          .sample = e->sample,
+                          .answer = e->kind == UM_REMOTE_ANSWERED ? e->answer : NULL,
+                          .prompt_tokens = e->prompt_tokens,
+                          .completion_tokens = e->completion_tokens,
+                          .cost = e->cost,
+                          .http_status = e->http_status,
+                          .reason = e->kind == UM_REMOTE_FAILED ? e->reason : NULL};
+    key_bytes(row.key, e->key);
+    if (e->kind == UM_REMOTE_WITHDRAWN)
+        return um_workspace_drop_request(ws, row.key, err);
+    row.status = names[e->kind];
+    return um_workspace_put_request(ws, &row, err);
+}
+
+static um_status record(void *context, const um_remote_event *events, size_t n, um_error *err)
+{
+    um_stage_journal *j = context;
+    um_status status = um_portion_open(j->portion, err);
+    for (size_t i = 0; i < n && status == UM_OK; i++)
+        status = put_event(j, &events[i], err);
+    if (status == UM_OK)
+        status = um_portion_close(j->portion, true, err);
+    return status;
+}
+
+um_remote_journal um_stage_journal_of(um_stage_journal *journal)
+{
+    return (um_remote_journal){.context = journal, .lookup = lookup, .record = record};
+}
+
+/* Progress and figures ------------------------------------------------------------------------ */
+
+static void watch_progress(void *context, const um_progress *progress)
+{
+    um_remote_watch *watch = context;
+    um_run_progress(watch->run, watch->run->done, progress->detail);
+}
+
+static void watch_message(void *context, const char *text)
+{
+    um_remote_watch *watch = context;
+    um_monitor_message(watch->run->session->monitor, "%s", text);
+}
+
+const um_monitor *um_remote_watch_init(um_remote_watch *watch, um_run *run)
+{
+    const um_monitor *outer = run->session->monitor;
+    *watch = (um_remote_watch){.run = run};
+    watch->monitor = (um_monitor){.on_progress = watch_progress,
+                                  .on_message = watch_message,
+                                  .context = watch,
+                                  .stop = outer != NULL ? outer->stop : NULL};
+    return &watch->monitor;
+}
+
+typedef struct open_list {
+    um_run *run;
+    uint64_t shown;
+} open_list;
+
+static um_status show_open(void *context, const um_row_request *row, um_error *err)
+{
+    open_list *list = context;
+    (void)err;
+    if (list->shown++ < SHOWN_FAILURES)
+        um_monitor_message(list->run->session->monitor, "    scene %llu, sample %u",
+                           (unsigned long long)row->prompt, row->sample);
+    return UM_OK;
+}
+
+um_status um_stage_remote_forecast(um_run *run, um_responder *responder, const um_prompt *prompts,
+                                   size_t n, uint32_t n_samples, const um_sampling *sampling,
+                                   const char *const *stops, size_t n_stops, um_error *err)
+{
+    const um_monitor *monitor = run->session->monitor;
+    um_request_totals totals;
+    um_remote_cost cost;
+    open_list list = {.run = run};
+    char *text = NULL;
+    um_status status =
+        um_workspace_request_totals(&totals, run->session->ws, run->info->name, err);
+
+    if (status == UM_OK && totals.open > 0) {
+        um_monitor_message(monitor,
+                           "  %llu answers were asked for and never stored (the run before was "
+                           "cut off); they may be paid twice:",
+                           (unsigned long long)totals.open);
+        status = um_workspace_requests(run->session->ws, run->info->name, "intended", show_open,
+                                       &list, err);
+        if (totals.open > SHOWN_FAILURES)
+            um_monitor_message(monitor, "    ... `mirrorer status --json` lists all");
+    }
+    if (status == UM_OK)
+        status = um_remote_forecast(&cost, responder, prompts, n, 0, n_samples, sampling, stops,
+                                    n_stops, err);
+    if (status == UM_OK)
+        status = um_remote_cost_text(&cost, &text, err);
+    if (status == UM_OK)
+        um_monitor_message(monitor, "  forecast: %s", text);
+    free(text);
+    return status;
+}
+
+um_status um_stage_remote_report(um_run *run, const um_remote *remote, uint64_t *failed,
+                                 um_error *err)
+{
+    const um_monitor *monitor = run->session->monitor;
+    const um_remote_totals *t = um_remote_totals_of(remote);
+    const um_remote_failure *list;
+    size_t n = um_remote_failures(remote, &list);
+    um_request_totals all;
+    um_status status = um_workspace_request_totals(&all, run->session->ws, run->info->name, err);
+
+    if (status != UM_OK)
+        return status;
+    *failed = t->failed;
+    for (size_t i = 0; i < n && i < SHOWN_FAILURES; i++)
+        um_monitor_message(monitor, "  scene %llu, sample %u failed: %s",
+                           (unsigned long long)list[i].prompt, list[i].sample, list[i].reason);
+    if (t->failed > SHOWN_FAILURES)
+        um_monitor_message(monitor, "  ... %llu answers failed in all",
+                           (unsigned long long)t->failed);
+    json_t *figures = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:f}", "answered",
+        (json_int_t)all.answered, "failed", (json_int_t)all.failed, "maybe_paid_twice",
+        (json_int_t)(all.twice), "prompt_tokens", (json_int_t)all.prompt_tokens,
+        "completion_tokens", (json_int_t)all.completion_tokens, "cost", all.cost, "retries",
+        (json_int_t)t->retries, "rate_limited", (json_int_t)t->rate_limited, "opening_missing",
+        (json_int_t)t->opening_missing, "worst_letter_error", t->worst_letter_error);
+    if (figures == NULL || json_object_set_new(run->detail, "remote", figures) != 0)
+        return um_fail_memory(err, "figures");
+    return UM_OK;
+}
