@@ -67,17 +67,29 @@ typedef struct um_config {
         char form[UM_CONFIG_TEXT];
     } prompt;
     struct {
-        char path[UM_CONFIG_TEXT];
+        char path[UM_CONFIG_TEXT], endpoint[UM_CONFIG_TEXT], endpoint_model[128];
         int64_t vocab, hidden, layers, heads, kv_heads, ffn, max_positions;
         double init_std, embedding_std, rope_theta;
     } student;
     um_train_config base; /* the embedded student's first training */
     int64_t base_processes, base_practice;
     struct {
-        char teacher[UM_CONFIG_TEXT];
+        char teacher[UM_CONFIG_TEXT], teacher_model[128];
         int64_t samples, max_tokens, max_rows;
         double temperature, top_p, ridge;
     } decide;
+    struct {
+        bool frequencies;
+        int64_t frequency_samples;
+        double max_letter_error;
+    } predict;
+    struct { /* how endpoints are talked to; changes no result */
+        char key_env[128], key_file[UM_CONFIG_TEXT], ca_file[UM_CONFIG_TEXT], profile[16];
+        int64_t concurrency, choices, retries, backoff_ms, batch_requests, batch_bytes;
+        double deadline_s, outage_limit_s, prompt_price, completion_price, max_cost, max_hours,
+            max_failed;
+        bool plain_http;
+    } remote;
     struct { /* what one run does of a stage; changes no result */
         char shard[32];
         int64_t limit;

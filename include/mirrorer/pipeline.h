@@ -95,6 +95,26 @@ um_status um_session_export_pairs(um_session *session, const char *format, const
 um_status um_session_import(um_session *session, const char *what, const char *path,
                             um_error *err) UM_CHECKED;
 
+/* What batch files were written or read. */
+typedef struct um_batch_report {
+    uint64_t files, rows;
+    uint64_t answers;                       /* asked for; on reading: taken over */
+    uint64_t failed, foreign;               /* rows that are errors; rows that are not ours */
+    uint64_t missing_rows, missing_answers; /* still to be asked for */
+    uint64_t scenes;                        /* on reading: stored with all their samples */
+} um_batch_report;
+/*
+ * Decision processes by batch files (one OpenAI Batch request a line, also what `vllm run-batch`
+ * reads) instead of by requests. Writing leaves out what is stored already, and needs no endpoint;
+ * files are <dir>/<role>-00001.jsonl, ... and must not be there yet. Reading joins rows on their
+ * custom_id, in any order, from any number of files, whole or not; what it took over it keeps, and
+ * scenes whose samples are all there become decision processes.
+ */
+um_status um_decide_write_batch(um_session *session, const char *role, const char *dir,
+                                um_batch_report *report, um_error *err) UM_CHECKED;
+um_status um_decide_read_batch(um_session *session, const char *role, const char *const *files,
+                               size_t n, um_batch_report *report, um_error *err) UM_CHECKED;
+
 typedef struct um_merge_report {
     uint64_t decisions, distributions; /* taken over */
     uint64_t known;                    /* decisions that were here already, and are equal */

@@ -10,35 +10,14 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "stage/portion.h"
+#include "stage/decide.h"
 
-typedef struct pending {
-    char **texts; /* [samples], NULL until it arrives */
-    um_finish *finish;
-    uint32_t *tokens, *said;
-    uint32_t arrived;
-} pending;
-
-typedef struct decider {
-    um_session *s;
-    um_run *run;
-    um_portion portion;
-    uint64_t model_id;
-    const char *role;
-    uint32_t samples;
-    UM_VEC(uint64_t) ids; /* scenes to do */
-    um_share share;
-    uint64_t elsewhere; /* scenes that are not this run's share */
-    const um_scene_prompts *prompts;
-    pending *pending;           /* [ids.len] */
-    uint64_t malformed, tokens; /* of all that is stored */
-    json_t *faults;             /* {fault: texts}; owned by the run's detail */
-} decider;
+const char *const um_decider_stops[] = {"Behavior:"};
 
 static um_status add_missing(void *context, uint64_t scene_id, const bool *have, uint32_t n_have,
                              um_error *err)
 {
-    decider *d = context;
+    um_decider *d = context;
     (void)have;
     (void)n_have;
     if (!um_share_has(&d->share, scene_id) || d->ids.len >= d->share.limit) {
@@ -48,18 +27,31 @@ static um_status add_missing(void *context, uint64_t scene_id, const bool *have,
     return um_vec_push(&d->ids, scene_id) ? UM_OK : um_fail_memory(err, "scenes");
 }
 
-static um_status store_scene(decider *d, size_t index, um_error *err)
+static void pending_dispose(um_pending *p, uint32_t samples)
 {
-    pending *p = &d->pending[index];
+    for (uint32_t i = 0; p->texts != NULL && i < samples; i++)
+        free(p->texts[i]);
+    free(p->texts);
+    free(p->finish);
+    free(p->tokens);
+    free(p->said);
+    *p = (um_pending){0};
+}
+
+static um_status store_scene(um_decider *d, size_t index, um_error *err)
+{
+    um_pending *p = &d->pending[index];
     um_status status = um_portion_open(&d->portion, err);
 
     for (uint32_t i = 0; i < d->samples && status == UM_OK; i++) {
         um_process parsed;
+        if (p->texts[i] == NULL)
+            continue;
         um_process_fault fault = p->finish[i] == UM_FINISH_LENGTH
                                      ? UM_PROCESS_TRUNCATED
                                      : um_process_parse(&parsed, p->texts[i], NULL, 0);
         um_row_decision row = {.scene_id = d->ids.data[index],
-                               .model_id = d->model_id,
+                               .model_id = d->actor.id,
                                .role = d->role,
                                .sample = i,
                                .text = p->texts[i],
@@ -70,23 +62,19 @@ static um_status store_scene(decider *d, size_t index, um_error *err)
                                .said = p->said[i]};
         status = um_workspace_put_decision(d->s->ws, &row, err);
     }
-    for (uint32_t i = 0; i < d->samples; i++)
-        free(p->texts[i]);
-    free(p->texts);
-    free(p->finish);
-    free(p->tokens);
-    free(p->said);
-    *p = (pending){0};
+    if (status == UM_OK && d->actor.remote != NULL)
+        status = um_workspace_settle_requests(d->s->ws, d->run.info->name, d->ids.data[index], err);
+    pending_dispose(p, d->samples);
     if (status != UM_OK)
         return status;
-    d->run->done++;
+    d->run.done++;
     return um_portion_close(&d->portion, false, err);
 }
 
 static um_status on_completion(void *context, const um_completion *c, um_error *err)
 {
-    decider *d = context;
-    pending *p = &d->pending[c->prompt];
+    um_decider *d = context;
+    um_pending *p = &d->pending[c->prompt];
     um_str text = UM_STR_INIT;
 
     if (p->texts == NULL) {
@@ -108,57 +96,46 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
     p->tokens[c->sample] = c->tokens;
     if (++p->arrived == d->samples) {
         status = store_scene(d, c->prompt, err);
-        um_run_progress(d->run, d->run->done, NULL);
+        um_run_progress(&d->run, d->run.done, NULL);
     }
     return status;
 }
 
-static void decider_dispose(decider *d)
+/* The teacher: the fitted choice model, endpoints, or a model folder. */
+static um_status open_teacher(um_decider *d, const um_monitor *monitor, um_error *err)
 {
-    for (size_t i = 0; d->pending != NULL && i < d->ids.len; i++) {
-        pending *p = &d->pending[i];
-        for (uint32_t j = 0; p->texts != NULL && j < d->samples; j++)
-            free(p->texts[j]);
-        free(p->texts);
-        free(p->finish);
-        free(p->tokens);
-        free(p->said);
-    }
-    free(d->pending);
-    um_vec_dispose(&d->ids);
-}
-
-/* The teacher: the fitted choice model, or a model folder. */
-static um_status open_teacher(um_actor *actor, um_session *s, um_error *err)
-{
+    const um_config *c = d->s->config;
+    um_actor *actor = &d->actor;
     const um_choice_model *choice;
     um_status status;
     char hash[17];
 
-    if (strcmp(s->config->decide.teacher, "choice") != 0)
-        return um_actor_open_folder(actor, s, "teacher", s->config->decide.teacher, err);
-    *actor = (um_actor){0};
-    status = um_session_choice(s, &choice, err);
+    if (um_source_is_url(c->decide.teacher))
+        return um_actor_open_remote(actor, d->s, "teacher", c->decide.teacher,
+                                    c->decide.teacher_model, &d->journal, monitor, err);
+    if (strcmp(c->decide.teacher, "choice") != 0)
+        return um_actor_open_folder(actor, d->s, "teacher", c->decide.teacher, err);
+    status = um_session_choice(d->s, &choice, err);
     if (status == UM_OK)
-        status = um_choice_responder_open(&actor->responder, choice, s->scenes,
+        status = um_choice_responder_open(&actor->responder, choice, d->s->scenes,
                                           UM_VOICE_CHOICE_MODEL, err);
     if (status != UM_OK)
         return status;
     um_hash_hex(actor->responder->fingerprint, hash);
     um_row_model row = {.name = "choice model", .path = "", .hash = hash, .kind = "choice"};
-    return um_workspace_model_id(&actor->id, s->ws, &row, err);
+    return um_workspace_model_id(&actor->id, d->s->ws, &row, err);
 }
 
 /* Leaves out the scenes the model cannot hold with a whole answer. They are counted, and tried
  * again when the stage is: with a longer context they may fit. */
-static um_status leave_out_long(decider *d, um_responder *responder, um_scene_prompts *prompts,
-                                uint64_t *too_long, um_error *err)
+static um_status leave_out_long(um_decider *d, um_error *err)
 {
+    um_scene_prompts *prompts = &d->prompts;
     size_t kept = 0;
     for (size_t i = 0; i < d->ids.len; i++) {
         bool fits;
         um_status status = um_actor_fits(
-            responder, &prompts->prompts[i], NULL,
+            d->actor.responder, &prompts->prompts[i], NULL,
             (uint32_t)d->s->config->decide.max_tokens + UM_BEHAVIOR_TOKENS, &fits, err);
         if (status != UM_OK)
             return status;
@@ -170,14 +147,14 @@ static um_status leave_out_long(decider *d, um_responder *responder, um_scene_pr
         prompts->prompts[kept] = prompts->prompts[i];
         d->ids.data[kept++] = d->ids.data[i];
     }
-    *too_long = d->ids.len - kept;
+    d->too_long = d->ids.len - kept;
     d->ids.len = prompts->n = kept;
     return UM_OK;
 }
 
 static um_status sum_up(void *context, const um_row_decision *row, um_error *err)
 {
-    decider *d = context;
+    um_decider *d = context;
     (void)err;
     d->malformed += row->form_error != NULL;
     d->tokens += row->tokens;
@@ -188,67 +165,134 @@ static um_status sum_up(void *context, const um_row_decision *row, um_error *err
     return UM_OK;
 }
 
+um_sampling um_decider_sampling(const um_decider *d)
+{
+    const um_config *c = d->s->config;
+    return (um_sampling){.seed = c->seed,
+                         .temperature = (float)c->decide.temperature,
+                         .top_p = (float)c->decide.top_p,
+                         .max_tokens = (int)c->decide.max_tokens};
+}
+
+um_status um_decider_begin(um_decider *d, um_session *s, const char *role, um_error *err)
+{
+    bool teacher = strcmp(role, UM_ROLE_TEACHER) == 0;
+    const um_scene_set *set;
+    um_status status;
+
+    *d = (um_decider){.s = s, .role = role, .samples = (uint32_t)s->config->decide.samples};
+    d->portion.run = &d->run;
+    if ((status = um_share_read(&d->share, s->config, err)) != UM_OK ||
+        (status = um_run_begin(&d->run, s, teacher ? "decide.teacher" : "decide.student",
+                               "seed decide. prompt.", teacher ? "scenes" : "base", 0, err)) !=
+            UM_OK ||
+        d->run.finished_before)
+        return status;
+    d->journal = (um_stage_journal){&d->portion, d->run.info->name};
+    d->monitor = um_remote_watch_init(&d->watch, &d->run);
+    status = teacher ? open_teacher(d, d->monitor, err)
+                     : um_actor_open_student(&d->actor, s, &d->journal, d->monitor, err);
+    if (status != UM_OK || (status = um_session_scenes(s, &set, err)) != UM_OK ||
+        (status = um_workspace_missing_decisions(s->ws, "train", d->actor.id, role, d->samples,
+                                                 add_missing, d, err)) != UM_OK ||
+        (status = um_scene_prompts_make(&d->prompts, s, d->ids.data, d->ids.len, UM_PROCESS_OPENING,
+                                        err)) != UM_OK ||
+        (status = leave_out_long(d, err)) != UM_OK)
+        return status;
+    d->run.total = set->n_split[UM_SPLIT_TRAIN] - d->too_long - d->elsewhere;
+    d->run.done = d->run.resumed = d->run.total - d->ids.len;
+    d->pending = um_calloc(d->ids.len, sizeof *d->pending);
+    return d->pending != NULL ? UM_OK : um_fail_memory(err, "decisions");
+}
+
+um_status um_decider_complete(um_decider *d, um_error *err)
+{
+    const um_sampling sampling = um_decider_sampling(d);
+    um_responder *r = d->actor.responder;
+    um_status status = r->ops->complete(r, d->prompts.prompts, d->prompts.n, 0, d->samples,
+                                        &sampling, um_decider_stops, 1, on_completion, d,
+                                        d->actor.remote != NULL ? d->monitor : d->s->monitor, err);
+    return um_portion_end(&d->portion, status, err);
+}
+
+/*
+ * What endpoints would not answer: few enough, the scenes go on with the samples that came; else
+ * the stage stays open, and running it again asks for the rest.
+ */
+static um_status settle_failures(um_decider *d, um_error *err)
+{
+    uint64_t failed = 0, asked = (uint64_t)d->ids.len * d->samples;
+    um_status status = um_stage_remote_report(&d->run, d->actor.remote, &failed, err);
+
+    if (status != UM_OK || failed == 0)
+        return status;
+    if ((double)failed > d->s->config->remote.max_failed * (double)asked) {
+        if ((status = um_run_save(&d->run, false, err)) != UM_OK)
+            return status;
+        return um_fail(err, UM_ERR_REMOTE,
+                       "%s: %llu of %llu answers failed, remote.max_failed is %g; the others are "
+                       "saved, run the same command again to ask for these",
+                       d->run.info->name, (unsigned long long)failed, (unsigned long long)asked,
+                       d->s->config->remote.max_failed);
+    }
+    for (size_t i = 0; i < d->ids.len && status == UM_OK; i++) {
+        if (d->pending[i].arrived > 0)
+            status = store_scene(d, i, err);
+    }
+    return um_portion_end(&d->portion, status, err);
+}
+
+um_status um_decider_finish(um_decider *d, um_error *err)
+{
+    json_t *detail = d->run.detail, *faults = json_object();
+    um_decision_filter all = {.any_scene = true, .model_id = d->actor.id, .role = d->role};
+    um_status status = UM_OK;
+
+    d->faults = faults;
+    if (json_object_set_new(detail, "faults", faults) != 0)
+        return um_fail_memory(err, "figures");
+    if (d->actor.remote != NULL)
+        status = settle_failures(d, err);
+    if (status == UM_OK)
+        status = um_workspace_decisions(d->s->ws, &all, sum_up, d, err);
+    if (status != UM_OK)
+        return status;
+    json_object_set_new(detail, "model", json_string(d->actor.responder->name));
+    json_object_set_new(detail, "too_long", json_integer((json_int_t)d->too_long));
+    json_object_set_new(detail, "tokens", json_integer((json_int_t)d->tokens));
+    json_object_set_new(detail, "malformed", json_integer((json_int_t)d->malformed));
+    um_share_report(&d->run, d->elsewhere);
+    return um_run_save(&d->run, d->elsewhere == 0, err);
+}
+
+void um_decider_dispose(um_decider *d)
+{
+    for (size_t i = 0; d->pending != NULL && i < d->ids.len; i++)
+        pending_dispose(&d->pending[i], d->samples);
+    free(d->pending);
+    um_vec_dispose(&d->ids);
+    um_scene_prompts_dispose(&d->prompts);
+    um_actor_close(&d->actor);
+    um_run_dispose(&d->run);
+}
+
 um_status um_stage_decide(um_session *s, const char *role, um_error *err)
 {
-    static const char *const stops[] = {"Behavior:"};
-    bool teacher = strcmp(role, UM_ROLE_TEACHER) == 0;
-    uint64_t too_long = 0;
-    um_run run = {0};
-    um_actor actor = {0};
-    um_scene_prompts prompts = {0};
-    decider d = {.s = s, .run = &run, .role = role, .samples = (uint32_t)s->config->decide.samples};
-    um_status status = um_share_read(&d.share, s->config, err);
-    if (status == UM_OK)
-        status = um_run_begin(&run, s, teacher ? "decide.teacher" : "decide.student",
-                              "seed decide. prompt.", teacher ? "scenes" : "base", 0, err);
+    um_decider d;
+    um_status status = um_decider_begin(&d, s, role, err);
 
-    d.portion.run = &run;
-    if (status != UM_OK || run.finished_before)
+    if (status != UM_OK || d.run.finished_before)
         goto done;
-    status = teacher ? open_teacher(&actor, s, err) : um_actor_open(&actor, s, "base", err);
-    if (status != UM_OK)
-        goto done;
-    d.model_id = actor.id;
-    const um_scene_set *set;
-    if ((status = um_session_scenes(s, &set, err)) != UM_OK ||
-        (status = um_workspace_missing_decisions(s->ws, "train", d.model_id, role, d.samples,
-                                                 add_missing, &d, err)) != UM_OK ||
-        (status = um_scene_prompts_make(&prompts, s, d.ids.data, d.ids.len, UM_PROCESS_OPENING,
-                                        err)) != UM_OK ||
-        (status = leave_out_long(&d, actor.responder, &prompts, &too_long, err)) != UM_OK)
-        goto done;
-    run.total = set->n_split[UM_SPLIT_TRAIN] - too_long - d.elsewhere;
-    run.done = run.resumed = run.total - d.ids.len;
-    d.pending = um_calloc(d.ids.len, sizeof *d.pending);
-    if (d.pending == NULL) {
-        status = um_fail_memory(err, "decisions");
-        goto done;
+    if (d.actor.remote != NULL) {
+        const um_sampling sampling = um_decider_sampling(&d);
+        status = um_stage_remote_forecast(&d.run, d.actor.responder, d.prompts.prompts, d.prompts.n,
+                                          d.samples, &sampling, um_decider_stops, 1, err);
     }
-    um_sampling sampling = {.seed = s->config->seed,
-                            .temperature = (float)s->config->decide.temperature,
-                            .top_p = (float)s->config->decide.top_p,
-                            .max_tokens = (int)s->config->decide.max_tokens};
-    status =
-        actor.responder->ops->complete(actor.responder, prompts.prompts, prompts.n, 0, d.samples,
-                                       &sampling, stops, 1, on_completion, &d, s->monitor, err);
-    status = um_portion_end(&d.portion, status, err);
-    if (status != UM_OK)
-        goto done;
-    d.faults = json_object();
-    json_object_set_new(run.detail, "faults", d.faults);
-    um_decision_filter all = {.any_scene = true, .model_id = d.model_id, .role = role};
-    if ((status = um_workspace_decisions(s->ws, &all, sum_up, &d, err)) != UM_OK)
-        goto done;
-    json_object_set_new(run.detail, "model", json_string(actor.responder->name));
-    json_object_set_new(run.detail, "too_long", json_integer((json_int_t)too_long));
-    json_object_set_new(run.detail, "tokens", json_integer((json_int_t)d.tokens));
-    json_object_set_new(run.detail, "malformed", json_integer((json_int_t)d.malformed));
-    um_share_report(&run, d.elsewhere);
-    status = um_run_save(&run, d.elsewhere == 0, err);
+    if (status == UM_OK)
+        status = um_decider_complete(&d, err);
+    if (status == UM_OK)
+        status = um_decider_finish(&d, err);
 done:
-    decider_dispose(&d);
-    um_scene_prompts_dispose(&prompts);
-    um_actor_close(&actor);
-    um_run_dispose(&run);
+    um_decider_dispose(&d);
     return status;
 }

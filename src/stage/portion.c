@@ -31,7 +31,8 @@ um_status um_portion_close(um_portion *p, bool now, um_error *err)
 
 um_status um_portion_end(um_portion *p, um_status status, um_error *err)
 {
-    if (status == UM_OK || status == UM_ERR_INTERRUPTED || status == UM_ERR_REMOTE) {
+    if (status == UM_OK || status == UM_ERR_INTERRUPTED || status == UM_ERR_REMOTE ||
+        status == UM_ERR_LIMIT) {
         um_error first = err != NULL ? *err : (um_error){0};
         um_status closed = um_portion_close(p, true, err);
         if (closed != UM_OK)

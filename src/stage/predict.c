@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "stage/portion.h"
+#include "stage/remote.h"
 
 typedef struct unscored {
     uint64_t decision, scene;
@@ -18,10 +18,11 @@ typedef struct predictor {
     um_session *s;
     um_run *run;
     um_portion portion;
-    uint64_t id;
-    UM_VEC(unscored) items; /* in scene order; direct queries have decision 0 */
-    size_t *first;          /* of each query in items */
-    uint64_t too_long;      /* texts that do not fit the model */
+    um_actor actor;
+    const um_monitor *monitor; /* of remote calls */
+    UM_VEC(unscored) items;    /* in scene order; direct queries have decision 0 */
+    size_t *first;             /* of each query in items */
+    uint64_t too_long;         /* texts that do not fit the model */
     um_share share;
     uint64_t elsewhere; /* texts that are not this run's share */
 } predictor;
@@ -73,18 +74,21 @@ static um_status on_letters(void *context, size_t query, size_t text, const doub
     um_status status = um_portion_open(&q->portion, err);
 
     if (status == UM_OK && item->decision == 0) {
-        um_row_direct row = {item->scene, q->id, k, p};
+        um_row_direct row = {item->scene, q->actor.id, k, p};
         status = um_workspace_put_direct(q->s->ws, &row, err);
     } else if (status == UM_OK) {
         um_row_distribution row = {
-            .decision_id = item->decision, .predictor_id = q->id, .k = k, .p = p};
+            .decision_id = item->decision, .predictor_id = q->actor.id, .k = k, .p = p};
         status = um_workspace_put_distribution(q->s->ws, &row, err);
     }
     if (status != UM_OK)
         return status;
     if (q->first[query] + text + 1 == q->first[query + 1]) {
         um_run_progress(q->run, q->run->done + 1, NULL);
-        status = um_portion_close(&q->portion, false, err);
+        if (q->actor.remote != NULL)
+            status = um_workspace_settle_requests(q->s->ws, "predict", item->scene, err);
+        if (status == UM_OK)
+            status = um_portion_close(&q->portion, false, err);
     }
     return status;
 }
@@ -143,8 +147,9 @@ static um_status make_queries(predictor *q, um_responder *responder,
     return status;
 }
 
-static um_status predict_all(predictor *q, um_responder *responder, um_error *err)
+static um_status predict_all(predictor *q, um_error *err)
 {
+    um_responder *responder = q->actor.responder;
     um_session *s = q->s;
     size_t n_queries = 0;
     uint64_t *ids = um_calloc(q->items.len, sizeof *ids);
@@ -165,8 +170,8 @@ static um_status predict_all(predictor *q, um_responder *responder, um_error *er
         (status = make_queries(q, responder, &prompts, first, queries, texts, &n_queries, err)) !=
             UM_OK)
         goto done;
-    status = responder->ops->score_letters(responder, queries, n_queries, on_letters, q, s->monitor,
-                                           err);
+    status = responder->ops->score_letters(responder, queries, n_queries, on_letters, q,
+                                           q->actor.remote != NULL ? q->monitor : s->monitor, err);
     status = um_portion_end(&q->portion, status, err);
 done:
     um_scene_prompts_dispose(&prompts);
@@ -177,37 +182,57 @@ done:
     return status;
 }
 
+/* What endpoints would not score: few enough, the scenes are measured by the rest. */
+static um_status settle_failures(predictor *q, um_error *err)
+{
+    uint64_t failed = 0;
+    um_status status = um_stage_remote_report(q->run, q->actor.remote, &failed, err);
+
+    if (status != UM_OK || (double)failed <= q->s->config->remote.max_failed * (double)q->items.len)
+        return status;
+    if ((status = um_run_save(q->run, false, err)) != UM_OK)
+        return status;
+    return um_fail(err, UM_ERR_REMOTE,
+                   "predict: %llu of %zu texts failed, remote.max_failed is %g; the others are "
+                   "saved, run the same command again to ask for these",
+                   (unsigned long long)failed, q->items.len, q->s->config->remote.max_failed);
+}
+
 um_status um_stage_predict(um_session *s, um_error *err)
 {
     um_run run = {0};
-    um_actor actor = {0};
     predictor q = {.s = s, .run = &run};
+    um_stage_journal journal = {&q.portion, "predict"};
+    um_remote_watch watch;
     uint64_t teacher = 0;
     um_status status = um_share_read(&q.share, s->config, err);
     if (status == UM_OK)
         status = um_stage_fingerprint(s, "predict", "decide.teacher", &teacher, err);
     if (status == UM_OK)
-        status = um_run_begin(&run, s, "predict", "prompt.", "decide.student", teacher, err);
+        status =
+            um_run_begin(&run, s, "predict", "prompt. predict.", "decide.student", teacher, err);
 
     q.portion.run = &run;
+    q.monitor = um_remote_watch_init(&watch, &run);
     if (status != UM_OK || run.finished_before)
         goto done;
     const um_scene_set *set;
     if ((status = um_session_scenes(s, &set, err)) != UM_OK ||
-        (status = um_actor_open(&actor, s, "base", err)) != UM_OK)
+        (status = um_actor_open_student(&q.actor, s, &journal, q.monitor, err)) != UM_OK)
         goto done;
-    q.id = actor.id;
-    um_decision_filter filter = {.any_scene = true, .split = "train", .unscored_by = q.id};
-    um_scene_filter scenes = {.split = "train", .without_direct_by = q.id};
+    um_decision_filter filter = {.any_scene = true, .split = "train", .unscored_by = q.actor.id};
+    um_scene_filter scenes = {.split = "train", .without_direct_by = q.actor.id};
     run.total = set->n_split[UM_SPLIT_TRAIN];
     if ((status = um_workspace_decisions(s->ws, &filter, add_decision, &q, err)) != UM_OK ||
         (status = um_workspace_scenes(s->ws, &scenes, add_direct, &q, err)) != UM_OK)
         goto done;
     if (q.items.len > 0)
         qsort(q.items.data, q.items.len, sizeof *q.items.data, by_scene);
-    if ((status = predict_all(&q, actor.responder, err)) != UM_OK)
+    if ((status = predict_all(&q, err)) != UM_OK)
         goto done;
-    json_object_set_new(run.detail, "predictor", json_string(actor.responder->name));
+    if (q.actor.remote != NULL && (status = settle_failures(&q, err)) != UM_OK)
+        goto done;
+    json_object_set_new(run.detail, "predictor", json_string(q.actor.responder->name));
     json_object_set_new(run.detail, "too_long", json_integer((json_int_t)q.too_long));
     um_share_report(&run, q.elsewhere);
     status = um_run_save(&run, q.elsewhere == 0, err);
@@ -216,7 +241,7 @@ done:
         free(q.items.data[i].text);
     um_vec_dispose(&q.items);
     free(q.first);
-    um_actor_close(&actor);
+    um_actor_close(&q.actor);
     um_run_dispose(&run);
     return status;
 }

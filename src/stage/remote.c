@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
 
@@ -70,8 +71,8 @@ um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls,
         goto done;
     for (size_t i = 0; i < n; i++) {
         endpoints[i].model = model;
-        endpoints[i].key_env = or_null(c->remote.key_env);
-        endpoints[i].key_file = or_null(c->remote.key_file);
+        endpoints[i].key_env = s->offline ? NULL : or_null(c->remote.key_env);
+        endpoints[i].key_file = s->offline ? NULL : or_null(c->remote.key_file);
         endpoints[i].prompt_price = c->remote.prompt_price;
         endpoints[i].completion_price = c->remote.completion_price;
     }
@@ -93,8 +94,11 @@ um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls,
     options.frequency_samples = (uint32_t)c->predict.frequency_samples;
     options.max_letter_error = c->predict.max_letter_error;
     status = um_remote_open(out, endpoints, n, &options, err);
-    if (status == UM_OK && strcmp(c->remote.profile, "probe") != 0) {
-        status = um_remote_assume(*out, c->remote.profile, err);
+    const char *profile = c->remote.profile;
+    if (s->offline && strcmp(profile, "probe") == 0)
+        profile = "openai";
+    if (status == UM_OK && strcmp(profile, "probe") != 0) {
+        status = um_remote_assume(*out, profile, err);
         if (status != UM_OK) {
             um_remote_free(*out);
             *out = NULL;
@@ -103,6 +107,42 @@ um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls,
 done:
     free(text);
     return status;
+}
+
+um_status um_actor_open_remote(um_actor *out, um_session *s, const char *name, const char *urls,
+                               const char *model, um_stage_journal *journal,
+                               const um_monitor *monitor, um_error *err)
+{
+    const um_remote_journal kept = um_stage_journal_of(journal);
+    char *text = NULL, hash[17];
+    um_status status;
+
+    *out = (um_actor){0};
+    if ((status = um_stage_remote_open(&out->remote, s, urls, model, err)) != UM_OK ||
+        (status = um_remote_probe(out->remote, monitor, err)) != UM_OK ||
+        (status = um_remote_describe(out->remote, &text, err)) != UM_OK ||
+        (status = um_remote_responder_open(&out->responder, out->remote, name, &kept, monitor,
+                                           err)) != UM_OK)
+        goto done;
+    um_monitor_message(monitor, "%s", text);
+    um_hash_hex(out->responder->fingerprint, hash);
+    um_row_model row = {.name = name, .path = model, .hash = hash, .kind = "remote"};
+    status = um_workspace_model_id(&out->id, s->ws, &row, err);
+done:
+    free(text);
+    if (status != UM_OK)
+        um_actor_close(out);
+    return status;
+}
+
+um_status um_actor_open_student(um_actor *out, um_session *s, um_stage_journal *journal,
+                                const um_monitor *monitor, um_error *err)
+{
+    const um_config *c = s->config;
+    if (c->student.endpoint[0] == '\0')
+        return um_actor_open(out, s, "base", err);
+    return um_actor_open_remote(out, s, "base", c->student.endpoint, c->student.endpoint_model,
+                                journal, monitor, err);
 }
 
 /* Journal ------------------------------------------------------------------------------------- */
@@ -121,8 +161,7 @@ static um_status lookup(void *context, um_remote_key key, const char **answer, s
     um_stage_journal *j = context;
     unsigned char bytes[16];
     key_bytes(bytes, key);
-    um_status status =
-        um_workspace_get_answer(answer, j->portion->run->session->ws, bytes, err);
+    um_status status = um_workspace_get_answer(answer, j->portion->run->session->ws, bytes, err);
     *len = status == UM_OK && *answer != NULL ? strlen(*answer) : 0;
     return status;
 }
@@ -212,8 +251,7 @@ um_status um_stage_remote_forecast(um_run *run, um_responder *responder, const u
     um_remote_cost cost;
     open_list list = {.run = run};
     char *text = NULL;
-    um_status status =
-        um_workspace_request_totals(&totals, run->session->ws, run->info->name, err);
+    um_status status = um_workspace_request_totals(&totals, run->session->ws, run->info->name, err);
 
     if (status == UM_OK && totals.open > 0) {
         um_monitor_message(monitor,
@@ -256,11 +294,11 @@ um_status um_stage_remote_report(um_run *run, const um_remote *remote, uint64_t 
         um_monitor_message(monitor, "  ... %llu answers failed in all",
                            (unsigned long long)t->failed);
     json_t *figures = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:f}", "answered",
-        (json_int_t)all.answered, "failed", (json_int_t)all.failed, "maybe_paid_twice",
-        (json_int_t)(all.twice), "prompt_tokens", (json_int_t)all.prompt_tokens,
-        "completion_tokens", (json_int_t)all.completion_tokens, "cost", all.cost, "retries",
-        (json_int_t)t->retries, "rate_limited", (json_int_t)t->rate_limited, "opening_missing",
+        "{s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:f}", "answered", (json_int_t)all.answered,
+        "failed", (json_int_t)all.failed, "maybe_paid_twice", (json_int_t)(all.twice),
+        "prompt_tokens", (json_int_t)all.prompt_tokens, "completion_tokens",
+        (json_int_t)all.completion_tokens, "cost", all.cost, "retries", (json_int_t)t->retries,
+        "rate_limited", (json_int_t)t->rate_limited, "opening_missing",
         (json_int_t)t->opening_missing, "worst_letter_error", t->worst_letter_error);
     if (figures == NULL || json_object_set_new(run->detail, "remote", figures) != 0)
         return um_fail_memory(err, "figures");

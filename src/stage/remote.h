@@ -33,6 +33,14 @@ typedef struct um_remote_watch {
 } um_remote_watch;
 const um_monitor *um_remote_watch_init(um_remote_watch *watch, um_run *run);
 
+/* A responder on endpoints; see um_stage_remote_open. journal and monitor must outlive it. */
+um_status um_actor_open_remote(um_actor *out, um_session *s, const char *name, const char *urls,
+                               const char *model, um_stage_journal *journal,
+                               const um_monitor *monitor, um_error *err) UM_CHECKED;
+/* The student: at its endpoints where config names them, else here. */
+um_status um_actor_open_student(um_actor *out, um_session *s, um_stage_journal *journal,
+                                const um_monitor *monitor, um_error *err) UM_CHECKED;
+
 /* Says what an earlier run of the stage may have paid and lost, and what this one will cost. */
 um_status um_stage_remote_forecast(um_run *run, um_responder *responder, const um_prompt *prompts,
                                    size_t n, uint32_t n_samples, const um_sampling *sampling,

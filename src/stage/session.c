@@ -1,5 +1,5 @@
 /* session.c - opening a workspace with a configuration, and what stages load once. */
-#include "stage/session.h"
+#include "stage/remote.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "mirrorer/remote.h"
 #include "stage/version.h"
 
 #define MAX_TEMPLATE_BYTES ((size_t)1 << 20)
@@ -248,6 +249,7 @@ um_status um_actor_open(um_actor *out, um_session *s, const char *name, um_error
 void um_actor_close(um_actor *a)
 {
     um_responder_free(a->responder);
+    um_remote_free(a->remote);
     um_model_free(a->model);
     um_tokenizer_free(a->tokenizer);
     *a = (um_actor){0};
@@ -296,7 +298,9 @@ static json_t *stage_parameters(um_session *s, const char *sections, const char 
             strstr(options[i].key, "max_rows"))
             continue;
         um_config_get(s->config, &options[i], value, sizeof value);
-        json_object_set_new(object, options[i].key, json_string(value));
+        /* A model is what it is wherever it is served; its name is another option. */
+        json_object_set_new(object, options[i].key,
+                            json_string(um_source_is_url(value) ? "endpoint" : value));
     }
     json_object_set_new(object, "program", json_string(UM_VERSION));
     json_object_set_new(object, "input", json_string(after_fingerprint));

@@ -15,6 +15,7 @@ struct um_session {
     um_workspace *ws;
     const um_config *config;
     const um_monitor *monitor;
+    bool offline; /* endpoints are only written for: nothing is sent, no key is read */
     /* Loaded at first use. */
     um_dataset *dataset;
     um_scene_set *scenes;
@@ -130,8 +131,9 @@ void um_scene_prompts_dispose(um_scene_prompts *p);
 /* Opens a model folder as a responder and gives its id in the workspace. name: "student", ...  */
 typedef struct um_actor {
     um_responder *responder;
-    um_model *model;         /* local models: ours */
-    um_tokenizer *tokenizer; /* ours when the folder is not one of the pipeline's */
+    um_model *model;          /* local models: ours */
+    struct um_remote *remote; /* endpoints: ours */
+    um_tokenizer *tokenizer;  /* ours when the folder is not one of the pipeline's */
     uint64_t id;
 } um_actor;
 um_status um_actor_open(um_actor *out, um_session *s, const char *name, um_error *err) UM_CHECKED;
