@@ -12,7 +12,7 @@ const cli_command cmd_predict = {
     .summary = "Score every decision process: the student's distribution over the letters after it",
     .about =
         "Needs the decision processes of teacher and student. Also scores each scene with none.",
-    .sections = "prompt. run.",
+    .sections = "prompt. predict. run. remote.",
     .uses_workspace = true,
     .run = run,
 };
