@@ -61,7 +61,9 @@ typedef struct um_config {
         bool random, popularity, spectral, content, social, spectral_compat;
         double weight_random, weight_popularity, weight_spectral, weight_content, weight_social;
         int64_t spectral_rank, content_rank, max_prompt_tokens;
-        char template_file[UM_CONFIG_TEXT];
+        char template_file[UM_CONFIG_TEXT], embeddings[UM_CONFIG_TEXT], embeddings_model[128],
+            embeddings_pooling[16];
+        int64_t embeddings_tokens;
     } scenes;
     struct {
         char form[UM_CONFIG_TEXT];

@@ -144,6 +144,15 @@ static const um_option options[] = {
         "singular vectors kept (TF-IDF)"),
     INT("scenes.max_prompt_tokens", scenes.max_prompt_tokens, "6144", 0, 1e9,
         "leave out scenes with longer prompts, as student.path counts; 0 = off"),
+    TEXT("scenes.embeddings", scenes.embeddings, "", NULL,
+         "item vectors of the content source: a .safetensors file, a model folder, or endpoint "
+         "URLs; empty = TF-IDF"),
+    TEXT("scenes.embeddings_model", scenes.embeddings_model, "", NULL,
+         "name of the embedding model at its endpoints"),
+    TEXT("scenes.embeddings_pooling", scenes.embeddings_pooling, "mean", "mean|last",
+         "of a model folder's states: over all tokens, or the last one's"),
+    INT("scenes.embeddings_tokens", scenes.embeddings_tokens, "512", 1, 1e6,
+        "tokens of an item's text that count"),
     TEXT("scenes.template", scenes.template_file, "", NULL,
          "YAML file of text templates; empty = built in for the data set"),
 

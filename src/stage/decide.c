@@ -188,7 +188,7 @@ um_status um_decider_begin(um_decider *d, um_session *s, const char *role, um_er
             UM_OK ||
         d->run.finished_before)
         return status;
-    d->journal = (um_stage_journal){&d->portion, d->run.info->name};
+    d->journal = (um_stage_journal){s->ws, &d->portion, d->run.info->name};
     d->monitor = um_remote_watch_init(&d->watch, &d->run);
     status = teacher ? open_teacher(d, d->monitor, err)
                      : um_actor_open_student(&d->actor, s, &d->journal, d->monitor, err);

@@ -202,7 +202,7 @@ um_status um_stage_predict(um_session *s, um_error *err)
 {
     um_run run = {0};
     predictor q = {.s = s, .run = &run};
-    um_stage_journal journal = {&q.portion, "predict"};
+    um_stage_journal journal = {s->ws, &q.portion, "predict"};
     um_remote_watch watch;
     uint64_t teacher = 0;
     um_status status = um_share_read(&q.share, s->config, err);

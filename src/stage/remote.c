@@ -161,7 +161,7 @@ static um_status lookup(void *context, um_remote_key key, const char **answer, s
     um_stage_journal *j = context;
     unsigned char bytes[16];
     key_bytes(bytes, key);
-    um_status status = um_workspace_get_answer(answer, j->portion->run->session->ws, bytes, err);
+    um_status status = um_workspace_get_answer(answer, j->ws, bytes, err);
     *len = status == UM_OK && *answer != NULL ? strlen(*answer) : 0;
     return status;
 }
@@ -169,7 +169,6 @@ static um_status lookup(void *context, um_remote_key key, const char **answer, s
 static um_status put_event(um_stage_journal *j, const um_remote_event *e, um_error *err)
 {
     static const char *const names[] = {"intended", "answered", "failed"};
-    um_workspace *ws = j->portion->run->session->ws;
     um_row_request row = {.stage = j->stage,
                           .prompt = e->prompt,
                           .sample = e->sample,
@@ -181,19 +180,24 @@ static um_status put_event(um_stage_journal *j, const um_remote_event *e, um_err
                           .reason = e->kind == UM_REMOTE_FAILED ? e->reason : NULL};
     key_bytes(row.key, e->key);
     if (e->kind == UM_REMOTE_WITHDRAWN)
-        return um_workspace_drop_request(ws, row.key, err);
+        return um_workspace_drop_request(j->ws, row.key, err);
     row.status = names[e->kind];
-    return um_workspace_put_request(ws, &row, err);
+    return um_workspace_put_request(j->ws, &row, err);
 }
 
 static um_status record(void *context, const um_remote_event *events, size_t n, um_error *err)
 {
     um_stage_journal *j = context;
-    um_status status = um_portion_open(j->portion, err);
+    um_portion *portion = j->portion;
+    um_status status =
+        portion != NULL ? um_portion_open(portion, err) : um_workspace_begin(j->ws, err);
     for (size_t i = 0; i < n && status == UM_OK; i++)
         status = put_event(j, &events[i], err);
     if (status == UM_OK)
-        status = um_portion_close(j->portion, true, err);
+        status = portion != NULL ? um_portion_close(portion, true, err)
+                                 : um_workspace_commit(j->ws, err);
+    if (status != UM_OK && portion == NULL)
+        um_workspace_rollback(j->ws);
     return status;
 }
 

@@ -18,8 +18,10 @@ bool um_source_is_url(const char *source);
 um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls, const char *model,
                                um_error *err) UM_CHECKED;
 
-/* The journal of one run: its records are committed with the portion that is open. */
+/* The journal of one run: its records are committed with the portion that is open, or in
+ * transactions of their own where portion is NULL. */
 typedef struct um_stage_journal {
+    um_workspace *ws;
     um_portion *portion;
     const char *stage;
 } um_stage_journal;
