@@ -11,7 +11,8 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/str.h"
-#include "stage/session.h"
+#include "stage/embeddings.h"
+#include "stage/remote.h"
 
 /* Options ------------------------------------------------------------------------------------- */
 
@@ -201,7 +202,28 @@ static void report(um_run *run, const um_scene_set *set)
     um_str_dispose(&text);
 }
 
-static um_status build(um_session *s, um_scene_set **set, um_error *err)
+/* Vectors of items, before the stage's transaction: what endpoints answer is stored as it comes.
+ * files: what the vectors depend on beside the options. */
+static um_status embed(um_session *s, um_item_embeddings *out, float **rows, uint64_t *files,
+                       um_error *err)
+{
+    const char *source = s->config->scenes.embeddings;
+    const um_dataset *d;
+    um_row_stage row;
+    um_status status = um_workspace_get_stage(&row, s->ws, "scenes", err);
+
+    if (source[0] != '\0' && !um_source_is_url(source))
+        *files ^= um_path_hash(source);
+    if (status == UM_OK && strcmp(row.status, "done") == 0)
+        return UM_OK;
+    if (status != UM_OK && status != UM_ERR_NOT_FOUND)
+        return status;
+    status = um_session_dataset(s, &d, err);
+    return status == UM_OK ? um_embeddings_make(out, rows, s, d, err) : status;
+}
+
+static um_status build(um_session *s, um_scene_set **set, const um_item_embeddings *vectors,
+                       um_error *err)
 {
     const char *file = s->config->scenes.template_file;
     um_scene_options options;
@@ -211,6 +233,7 @@ static um_status build(um_session *s, um_scene_set **set, um_error *err)
 
     if (status != UM_OK || (status = um_session_dataset(s, &d, err)) != UM_OK)
         return status;
+    options.embeddings = vectors->rows != NULL ? vectors : NULL;
     status =
         file[0] != '\0' ? um_template_load(&t, file, err) : um_template_builtin(&t, d->name, err);
     if (status == UM_OK)
@@ -231,6 +254,8 @@ um_status um_stage_scenes(um_session *s, um_error *err)
     const char *sections = "seed scenes.";
     um_run run = {0};
     um_scene_set *set = NULL;
+    um_item_embeddings vectors = {0};
+    float *rows = NULL;
     uint64_t extra = 0;
     bool imported = false;
     um_status status = um_session_imported(s, "scenes", &imported, err);
@@ -241,12 +266,16 @@ um_status um_stage_scenes(um_session *s, um_error *err)
         status = um_session_tokenizer(s, &tok, err);
         extra = status == UM_OK ? um_tokenizer_hash(tok) : 0;
     }
-    if (status != UM_OK || imported || (status = um_workspace_begin(s->ws, err)) != UM_OK)
+    if (status == UM_OK && !imported)
+        status = embed(s, &vectors, &rows, &extra, err);
+    if (status != UM_OK || imported || (status = um_workspace_begin(s->ws, err)) != UM_OK) {
+        free(rows);
         return status;
+    }
     status = um_run_begin(&run, s, "scenes", sections, "ingest", extra, err);
     if (status != UM_OK || run.finished_before)
         goto done;
-    if ((status = build(s, &set, err)) != UM_OK)
+    if ((status = build(s, &set, &vectors, err)) != UM_OK)
         goto done;
     run.total = set->n;
     for (size_t i = 0; i < set->n && status == UM_OK; i++)
@@ -267,6 +296,7 @@ um_status um_stage_scenes(um_session *s, um_error *err)
         um_run_progress(&run, run.total, NULL);
 done:
     um_workspace_rollback(s->ws);
+    free(rows);
     um_scene_set_free(set);
     um_run_dispose(&run);
     return status;
