@@ -220,6 +220,15 @@ um_status um_stage_predict(um_session *s, um_error *err)
     if ((status = um_session_scenes(s, &set, err)) != UM_OK ||
         (status = um_actor_open_student(&q.actor, s, &journal, q.monitor, err)) != UM_OK)
         goto done;
+    if (q.actor.responder->ops->score_letters == NULL) {
+        status =
+            um_fail(err, UM_ERR_UNSUPPORTED,
+                    "predict: %s gives no log-probabilities of letters; take another endpoint, "
+                    "compute here (student.path), or set predict.frequencies to estimate them "
+                    "from samples",
+                    q.actor.responder->name);
+        goto done;
+    }
     um_decision_filter filter = {.any_scene = true, .split = "train", .unscored_by = q.actor.id};
     um_scene_filter scenes = {.split = "train", .without_direct_by = q.actor.id};
     run.total = set->n_split[UM_SPLIT_TRAIN];

@@ -1,0 +1,184 @@
+#!/bin/sh
+# Endpoints: decide and predict by requests, by batch files, under faults and kill -9; item vectors.
+. "$(dirname "$0")/lib.sh"
+server=$3
+
+pids=''
+trap 'kill $pids 2>/dev/null; rm -rf "$work"' EXIT
+# serve NAME ARGS...: starts a server; its address is in $url.
+serve() {
+    name=$1
+    shift
+    rm -f "$name.port"
+    "$server" --port 0 --port-file "$name.port" --model teach "$@" >/dev/null &
+    last=$!
+    pids="$pids $last"
+    tries=0
+    while [ ! -s "$name.port" ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 200 ] || die 'the server does not start'
+        sleep 0.05
+    done
+    url=http://127.0.0.1:$(cat "$name.port")/v1
+}
+texts() { "$mirrorer" export scores "$2" -w "$1" 2>/dev/null || true; }
+counted() { grep -c "^$1" "$2" || true; }
+
+small_world world
+# shellcheck disable=SC2086
+run 0 ingest "$work/world" -w start $small --set decide.max_tokens=400
+run 0 scenes -w start
+run 0 train base -w start
+
+# A well-behaved endpoint.
+cp -r start plain
+serve good --log good.log
+run 0 decide --role teacher -w plain --teacher "$url" --teacher-model teach
+err_has 'forecast: 96 answers (0 stored) in 24 requests'
+[ "$(counted A good.log)" -ge 24 ] || die 'requests are missing in the server log'
+run 0 status -w plain --json
+out_has '"decisions":96'
+before=$(counted Q good.log)
+run 0 decide --role teacher -w plain --teacher "$url" --teacher-model teach
+[ "$before" = "$(counted Q good.log)" ] || die 'a finished stage asked again'
+run 0 decide --role student -w plain --set student.endpoint="$url" --set student.endpoint_model=teach
+run 0 predict -w plain --set student.endpoint="$url" --set student.endpoint_model=teach
+run 0 distill -w plain
+run 0 export pairs plain.pairs -w plain
+[ -s plain.pairs ] || die 'no pairs from endpoints'
+
+# The key is asked for, comes from the environment, and stands in no file and no message.
+serve locked --key s3cr3t-k3y
+cp -r start locked
+run 5 decide --role teacher -w locked --teacher "$url" --teacher-model teach
+err_has '401'
+TEACHER_KEY=s3cr3t-k3y run 0 decide --role teacher -w locked --teacher "$url" \
+    --teacher-model teach --key-env TEACHER_KEY
+if grep -rq 's3cr3t-k3y' locked "$work/stderr" "$work/stdout"; then die 'the key was stored'; fi
+run 3 decide --role teacher -w locked --redo --teacher "$url" --teacher-model teach \
+    --key-env NO_SUCH_KEY
+err_has 'NO_SUCH_KEY'
+
+# Faults at random and kill -9 at any moment: the same texts, nothing lost, few answers paid twice.
+cat >faults <<'RULES'
+path=/v1/chat match=History when=rate:0.04 status=503
+path=/v1/chat match=History when=rate:0.03 status=429 header="Retry-After-Ms: 20"
+path=/v1/chat match=History when=rate:0.03 close=mid
+path=/v1/chat match=History when=rate:0.02 truncate
+path=/v1/chat match=History when=rate:0.02 html
+RULES
+serve bad --script faults --log bad.log --latency 15
+cp -r start faulty
+kills=0
+tries=0
+while :; do
+    tries=$((tries + 1))
+    [ $tries -lt 60 ] || die 'never finished'
+    "$mirrorer" decide --role teacher -w faulty --teacher "$url" --teacher-model teach \
+        --concurrency 4 --choices 1 --set remote.profile=vllm --set remote.backoff_ms=10 \
+        >stdout 2>stderr </dev/null &
+    pid=$!
+    sleep "$(awk -v t=$tries 'BEGIN { printf "%.3f", 0.06 + 0.05 * t }')"
+    kill -9 $pid 2>/dev/null && kills=$((kills + 1))
+    status=0
+    wait $pid || status=$?
+    case $status in
+    0) break ;;
+    137) ;;
+    *) die "exited with $status" ;;
+    esac
+done
+[ $kills -ge 2 ] || die "only $kills kills: the run is too short to mean anything"
+run 0 decide show 30 -w faulty --json
+cp stdout faulty.show
+serve calm
+cp -r start calm
+run 0 decide --role teacher -w calm --teacher "$url" --teacher-model teach --choices 1 \
+    --set remote.profile=vllm
+run 0 decide show 30 -w calm --json
+same stdout faulty.show
+run 0 status -w faulty --json
+out_has '"decisions":96'
+# Whole answers to one and the same body beyond the first: at most 4 a kill, and 4 that a broken
+# connection hid.
+again=$(awk '$1 == "A" && $4 == 200 { n[$3]++ } END { for (b in n) s += n[b] - 1; print s + 0 }' bad.log)
+[ "$again" -le $((4 * kills + 8)) ] || die "$again answers were paid twice after $kills kills"
+
+# A cap ends the run cleanly; more money goes on.
+cp -r start capped
+serve paid
+run 3 decide --role teacher -w capped --teacher "$url" --teacher-model teach --choices 1 \
+    --prompt-price 1000 --completion-price 1000 --max-cost 5 --concurrency 2
+err_has 'the spend limit of 5.00 is reached'
+run 0 decide --role teacher -w capped --teacher "$url" --teacher-model teach --choices 1 \
+    --prompt-price 1000 --completion-price 1000 --max-cost 0
+run 0 status -w capped --json
+out_has '"decisions":96'
+
+# Log-probabilities missing: no number is made up; frequencies only when allowed.
+cp -r plain blind
+serve blind --no logprobs
+run 0 predict -w plain --json
+run 4 predict -w blind --redo --set student.endpoint="$url" --set student.endpoint_model=teach
+err_has 'log-probabilities'
+
+# Batch files.
+cp -r start batch
+# shellcheck disable=SC2089
+api="--teacher https://api.example.com/v1 --teacher-model teach --set remote.profile=vllm --choices 1"
+# shellcheck disable=SC2086
+run 0 decide --role teacher -w batch $api --to-batch requests --set remote.batch_requests=40
+out_has '^96 requests for 96 answers in 3 files'
+[ "$(cat requests/teacher-0000*.jsonl | wc -l)" = 96 ] || die 'rows are missing'
+# shellcheck disable=SC2086
+run 1 decide --role teacher -w batch $api --to-batch requests
+err_has 'is there already'
+if command -v python3 >/dev/null 2>&1; then
+    serve batch
+    python3 "$root/tests/cli/answer_batch.py" "$url" requests/teacher-0000*.jsonl >answers.jsonl
+    # Half of them first, in another order, with a row of somebody else, an error, and a torn line.
+    sort -r answers.jsonl | head -n 50 >half.jsonl
+    {
+        echo '{"custom_id":"not-ours","response":{"status_code":200,"body":{}},"error":null}'
+        tail -n 1 answers.jsonl | sed 's/"status_code": *200/"status_code":500/'
+        printf '{"custom_id":'
+    } >odd.jsonl
+    # shellcheck disable=SC2086
+    run 0 decide --role teacher -w batch $api --from-batch half.jsonl odd.jsonl --json
+    out_has '"answers":50,"failed":1,"foreign":2'
+    # shellcheck disable=SC2086
+    run 0 decide --role teacher -w batch $api --to-batch rest
+    out_has '^46 requests'
+    # shellcheck disable=SC2086
+    run 0 decide --role teacher -w batch $api --from-batch answers.jsonl --json
+    out_has '"missing_requests":0,"missing_answers":0'
+    run 0 decide show 30 -w batch --json
+    same stdout faulty.show
+else
+    echo 'SKIPPED: answering batch files needs python3'
+fi
+
+# Item vectors from an endpoint, from a model folder, and from a file; kept once made.
+serve vectors --log vectors.log
+# shellcheck disable=SC2086
+run 0 ingest "$work/world" -w embedded $small
+run 0 scenes -w embedded --set scenes.use_impressions=false --set scenes.embeddings="$url" \
+    --set scenes.embeddings_model=teach
+[ "$(counted Q vectors.log)" -ge 1 ] || die 'no embeddings were asked for'
+made=$(ls embedded/embeddings-*.safetensors)
+before=$(counted Q vectors.log)
+run 0 scenes -w embedded --redo
+[ "$before" = "$(counted Q vectors.log)" ] || die 'vectors were asked for again'
+run 0 export scenes endpoint.jsonl -w embedded
+run 0 scenes -w embedded --redo --set scenes.embeddings="$made"
+run 0 export scenes file.jsonl -w embedded
+same endpoint.jsonl file.jsonl
+run 0 scenes -w embedded --redo --set scenes.embeddings="$work/start/models/base"
+run 0 export scenes folder.jsonl -w embedded
+run 0 scenes -w embedded --redo --set scenes.embeddings=
+run 0 export scenes tfidf.jsonl -w embedded
+if cmp -s endpoint.jsonl folder.jsonl || cmp -s folder.jsonl tfidf.jsonl; then
+    die 'the vectors change nothing'
+fi
+run 1 scenes -w embedded --redo --set scenes.embeddings="$work/world/none.safetensors"
+err_has 'none.safetensors'
