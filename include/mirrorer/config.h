@@ -33,6 +33,9 @@ extern "C" {
 typedef struct um_train_config {
     double lr, weight_decay, max_grad_norm;
     int64_t epochs, warmup_steps, batch_rows, max_tokens, pack_tokens, checkpoint_every;
+    double holdout_share;
+    int64_t eval_every, patience;
+    char keep[8]; /* "last" or "best" */
 } um_train_config;
 
 typedef struct um_config {

@@ -58,30 +58,57 @@ typedef struct um_train_options {
     um_dpo_loss dpo_loss;
     const char *checkpoint_dir; /* NULL: none. Of this run alone; made when absent */
     int checkpoint_every;       /* steps; 0: only when interrupted and at the end */
-    const char *fingerprint;    /* of data and options: a checkpoint of another one is refused */
-    const char *stage;          /* name in progress reports; NULL: "train" */
+    /* Rows that are never trained on, only evaluated: [n], NULL for none (um_train_hold_out). */
+    const bool *held_out;
+    int eval_every; /* updates between evaluations of them; 0: only after the last update */
+    int patience; /* evaluations in a row without a new lowest loss that end the run; 0: none do */
+    bool keep_best; /* the model ends with its weights at the lowest held-out loss, not the last
+                       ones; needs held_out and checkpoint_dir */
+    const char *log_dir;     /* NULL: no files of metrics (train/log.h). Made when absent */
+    const char *fingerprint; /* of data and options: a checkpoint of another one is refused */
+    const char *stage;       /* name in progress reports; NULL: "train" */
 } um_train_options;
 void um_train_defaults_sft(um_train_options *options); /* REFERENCE of the field: lr 2e-4, ... */
 void um_train_defaults_dpo(um_train_options *options);
 
+/*
+ * Which rows to hold out: whole groups (a user's, say) in an order keyed by (seed, group), until
+ * they hold at least share of the rows. So the rows of a smaller share are among those of a larger,
+ * and trainings with equal groups hold out the same ones. UM_ERR_INPUT when nothing would be left
+ * to train. share 0 holds out none.
+ */
+um_status um_train_hold_out(bool *held_out, const uint64_t *groups, size_t n, double share,
+                            uint64_t seed, um_error *err) UM_CHECKED;
+
 typedef struct um_train_metrics {
+    /* The figures are those of the held-out rows after this step: there are no gradient, rate of
+     * learning and speeds. */
+    bool held_out;
     int64_t step, steps_total;
-    int epoch;
-    double loss, grad_norm, lr, tokens_per_s;
+    int epoch; /* from 0 */
+    double loss, grad_norm, lr;
     uint64_t tokens_processed, tokens_trained; /* since step 0, earlier runs included */
     /* DPO only: */
     double reward_chosen, reward_rejected, reward_margin, reward_accuracy, logp_chosen,
         logp_rejected;
+    /* Of this update alone, and not the same in the next run: */
+    double seconds, tokens_per_s, trained_per_s;
+    /* Newest held-out loss and the lowest, with its step; step 0: none yet */
+    double held_out_loss, best_loss;
+    int64_t best_step;
 } um_train_metrics;
-/* After every update. A run that goes on from a checkpoint reports the updates after it again. A
- * status other than UM_OK ends the run with it. */
+/* After every update, and after every evaluation of held-out rows. A run that goes on from a
+ * checkpoint reports what came after it again. A status other than UM_OK ends the run with it. */
 typedef um_status (*um_on_metrics)(void *context, const um_train_metrics *metrics, um_error *err);
 
 typedef struct um_train_result {
     int64_t steps;
     uint64_t tokens_processed, tokens_trained;
-    uint64_t rows_used, rows_dropped;
+    uint64_t rows_used, rows_dropped, rows_held_out;
     double first_loss, last_loss;
+    double held_out_loss, best_loss; /* as in um_train_metrics */
+    int64_t best_step;
+    bool stopped_early; /* by patience */
     bool resumed;
 } um_train_result;
 
@@ -91,7 +118,8 @@ typedef struct um_train_result {
  *
  * After UM_ERR_INTERRUPTED a checkpoint was written and the same call on the same untouched
  * starting model goes on from it, ending bit-identical; so it does after a kill at any instant. A
- * damaged checkpoint is named in a message and the one before it used. UM_ERR_STATE: the
+ * damaged checkpoint is named in a message and the one before it used. What is in log_dir, times
+ * apart, is then the same too. UM_ERR_STATE: the
  * checkpoints are of another run, naming what differs (weights, rows, fingerprint, kernels, an
  * option). UM_ERR_NUMERIC: loss or gradient is not finite, naming step, rows and last checkpoint.
  * UM_ERR_LIMIT: more memory than the machine has, naming what would fit. When the run has ended its

@@ -24,7 +24,8 @@ enum um_rng_purpose {
     UM_RNG_SHUFFLE,
     UM_RNG_BOOTSTRAP,
     UM_RNG_TEST,
-    UM_RNG_REMOTE
+    UM_RNG_REMOTE,
+    UM_RNG_HOLD_OUT
 };
 
 typedef struct um_rng {

@@ -46,7 +46,15 @@ UM_EMBEDDED_DECLARE(profile_embedded);
         INT(section ".pack_tokens", field.pack_tokens, "8192", 8, 1e6,                             \
             "tokens of one forward pass; memory grows with it"),                                   \
         INT(section ".checkpoint_every", field.checkpoint_every, "50", 1, 1e9,                     \
-            "updates between checkpoints")
+            "updates between checkpoints"),                                                        \
+        REAL(section ".holdout_share", field.holdout_share, "0", 0, 0.9,                           \
+             "of the rows, by whole users: never trained on, only evaluated"),                     \
+        INT(section ".eval_every", field.eval_every, "50", 0, 1e9,                                 \
+            "updates between evaluations of held-out rows; 0 = only at the end"),                  \
+        TEXT(section ".keep", field.keep, "last", "last|best",                                     \
+             "weights the model ends with: the last, or those of the lowest held-out loss"),       \
+        INT(section ".patience", field.patience, "0", 0, 1e9,                                      \
+            "evaluations without a new lowest loss that end the training; 0 = off")
 
 #define PAIR_RULES     "lowest-entropy|highest-entropy|highest-truth|lowest-truth|random"
 #define MANY           4e9

@@ -199,10 +199,10 @@ um_status um_stage_redo(um_session *s, const char *name, um_error *err)
     for (const um_stage_info *i = um_stages(); i->name != NULL && status == UM_OK; i++) {
         later = later || strcmp(i->name, name) == 0;
         for (size_t m = 0; m < sizeof models / sizeof models[0] && later && status == UM_OK; m++) {
-            const char *suffixes[] = {"", ".checkpoints"};
+            const char *suffixes[] = {"", ".checkpoints", ".log"};
             if (strcmp(models[m][0], i->name) != 0)
                 continue;
-            for (int k = 0; k < 2 && status == UM_OK; k++) {
+            for (int k = 0; k < 3 && status == UM_OK; k++) {
                 um_str dir = UM_STR_INIT;
                 um_str_appendf(&dir, "%s/models/%s%s", um_workspace_path(s->ws), models[m][1],
                                suffixes[k]);

@@ -61,6 +61,9 @@ uint64_t um_path_hash(const char *path);
 /* Adds "distillation", "writers" and "prompt" to a summary. */
 um_status um_summarise_distillation(um_session *s, json_t *root, um_error *err) UM_CHECKED;
 
+/* Metrics of a training's held-out rows are those of the stage "<stage>.held_out". */
+#define UM_HELD_OUT_PART ".held_out"
+
 #define UM_IMPORTED_MODEL "imported" /* name of the model that imported decisions belong to */
 /* Whether a stage's results ("scenes", "distill") were imported, and not made here; if so, says so.
  */

@@ -302,16 +302,23 @@ static um_status add_metric(void *context, const um_row_metric *row, um_error *e
 static um_status summarise_curves(um_session *s, json_t *root, um_error *err)
 {
     static const char *const stages[] = {"base", "train.sft", "train.dpo", "train.direct"};
-    json_t *curves = json_object();
+    json_t *curves = json_object(), *held_out = json_object();
+    um_status status = UM_OK;
     json_object_set_new(root, "curves", curves);
-    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
-        json_t *list = json_array();
+    json_object_set_new(root, "held_out", held_out);
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0] && status == UM_OK; i++) {
+        char part[64];
+        json_t *list = json_array(), *evaluations = json_array();
+        snprintf(part, sizeof part, "%s%s", stages[i], UM_HELD_OUT_PART);
         json_object_set_new(curves, stages[i], list);
-        um_status status = um_workspace_metrics(s->ws, stages[i], add_metric, list, err);
-        if (status != UM_OK)
-            return status;
+        status = um_workspace_metrics(s->ws, stages[i], add_metric, list, err);
+        if (status == UM_OK)
+            status = um_workspace_metrics(s->ws, part, add_metric, evaluations, err);
+        if (json_array_size(evaluations) > 0)
+            json_object_set(held_out, stages[i], evaluations);
+        json_decref(evaluations);
     }
-    return UM_OK;
+    return status;
 }
 
 /* One pair with its scene, as the report shows it. */

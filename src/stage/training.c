@@ -10,6 +10,10 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/str.h"
+#include "train/log.h"
+
+#define SHOW_MS    500
+#define NOT_A_USER ((uint64_t)1 << 40) /* before the ids of rows without one; users are below */
 
 void um_row_set_dispose(um_row_set *set)
 {
@@ -123,34 +127,26 @@ static um_status on_metrics(void *context, const um_train_metrics *m, um_error *
     metrics_sink *sink = context;
     json_t *values = json_object();
     um_str text = UM_STR_INIT;
-    char detail[160];
-    int n = snprintf(detail, sizeof detail, "loss %.4f  lr %.2g  %.0f tok/s", m->loss, m->lr,
-                     m->tokens_per_s);
+    um_tb_scalar figures[UM_TRAIN_FIGURES];
+    size_t n = um_train_figures(figures, m, sink->dpo);
+    char detail[240], stage[64];
 
-    if (sink->dpo && n > 0 && (size_t)n < sizeof detail)
-        snprintf(detail + n, sizeof detail - (size_t)n, "  margin %.3f  acc %.2f", m->reward_margin,
-                 m->reward_accuracy);
+    um_train_describe(detail, sizeof detail, m, sink->dpo);
+    snprintf(stage, sizeof stage, "%s%s", sink->run->info->name,
+             m->held_out ? UM_HELD_OUT_PART : "");
     sink->run->total = (uint64_t)m->steps_total;
-    if (!sink->begun)
-        sink->run->resumed = (uint64_t)m->step - 1;
+    if (!sink->begun) /* an evaluation comes first where one was stopped */
+        sink->run->resumed = (uint64_t)m->step - (m->held_out ? 0 : 1);
     sink->begun = true;
-    um_run_progress(sink->run, (uint64_t)m->step, detail);
-    put_real(values, "loss", m->loss);
-    put_real(values, "grad_norm", m->grad_norm);
-    put_real(values, "lr", m->lr);
+    if (!m->held_out)
+        um_run_progress(sink->run, (uint64_t)m->step, detail);
+    for (size_t i = 0; i < n; i++)
+        put_real(values, figures[i].tag, figures[i].value);
     json_object_set_new(values, "tokens", json_integer((json_int_t)m->tokens_processed));
-    if (sink->dpo) {
-        put_real(values, "rewards/chosen", m->reward_chosen);
-        put_real(values, "rewards/rejected", m->reward_rejected);
-        put_real(values, "rewards/margins", m->reward_margin);
-        put_real(values, "rewards/accuracies", m->reward_accuracy);
-        put_real(values, "logps/chosen", m->logp_chosen);
-        put_real(values, "logps/rejected", m->logp_rejected);
-    }
     um_json_dump(&text, values);
     json_decref(values);
     um_status status = um_str_status(&text, err);
-    um_row_metric row = {sink->run->info->name, (uint64_t)m->step, text.data};
+    um_row_metric row = {stage, (uint64_t)m->step, text.data};
     if (status == UM_OK && !sink->open) {
         status = um_workspace_begin(sink->run->session->ws, err);
         sink->open = status == UM_OK;
@@ -183,6 +179,9 @@ static void fill_options(um_train_options *o, const um_training *what, const um_
     o->checkpoint_every = (int)t->checkpoint_every;
     o->token_budget = what->token_budget;
     o->memory_bytes = (uint64_t)(c->run.memory_gib * (double)(1 << 30));
+    o->eval_every = (int)t->eval_every;
+    o->patience = (int)t->patience;
+    o->keep_best = strcmp(t->keep, "best") == 0;
     if (what->dpo) {
         o->dpo_beta = c->dpo_more.beta;
         o->label_smoothing = c->dpo_more.label_smoothing;
@@ -193,6 +192,82 @@ static void fill_options(um_train_options *o, const um_training *what, const um_
     }
 }
 
+/* Marks the rows to hold out, *out NULL for none; yours. A row is of its scene's user, or of nobody
+ * but itself. The seed is that of the run, so that SFT and DPO hold out the same users. */
+static um_status hold_out(bool **out, const um_training *what, const um_row_set *set, um_session *s,
+                          um_error *err)
+{
+    const um_config *c = s->config;
+    const um_scene_set *scenes;
+    const um_train_config *t = what->config;
+    const char *dot = strrchr(what->stage, '.'), *section = dot != NULL ? dot + 1 : what->stage;
+    *out = NULL;
+    if (t->holdout_share <= 0 && (t->patience > 0 || strcmp(t->keep, "best") == 0))
+        return um_fail(
+            err, UM_ERR_INPUT,
+            "%s: keep best and patience go by held-out rows, and holdout_share is 0; set "
+            "%s.holdout_share to 0.1, say",
+            what->stage, section);
+    if (t->holdout_share <= 0)
+        return UM_OK;
+    um_status status = um_session_scenes(s, &scenes, err);
+    if (status != UM_OK)
+        return status;
+    uint64_t *groups = um_calloc(set->rows.len, sizeof *groups);
+    *out = um_calloc(set->rows.len, sizeof **out);
+    for (size_t i = 0; groups != NULL && i < set->rows.len; i++) {
+        uint64_t id = set->rows.data[i].id;
+        groups[i] = id < scenes->n ? scenes->scenes[id].user : NOT_A_USER + id;
+    }
+    if (*out == NULL || groups == NULL)
+        status = um_fail_memory(err, "rows held out");
+    else
+        status = um_train_hold_out(*out, groups, set->rows.len, t->holdout_share, c->seed, err);
+    free(groups);
+    return status;
+}
+
+/* Steps are shown through the metrics; what else the trainer does for long (reference scores,
+ * held-out rows) shows itself. */
+typedef struct passed_on {
+    const um_monitor *monitor;
+    uint64_t shown_ms;
+} passed_on;
+
+static void pass_on_progress(void *context, const um_progress *p)
+{
+    passed_on *to = context;
+    uint64_t now = um_clock_ms();
+    if (strcmp(p->unit, "steps") == 0 || now - to->shown_ms < SHOW_MS)
+        return;
+    to->shown_ms = now;
+    um_monitor_progress(to->monitor, p);
+}
+
+static void pass_on_message(void *context, const char *text)
+{
+    const passed_on *to = context;
+    um_monitor_message(to->monitor, "%s", text);
+}
+
+static void put_figures(json_t *detail, const um_train_result *result)
+{
+    json_object_set_new(detail, "rows", json_integer((json_int_t)result->rows_used));
+    json_object_set_new(detail, "rows_dropped", json_integer((json_int_t)result->rows_dropped));
+    json_object_set_new(detail, "tokens_processed",
+                        json_integer((json_int_t)result->tokens_processed));
+    json_object_set_new(detail, "tokens_trained", json_integer((json_int_t)result->tokens_trained));
+    put_real(detail, "first_loss", result->first_loss);
+    put_real(detail, "last_loss", result->last_loss);
+    if (result->rows_held_out == 0)
+        return;
+    json_object_set_new(detail, "rows_held_out", json_integer((json_int_t)result->rows_held_out));
+    put_real(detail, "held_out_loss", result->held_out_loss);
+    json_object_set_new(detail, "best_step", json_integer((json_int_t)result->best_step));
+    put_real(detail, "best_loss", result->best_loss);
+    json_object_set_new(detail, "stopped_early", json_boolean(result->stopped_early));
+}
+
 um_status um_training_run(um_run *run, const um_training *what, um_model *model,
                           const um_row_set *set, um_error *err)
 {
@@ -200,7 +275,8 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     um_train_options options;
     um_train_result result = {0};
     metrics_sink sink = {.run = run, .dpo = what->dpo};
-    char checkpoints[64], *dir = NULL, *to = NULL, hash[17];
+    char checkpoints[64], logs[64], *dir = NULL, *log_dir = NULL, *to = NULL, hash[17];
+    bool *held_out = NULL;
     const um_tokenizer *tok;
     um_compute *compute;
     um_status status;
@@ -210,7 +286,10 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     um_hash_hex(set->hash, hash);
     options.fingerprint = hash;
     snprintf(checkpoints, sizeof checkpoints, "%s.checkpoints", what->to);
-    if ((status = um_session_model_dir(s, checkpoints, &dir, err)) != UM_OK ||
+    snprintf(logs, sizeof logs, "%s.log", what->to);
+    if ((status = hold_out(&held_out, what, set, s, err)) != UM_OK ||
+        (status = um_session_model_dir(s, checkpoints, &dir, err)) != UM_OK ||
+        (status = um_session_model_dir(s, logs, &log_dir, err)) != UM_OK ||
         (status = um_session_model_dir(s, what->to, &to, err)) != UM_OK ||
         (status = um_session_tokenizer(s, &tok, err)) != UM_OK ||
         (status = um_session_compute(s, &compute, err)) != UM_OK ||
@@ -218,10 +297,13 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
         (status = um_path_make_dirs(dir, err)) != UM_OK)
         goto done;
     options.checkpoint_dir = dir;
-    /* The trainer reports progress through the metrics; it gets the monitor for stopping and
-     * messages. */
-    um_monitor quiet = s->monitor != NULL ? *s->monitor : (um_monitor){0};
-    quiet.on_progress = NULL;
+    options.log_dir = log_dir;
+    options.held_out = held_out;
+    passed_on to_caller = {s->monitor, um_clock_ms()};
+    um_monitor quiet = {.on_progress = pass_on_progress,
+                        .on_message = pass_on_message,
+                        .context = &to_caller,
+                        .stop = s->monitor != NULL ? s->monitor->stop : NULL};
     status = (what->dpo ? um_train_dpo : um_train_sft)(model, compute, set->rows.data,
                                                        set->rows.len, &options, on_metrics, &sink,
                                                        &result, &quiet, err);
@@ -233,19 +315,14 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     if (status != UM_OK)
         goto done;
     run->done = run->total = (uint64_t)result.steps;
-    json_object_set_new(run->detail, "rows", json_integer((json_int_t)result.rows_used));
-    json_object_set_new(run->detail, "rows_dropped", json_integer((json_int_t)result.rows_dropped));
-    json_object_set_new(run->detail, "tokens_processed",
-                        json_integer((json_int_t)result.tokens_processed));
-    json_object_set_new(run->detail, "tokens_trained",
-                        json_integer((json_int_t)result.tokens_trained));
-    put_real(run->detail, "first_loss", result.first_loss);
-    put_real(run->detail, "last_loss", result.last_loss);
+    put_figures(run->detail, &result);
     status = um_run_save(run, true, err);
     if (status == UM_OK)
         status = um_path_remove_tree(dir, err);
 done:
+    free(held_out);
     free(dir);
+    free(log_dir);
     free(to);
     return status;
 }

@@ -13,9 +13,11 @@
 #include "base/str.h"
 #include "train/identity.h"
 
-#define CHECKPOINT_MAGIC "UMTRAIN1" /* the last byte is the version of the format */
+#define CHECKPOINT_MAGIC "UMTRAIN2" /* the last byte is the version of the format */
 #define REFERENCE_MAGIC  "UMREFER1"
 #define REFERENCE_NAME   "reference.bin"
+#define BEST_MAGIC       "UMBEST01"
+#define BEST_NAME        "best.bin"
 #define STEP_DIGITS      12
 #define STEPS_KEPT       2
 
@@ -24,12 +26,20 @@ typedef struct checkpoint_header {
     uint64_t identity_len, n;
     um_train_state state;
 } checkpoint_header;
-_Static_assert(sizeof(checkpoint_header) == 80, "the file format has no padding");
+_Static_assert(sizeof(checkpoint_header) == 120, "the file format has no padding");
 
 typedef struct reference_header {
     char magic[8];
     uint64_t identity_hash, n_values, n_done;
 } reference_header;
+
+typedef struct best_header {
+    char magic[8];
+    uint64_t identity_hash;
+    int64_t step;
+    double loss;
+    uint64_t n;
+} best_header;
 
 /* A file being written, with the running hash of its parts. */
 typedef struct hashed_file {
@@ -103,8 +113,9 @@ static void free_names(char **names, size_t n)
 /* Left by a process that was killed while writing. */
 static bool is_temporary(const char *name)
 {
-    return strstr(name, ".tmp-") != NULL &&
-           (um_str_starts(name, "step-") || um_str_starts(name, REFERENCE_NAME));
+    return um_str_ends(name, ".tmp") &&
+           (um_str_starts(name, "step-") || um_str_starts(name, REFERENCE_NAME) ||
+            um_str_starts(name, BEST_NAME));
 }
 
 /* A checkpoint that another version of this program wrote: no damage, and not ours to remove. */
@@ -311,6 +322,70 @@ done:
     um_str_dispose(&text);
     free(path);
     return status;
+}
+
+um_status um_best_write(const char *dir, const char *identity, int64_t step, double loss,
+                        const float *weights, size_t n, um_error *err)
+{
+    best_header header = {.magic = BEST_MAGIC,
+                          .identity_hash = um_hash_str(identity, 0),
+                          .step = step,
+                          .loss = loss,
+                          .n = n};
+    hashed_file out = {0};
+    char *path;
+    um_status status = um_path_join(&path, dir, BEST_NAME, err);
+    if (status != UM_OK)
+        return status;
+    status = um_outfile_open(&out.file, path, err);
+    if (status == UM_OK) {
+        put(&out, &header, sizeof header, err);
+        put(&out, weights, n * sizeof *weights, err);
+        status = finish(&out, err);
+    }
+    free(path);
+    return status;
+}
+
+/* Fills the rest of *out from its map; false when the bytes are not sound, or of another run. */
+static bool read_best(um_best *out, const char *identity, size_t n)
+{
+    const unsigned char *data = out->map.data;
+    size_t bytes = n * sizeof(float);
+    best_header header;
+    uint64_t stored;
+    if (out->map.len != sizeof header + bytes + sizeof stored)
+        return false;
+    memcpy(&header, data, sizeof header);
+    memcpy(&stored, data + sizeof header + bytes, sizeof stored);
+    uint64_t hash = um_hash(data + sizeof header, bytes, um_hash(data, sizeof header, 0));
+    out->step = header.step;
+    out->loss = header.loss;
+    out->weights = (const float *)(const void *)(data + sizeof header);
+    return hash == stored && memcmp(header.magic, BEST_MAGIC, sizeof header.magic) == 0 &&
+           header.identity_hash == um_hash_str(identity, 0) && header.n == n;
+}
+
+um_status um_best_open(um_best *out, const char *dir, const char *identity, size_t n, um_error *err)
+{
+    char *path;
+    *out = (um_best){0};
+    um_status status = um_path_join(&path, dir, BEST_NAME, err);
+    if (status != UM_OK)
+        return status;
+    if (um_path_exists(path))
+        status = um_filemap_open(&out->map, path, err);
+    free(path);
+    if (out->map.data != NULL && !read_best(out, identity, n))
+        um_best_close(out);
+    return status;
+}
+
+void um_best_close(um_best *best)
+{
+    if (best->map.data != NULL)
+        um_filemap_close(&best->map);
+    *best = (um_best){0};
 }
 
 um_status um_reference_write(const char *dir, const char *identity, const double *values,

@@ -124,13 +124,6 @@ static um_status score_reference(dpo *d, um_trainer *t, um_error *err)
     return UM_OK;
 }
 
-static bool fits(const um_pack *pack, const um_row_size *size)
-{
-    return pack->n_placed < pack->max_placed &&
-           size->batch_rows <= pack->max_rows - pack->batch.n_rows &&
-           size->trained <= pack->max_trained - pack->batch.n_trained;
-}
-
 static um_status save_reference(const dpo *d, const um_trainer *t, uint64_t rows_done,
                                 um_error *err)
 {
@@ -146,14 +139,17 @@ static um_status compute_reference(dpo *d, um_trainer *t, uint64_t first, um_err
     um_status status = UM_OK;
     um_pack_clear(&t->pack);
     for (size_t i = (size_t)first; i < t->n && status == UM_OK; i++) {
-        if (!t->plan.used[i])
+        if (!t->plan.used[i] && !t->plan.held[i])
             continue;
-        if (!fits(&t->pack, &t->plan.sizes[i])) { /* never with an empty pack */
+        if (!um_pack_has_room(&t->pack, &t->plan.sizes[i])) { /* never with an empty pack */
             status = score_reference(d, t, err);
             if (status == UM_OK && um_monitor_stopped(t->monitor)) {
                 status = save_reference(d, t, i, err);
                 return status != UM_OK ? status
-                                       : um_fail(err, UM_ERR_INTERRUPTED, "training: interrupted");
+                                       : um_fail(err, UM_ERR_INTERRUPTED,
+                                                 "training: interrupted while the reference is "
+                                                 "scored; %zu of %zu rows are done",
+                                                 i, t->n);
             }
             um_monitor_progress(t->monitor, &(um_progress){.stage = "reference scores",
                                                            .unit = "rows",

@@ -66,6 +66,12 @@ void um_identity_build(um_str *out, const char *kind, const um_model *model,
     put_int(out, "max_tokens", (uint64_t)o->max_tokens);
     put_int(out, "pack_tokens", (uint64_t)o->pack_tokens);
     put_int(out, "token_budget", o->token_budget);
+    if (o->held_out != NULL) {
+        put_hash(out, "held_out", um_hash(o->held_out, n * sizeof *o->held_out, 0));
+        put_int(out, "eval_every", (uint64_t)o->eval_every);
+        put_int(out, "patience", (uint64_t)o->patience);
+        put_int(out, "keep_best", o->keep_best);
+    }
     if (strcmp(kind, "dpo") == 0) {
         put_int(out, "dpo_loss", (uint64_t)o->dpo_loss);
         put_real(out, "dpo_beta", o->dpo_beta);

@@ -4,33 +4,21 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "train/checkpoint.h"
-#include "train/identity.h"
-#include "train/memory.h"
-#include "train/optimizer.h"
+#include "train/held_out.h"
+#include "train/run.h"
 #include "train/schedule.h"
 
-#define IDS_IN_MESSAGE 12
-#define GIBIBYTE       ((double)(1 << 30))
-
-typedef struct run {
-    um_trainer trainer;
-    um_optimizer optimizer;
-    um_buf gradient; /* [params.n] */
-    um_train_memory memory;
-    um_train_state state;
-    um_checkpoint checkpoint; /* the one the run goes on from */
-    um_str identity;
-    int64_t first_step; /* updates done by earlier runs */
-    int64_t saved_step; /* of the newest checkpoint; -1: none */
-    um_on_metrics on_metrics;
-    void *on_metrics_context;
-} run;
+#define IDS_IN_MESSAGE  12
+#define GIBIBYTE        ((double)(1 << 30))
+#define FORECAST_MS     3000 /* of updates, and at least FORECAST_STEPS, before it is said */
+#define FORECAST_STEPS  3
+#define FORECAST_LEFT_S 30 /* a shorter rest is not worth a message */
 
 /* Options */
 
@@ -60,17 +48,24 @@ static um_status check_options(const um_train_options *o, um_error *err)
         {o->max_tokens, 1, INT32_MAX, "max_tokens"},
         {o->pack_tokens, 1, INT32_MAX, "pack_tokens"},
         {o->checkpoint_every, 0, INT32_MAX, "checkpoint_every"},
+        {o->eval_every, 0, INT32_MAX, "eval_every"},
+        {o->patience, 0, INT32_MAX, "patience"},
     };
     um_status status = UM_OK;
     for (size_t i = 0; i < sizeof rules / sizeof rules[0] && status == UM_OK; i++)
         status = check_real(rules[i].value, rules[i].low, rules[i].high, rules[i].name, err);
+    if (status == UM_OK && (o->patience > 0 || o->keep_best) && o->held_out == NULL)
+        status = um_fail(err, UM_ERR_INPUT, "training option %s: needs rows that are held out",
+                         o->keep_best ? "keep_best" : "patience");
+    if (status == UM_OK && o->keep_best && o->checkpoint_dir == NULL)
+        status = um_fail(err, UM_ERR_INPUT, "training option keep_best: needs checkpoint_dir");
     return status;
 }
 
 /* Set-up */
 
 /* Refuses what this machine, or the memory allowed, cannot hold, and tells what the run takes. */
-static um_status check_memory(run *r, um_error *err)
+static um_status check_memory(um_train_progress *r, um_error *err)
 {
     const um_trainer *t = &r->trainer;
     size_t n = t->model->params.n;
@@ -84,14 +79,17 @@ static um_status check_memory(run *r, um_error *err)
         snprintf(again, sizeof again, ", %d of %d layers computed again", r->memory.recompute,
                  t->model->config.layers);
     um_monitor_message(t->monitor,
-                       "training: %" PRId64 " steps on %" PRIu64 " rows (%zu dropped), passes of "
-                       "up to %d tokens, %.2f GiB beside the weights%s",
-                       t->plan.steps_total, t->plan.rows_used, t->plan.n_dropped, t->plan.max_rows,
+                       "training: %" PRId64 " steps on %" PRIu64
+                       " rows (%zu dropped, %zu held out), %" PRIu64 " tokens "
+                       "to process, %" PRIu64 " of them trained; passes of up to %d tokens, %.2f "
+                       "GiB beside the weights%s",
+                       t->plan.steps_total, t->plan.rows_used, t->plan.n_dropped, t->plan.n_held,
+                       t->plan.tokens_total, t->plan.trained_total, t->plan.max_rows,
                        (double)r->memory.total / GIBIBYTE, again);
     return UM_OK;
 }
 
-static um_status set_up(run *r, um_error *err)
+static um_status set_up(um_train_progress *r, um_error *err)
 {
     um_trainer *t = &r->trainer;
     const um_plan *plan = &t->plan;
@@ -116,7 +114,7 @@ static um_status set_up(run *r, um_error *err)
     return UM_OK;
 }
 
-static void tear_down(run *r)
+static void tear_down(um_train_progress *r)
 {
     um_trainer *t = &r->trainer;
     um_checkpoint_close(&r->checkpoint);
@@ -129,76 +127,47 @@ static void tear_down(run *r)
     free(t->logp);
     free(t->coef);
     um_str_dispose(&r->identity);
-}
-
-/* Checkpoints */
-
-static um_status find_checkpoint(run *r, um_error *err)
-{
-    um_trainer *t = &r->trainer;
-    um_identity_build(&r->identity, t->objective->kind, t->model, t->compute, t->rows, t->n,
-                      t->options);
-    um_status status = um_str_status(&r->identity, err);
-    if (status != UM_OK)
-        return status;
-    t->identity = um_str_text(&r->identity);
-    return um_checkpoint_open(&r->checkpoint, t->options->checkpoint_dir, t->identity,
-                              t->model->params.n, t->monitor, err);
-}
-
-/* Puts the state of the checkpoint found in place. */
-static void restore(run *r)
-{
-    um_trainer *t = &r->trainer;
-    um_backend *be = t->compute->backend;
-    size_t bytes = t->model->params.n * sizeof(float);
-    be->ops->upload(be, t->model->data, r->checkpoint.weights, bytes);
-    be->ops->upload(be, r->optimizer.m.data, r->checkpoint.m, bytes);
-    be->ops->upload(be, r->optimizer.v.data, r->checkpoint.v, bytes);
-    r->state = r->checkpoint.state;
-    r->optimizer.step = r->state.step;
-    r->first_step = r->saved_step = r->state.step;
-    um_checkpoint_close(&r->checkpoint);
-    um_monitor_message(t->monitor, "training goes on after step %" PRId64 " of %" PRId64,
-                       r->state.step, t->plan.steps_total);
-}
-
-static um_status save(run *r, um_error *err)
-{
-    const um_train_options *o = r->trainer.options;
-    if (o->checkpoint_dir == NULL || r->saved_step == r->state.step)
-        return UM_OK;
-    um_status status = um_checkpoint_write(o->checkpoint_dir, r->trainer.identity, &r->state,
-                                           r->trainer.model->data, r->optimizer.m.data,
-                                           r->optimizer.v.data, r->optimizer.n, err);
-    if (status == UM_OK)
-        r->saved_step = r->state.step;
-    return status;
+    um_train_log_dispose(&r->log);
 }
 
 /* One update */
 
-/* UM_ERR_NUMERIC with step, rows and last checkpoint. */
-static um_status fail_numeric(const run *r, const char *what, double value, const uint32_t *rows,
-                              int n, um_error *err)
+static void put_id(um_str *out, int i, uint64_t id)
 {
-    um_str ids = UM_STR_INIT;
-    for (int i = 0; i < n && i < IDS_IN_MESSAGE; i++)
-        um_str_appendf(&ids, "%s%" PRIu64, i > 0 ? ", " : "", r->trainer.rows[rows[i]].id);
+    if (i < IDS_IN_MESSAGE)
+        um_str_appendf(out, "%s%" PRIu64, i > 0 ? ", " : "", id);
+}
+
+static void put_more(um_str *out, int n)
+{
     if (n > IDS_IN_MESSAGE)
-        um_str_appendf(&ids, " and %d more", n - IDS_IN_MESSAGE);
-    char saved[64] = "none";
-    if (r->saved_step >= 0)
-        snprintf(saved, sizeof saved, "after step %" PRId64, r->saved_step);
+        um_str_appendf(out, " and %d more", n - IDS_IN_MESSAGE);
+}
+
+void um_trainer_list_rows(const um_trainer *t, um_str *out)
+{
+    for (int i = 0; i < t->pack.n_placed; i++)
+        put_id(out, i, t->rows[t->pack.placed[i].row].id);
+    put_more(out, t->pack.n_placed);
+}
+
+/* UM_ERR_NUMERIC with step, rows and last checkpoint. */
+static um_status fail_numeric(const um_train_progress *r, const char *what, double value,
+                              const um_str *ids, um_error *err)
+{
+    um_str saved = UM_STR_INIT;
+    um_train_put_saved(&saved, r);
     um_fail(err, UM_ERR_NUMERIC,
-            "training step %" PRId64 " of %" PRId64 ": %s is %g on rows %s; last checkpoint: %s; "
-            "lower the learning rate, or leave these rows out",
-            r->state.step + 1, r->trainer.plan.steps_total, what, value, um_str_text(&ids), saved);
-    um_str_dispose(&ids);
+            "training step %" PRId64 " of %" PRId64 ": %s is %g on rows %s; nothing of this step "
+            "was written, last good checkpoint: %s; lower the learning rate, or leave these rows "
+            "out",
+            r->state.step + 1, r->trainer.plan.steps_total, what, value, um_str_text(ids),
+            um_str_text(&saved));
+    um_str_dispose(&saved);
     return UM_ERR_NUMERIC;
 }
 
-static um_status run_pass(run *r, const uint32_t *rows, int n, int pass, double norm,
+static um_status run_pass(um_train_progress *r, const uint32_t *rows, int n, int pass, double norm,
                           um_loss_sums *sums, um_error *err)
 {
     um_trainer *t = &r->trainer;
@@ -214,38 +183,62 @@ static um_status run_pass(run *r, const uint32_t *rows, int n, int pass, double 
         return status;
     t->objective->score(t->objective->context, &t->pack, t->logp, norm, t->coef, sums);
     if (!isfinite(sums->loss)) {
-        uint32_t ids[IDS_IN_MESSAGE + 1];
-        int count = 0;
-        for (int i = 0; i < t->pack.n_placed && count <= IDS_IN_MESSAGE; i++)
-            ids[count++] = (uint32_t)t->pack.placed[i].row;
-        return fail_numeric(r, "the loss", sums->loss, ids, count, err);
+        um_str ids = UM_STR_INIT;
+        um_trainer_list_rows(t, &ids);
+        status = fail_numeric(r, "the loss", sums->loss, &ids, err);
+        um_str_dispose(&ids);
+        return status;
     }
     return um_graph_backward(t->graph, t->model->data, &t->pack.batch, t->coef, r->gradient.data,
                              err);
 }
 
-/* Counts the update in the state and tells the caller. */
-static um_status report(run *r, um_train_metrics *metrics, const um_loss_sums *sums, um_error *err)
+/* Once, when the first updates have shown how fast they are. */
+static void forecast(um_train_progress *r)
+{
+    const um_plan *plan = &r->trainer.plan;
+    uint64_t elapsed_ms = um_clock_ms() - r->begun_ms;
+    if (r->forecast_said || r->state.step - r->first_step < FORECAST_STEPS ||
+        elapsed_ms < FORECAST_MS)
+        return;
+    r->forecast_said = true;
+    double rate =
+        (double)(r->state.tokens_processed - r->first_tokens) * 1000.0 / (double)elapsed_ms;
+    double left_s = (double)(plan->tokens_total - r->state.tokens_processed) / rate;
+    if (left_s >= FORECAST_LEFT_S)
+        um_monitor_message(r->trainer.monitor,
+                           "training: %.0f tokens a second, about %.0f min %02.0f s for the "
+                           "remaining %" PRId64 " steps",
+                           rate, floor(left_s / 60.0), fmod(left_s, 60.0),
+                           plan->steps_total - r->state.step);
+}
+
+/* Fills in what comes from the state and the sums, writes it down and tells the caller. */
+static um_status report(um_train_progress *r, um_train_metrics *metrics, const um_loss_sums *sums,
+                        um_error *err)
 {
     um_trainer *t = &r->trainer;
-    *metrics = (um_train_metrics){.step = r->state.step,
-                                  .steps_total = t->plan.steps_total,
-                                  .epoch = metrics->epoch,
-                                  .loss = sums->loss,
-                                  .grad_norm = metrics->grad_norm,
-                                  .lr = metrics->lr,
-                                  .tokens_per_s = metrics->tokens_per_s,
-                                  .tokens_processed = r->state.tokens_processed,
-                                  .tokens_trained = r->state.tokens_trained,
-                                  .reward_chosen = sums->reward_chosen,
-                                  .reward_rejected = sums->reward_rejected,
-                                  .reward_margin = sums->reward_chosen - sums->reward_rejected,
-                                  .reward_accuracy = sums->reward_accuracy,
-                                  .logp_chosen = sums->logp_chosen,
-                                  .logp_rejected = sums->logp_rejected};
-    char detail[96];
-    snprintf(detail, sizeof detail, "loss %.4f lr %.2e %.0f tok/s", metrics->loss, metrics->lr,
-             metrics->tokens_per_s);
+    metrics->step = r->state.step;
+    metrics->steps_total = t->plan.steps_total;
+    metrics->loss = sums->loss;
+    metrics->tokens_processed = r->state.tokens_processed;
+    metrics->tokens_trained = r->state.tokens_trained;
+    metrics->reward_chosen = sums->reward_chosen;
+    metrics->reward_rejected = sums->reward_rejected;
+    metrics->reward_margin = sums->reward_chosen - sums->reward_rejected;
+    metrics->reward_accuracy = sums->reward_accuracy;
+    metrics->logp_chosen = sums->logp_chosen;
+    metrics->logp_rejected = sums->logp_rejected;
+    metrics->held_out_loss = r->state.held_out_loss;
+    metrics->best_step = r->state.best_step;
+    metrics->best_loss = r->state.best_loss;
+    um_status status = um_train_log_write(&r->log, metrics, r->dpo, err);
+    if (status == UM_OK && r->on_metrics != NULL)
+        status = r->on_metrics(r->on_metrics_context, metrics, err);
+    if (status != UM_OK || metrics->held_out)
+        return status;
+    char detail[240];
+    um_train_describe(detail, sizeof detail, metrics, r->dpo);
     um_monitor_progress(
         t->monitor, &(um_progress){.stage = t->options->stage != NULL ? t->options->stage : "train",
                                    .unit = "steps",
@@ -253,11 +246,19 @@ static um_status report(run *r, um_train_metrics *metrics, const um_loss_sums *s
                                    .total = (uint64_t)t->plan.steps_total,
                                    .resumed = (uint64_t)r->first_step,
                                    .detail = detail});
-    return r->on_metrics == NULL ? UM_OK : r->on_metrics(r->on_metrics_context, metrics, err);
+    forecast(r);
+    return UM_OK;
+}
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* UM_ERR_INTERRUPTED leaves weights, optimizer and state as they were before the update. */
-static um_status run_update(run *r, um_error *err)
+static um_status run_update(um_train_progress *r, um_error *err)
 {
     um_trainer *t = &r->trainer;
     um_backend *be = t->compute->backend;
@@ -267,7 +268,8 @@ static um_status run_update(run *r, um_error *err)
     const uint32_t *rows;
     int n, passes;
     double norm = 0.0;
-    uint64_t started_ms = um_clock_ms(), tokens = 0, trained = 0;
+    uint64_t tokens = 0, trained = 0;
+    double started_s = seconds_now();
 
     um_plan_next(&t->plan, &cursor, &rows, &n, &passes);
     for (int i = 0; i < n; i++) {
@@ -289,38 +291,111 @@ static um_status run_update(run *r, um_error *err)
                  um_schedule_factor(r->state.step, t->options->warmup_steps, t->plan.steps_total);
     status = um_optimizer_update(&r->optimizer, t->model->data, r->gradient.data, metrics.lr,
                                  t->options, &metrics.grad_norm, err);
-    if (status == UM_ERR_NUMERIC)
-        return fail_numeric(r, "the gradient's norm", metrics.grad_norm, rows, n, err);
+    if (status == UM_ERR_NUMERIC) {
+        um_str ids = UM_STR_INIT;
+        for (int i = 0; i < n; i++)
+            put_id(&ids, i, t->rows[rows[i]].id);
+        put_more(&ids, n);
+        status = fail_numeric(r, "the gradient's norm", metrics.grad_norm, &ids, err);
+        um_str_dispose(&ids);
+    }
     if (status != UM_OK)
         return status;
-    r->state = (um_train_state){
-        .step = r->state.step + 1,
-        .epoch = cursor.epoch,
-        .position = cursor.position,
-        .tokens_processed = r->state.tokens_processed + tokens,
-        .tokens_trained = r->state.tokens_trained + trained,
-        .first_loss = r->state.step == 0 ? sums.loss : r->state.first_loss,
-        .last_loss = sums.loss,
-    };
-    uint64_t elapsed_ms = um_clock_ms() - started_ms;
-    metrics.tokens_per_s = (double)tokens * 1000.0 / (double)(elapsed_ms > 0 ? elapsed_ms : 1);
+    if (r->state.step == 0)
+        r->state.first_loss = sums.loss;
+    r->state.step++;
+    r->state.epoch = cursor.epoch;
+    r->state.position = cursor.position;
+    r->state.tokens_processed += tokens;
+    r->state.tokens_trained += trained;
+    r->state.last_loss = sums.loss;
+    metrics.seconds = seconds_now() - started_s;
+    metrics.tokens_per_s = (double)tokens / fmax(metrics.seconds, 1e-9);
+    metrics.trained_per_s = (double)trained / fmax(metrics.seconds, 1e-9);
     return report(r, &metrics, &sums, err);
 }
 
-static um_status run_steps(run *r, um_error *err)
+/* Held-out rows */
+
+static bool patience_is_over(const um_train_progress *r)
 {
-    int every = r->trainer.options->checkpoint_every;
-    um_status status = UM_OK;
-    while (r->state.step < r->trainer.plan.steps_total && status == UM_OK) {
-        status = run_update(r, err);
-        if (status == UM_ERR_INTERRUPTED) {
-            um_status saved = save(r, err);
-            return saved != UM_OK ? saved : status;
-        }
-        if (status == UM_OK && every > 0 && r->state.step % every == 0)
-            status = save(r, err);
+    return r->trainer.options->patience > 0 && r->state.misses >= r->trainer.options->patience;
+}
+
+static bool evaluation_is_due(const um_train_progress *r)
+{
+    const um_train_options *o = r->trainer.options;
+    return o->held_out != NULL && r->state.evaluated_step < r->state.step &&
+           (r->state.step == r->trainer.plan.steps_total ||
+            (o->eval_every > 0 && r->state.step % o->eval_every == 0));
+}
+
+/* UM_ERR_INTERRUPTED leaves the evaluation due. */
+static um_status evaluate(um_train_progress *r, um_error *err)
+{
+    um_trainer *t = &r->trainer;
+    um_loss_sums sums;
+    um_error why;
+    um_status status = um_held_out_evaluate(t, &sums, &why);
+    if (status == UM_ERR_NUMERIC) {
+        um_str saved = UM_STR_INIT;
+        um_train_put_saved(&saved, r);
+        um_fail(err, status,
+                "training, after step %" PRId64 " of %" PRId64 ": %s; last good checkpoint: %s; "
+                "lower the learning rate, or leave these rows out",
+                r->state.step, t->plan.steps_total, why.text, um_str_text(&saved));
+        um_str_dispose(&saved);
+    } else if (status != UM_OK && err != NULL) {
+        *err = why;
     }
-    return status == UM_OK ? save(r, err) : status;
+    if (status != UM_OK)
+        return status;
+    bool better = r->state.best_step == 0 || sums.loss < r->state.best_loss;
+    if (better && t->options->keep_best)
+        status = um_best_write(t->options->checkpoint_dir, t->identity, r->state.step, sums.loss,
+                               t->model->data, t->model->params.n, err);
+    if (status != UM_OK)
+        return status;
+    r->state.evaluated_step = r->state.step;
+    r->state.held_out_loss = sums.loss;
+    r->state.misses = better ? 0 : r->state.misses + 1;
+    if (better) {
+        r->state.best_step = r->state.step;
+        r->state.best_loss = sums.loss;
+    }
+    um_train_metrics metrics = {.held_out = true,
+                                .epoch = (int)r->state.epoch - (r->state.position == 0)};
+    return report(r, &metrics, &sums, err);
+}
+
+/* The steps */
+
+static um_status run_steps(um_train_progress *r, um_error *err)
+{
+    um_trainer *t = &r->trainer;
+    int every = t->options->checkpoint_every;
+    um_status status = UM_OK;
+    r->begun_ms = um_clock_ms();
+    r->first_tokens = r->state.tokens_processed;
+    if (evaluation_is_due(r)) /* a run was stopped in its midst */
+        status = evaluate(r, err);
+    while (status == UM_OK && r->state.step < t->plan.steps_total && !patience_is_over(r)) {
+        status = run_update(r, err);
+        if (status == UM_OK && evaluation_is_due(r))
+            status = evaluate(r, err);
+        if (status == UM_OK && every > 0 && r->state.step % every == 0)
+            status = um_train_save(r, err);
+    }
+    if (status == UM_ERR_INTERRUPTED)
+        return um_train_interrupt(r, err);
+    if (status == UM_OK && r->state.step < t->plan.steps_total)
+        um_monitor_message(t->monitor,
+                           "training: ended after step %" PRId64 " of %" PRId64 ", because the "
+                           "held-out loss has not fallen in %" PRId64 " evaluations",
+                           r->state.step, t->plan.steps_total, r->state.misses);
+    if (status == UM_OK)
+        status = um_train_save(r, err);
+    return status == UM_OK ? um_train_take_best(r, err) : status;
 }
 
 um_status um_train_run(const um_objective *objective, um_model *model, um_compute *compute,
@@ -328,16 +403,17 @@ um_status um_train_run(const um_objective *objective, um_model *model, um_comput
                        um_on_metrics on_metrics, void *context, um_train_result *result,
                        const um_monitor *monitor, um_error *err)
 {
-    run r = {.trainer = {.model = model,
-                         .compute = compute,
-                         .rows = rows,
-                         .n = n,
-                         .options = options,
-                         .objective = objective,
-                         .monitor = monitor},
-             .saved_step = -1,
-             .on_metrics = on_metrics,
-             .on_metrics_context = context};
+    um_train_progress r = {.trainer = {.model = model,
+                                       .compute = compute,
+                                       .rows = rows,
+                                       .n = n,
+                                       .options = options,
+                                       .objective = objective,
+                                       .monitor = monitor},
+                           .dpo = strcmp(objective->kind, "dpo") == 0,
+                           .saved_step = -1,
+                           .on_metrics = on_metrics,
+                           .on_metrics_context = context};
     bool resumed = false;
     um_status status = check_options(options, err);
     if (status == UM_OK)
@@ -345,7 +421,7 @@ um_status um_train_run(const um_objective *objective, um_model *model, um_comput
     if (status == UM_OK)
         status = check_memory(&r, err);
     if (status == UM_OK && options->checkpoint_dir != NULL)
-        status = find_checkpoint(&r, err);
+        status = um_train_find(&r, err);
     if (status == UM_OK)
         status = set_up(&r, err);
     resumed = r.checkpoint.map.data != NULL;
@@ -353,8 +429,12 @@ um_status um_train_run(const um_objective *objective, um_model *model, um_comput
         status = objective->prepare(objective->context, &r.trainer, err);
     if (status == UM_OK) {
         if (resumed)
-            restore(&r);
-        status = run_steps(&r, err);
+            um_train_restore(&r);
+        if (options->log_dir != NULL)
+            status = um_train_log_open(&r.log, options->log_dir, r.state.step,
+                                       r.state.evaluated_step, err);
+        if (status == UM_OK)
+            status = run_steps(&r, err);
     }
     if (result != NULL)
         *result = (um_train_result){.steps = r.state.step,
@@ -362,8 +442,14 @@ um_status um_train_run(const um_objective *objective, um_model *model, um_comput
                                     .tokens_trained = r.state.tokens_trained,
                                     .rows_used = r.trainer.plan.rows_used,
                                     .rows_dropped = r.trainer.plan.n_dropped,
+                                    .rows_held_out = r.trainer.plan.n_held,
                                     .first_loss = r.state.first_loss,
                                     .last_loss = r.state.last_loss,
+                                    .held_out_loss = r.state.held_out_loss,
+                                    .best_loss = r.state.best_loss,
+                                    .best_step = r.state.best_step,
+                                    .stopped_early = r.trainer.plan.steps_total > r.state.step &&
+                                                     patience_is_over(&r),
                                     .resumed = resumed};
     tear_down(&r);
     return status;

@@ -8,6 +8,7 @@
 #ifndef UM_TRAIN_LOOP_H
 #define UM_TRAIN_LOOP_H
 
+#include "base/str.h"
 #include "train/pack.h"
 #include "train/plan.h"
 
@@ -45,6 +46,9 @@ struct um_trainer {
     float *logp, *coef;   /* [max_trained] */
     const char *identity; /* for files of the run */
 };
+
+/* Appends the ids of the rows in the trainer's pack, the first dozen of them. */
+void um_trainer_list_rows(const um_trainer *trainer, um_str *out);
 
 /* The whole of um_train_sft and um_train_dpo. */
 um_status um_train_run(const um_objective *objective, um_model *model, um_compute *compute,

@@ -89,6 +89,13 @@ void um_pack_clear(um_pack *pack)
                              .targets = pack->targets};
 }
 
+bool um_pack_has_room(const um_pack *pack, const um_row_size *size)
+{
+    return pack->n_placed < pack->max_placed &&
+           size->batch_rows <= pack->max_rows - pack->batch.n_rows &&
+           size->trained <= pack->max_trained - pack->batch.n_trained;
+}
+
 /* Appends n tokens from position on; returns the first row. prefix: index of a prefix or -1. */
 static int add_span(um_pack *pack, const int32_t *tokens, int n, int position, int prefix)
 {

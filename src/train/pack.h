@@ -52,6 +52,7 @@ um_status um_pack_init(um_pack *pack, int max_rows, int max_trained, int max_pla
 uint64_t um_pack_bytes(int max_rows, int max_trained, int max_placed);
 void um_pack_dispose(um_pack *pack);
 void um_pack_clear(um_pack *pack);
+bool um_pack_has_room(const um_pack *pack, const um_row_size *size);
 /* Appends a row that fits (the caller packed by um_row_measure); UM_ERR_LIMIT otherwise. */
 um_status um_pack_add(um_pack *pack, const um_train_row *row, size_t index,
                       um_error *err) UM_CHECKED;

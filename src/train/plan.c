@@ -108,6 +108,11 @@ static um_status keep_rows(um_plan *plan, const um_train_row *rows, size_t n,
             plan->n_dropped++;
             continue;
         }
+        if (options->held_out != NULL && options->held_out[i]) {
+            plan->held[i] = true;
+            plan->n_held++;
+            continue;
+        }
         plan->kept[plan->n_kept++] = (uint32_t)i;
         if (size->batch_rows > plan->longest_rows)
             plan->longest_rows = size->batch_rows;
@@ -120,7 +125,12 @@ static um_status keep_rows(um_plan *plan, const um_train_row *rows, size_t n,
         status = um_fail(err, UM_ERR_INPUT,
                          "training: no row is left of %zu (%zu dropped, limit %d tokens); give "
                          "rows, or raise the limit",
-                         n, plan->n_dropped, limit);
+                         n - plan->n_held, plan->n_dropped, limit);
+    if (status == UM_OK && options->held_out != NULL && plan->n_held == 0)
+        status = um_fail(err, UM_ERR_INPUT,
+                         "training: no row is left to evaluate (%zu dropped, limit %d tokens); "
+                         "hold out more rows, or raise the limit",
+                         plan->n_dropped, limit);
     return status;
 }
 
@@ -158,10 +168,26 @@ static void walk(um_plan *plan, const um_train_options *options)
         widen(plan, rows, n, passes);
         for (int i = 0; i < n; i++) {
             tokens += plan->sizes[rows[i]].tokens;
+            plan->trained_total += (uint64_t)plan->sizes[rows[i]].trained;
             plan->rows_used += !plan->used[rows[i]];
             plan->used[rows[i]] = true;
         }
         plan->steps_total++;
+    }
+    plan->tokens_total = tokens;
+}
+
+/* Any row that is evaluated fits a pass alone. */
+static void widen_for_held(um_plan *plan, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const um_row_size *size = &plan->sizes[i];
+        if (!plan->held[i])
+            continue;
+        if (size->batch_rows > plan->max_rows)
+            plan->max_rows = size->batch_rows;
+        if (size->trained > plan->max_trained)
+            plan->max_trained = size->trained;
     }
 }
 
@@ -179,21 +205,25 @@ um_status um_plan_init(um_plan *plan, const um_train_row *rows, size_t n,
     plan->sizes = um_calloc(n, sizeof *plan->sizes);
     plan->kept = um_calloc(n, sizeof *plan->kept);
     plan->used = um_calloc(n, sizeof *plan->used);
+    plan->held = um_calloc(n, sizeof *plan->held);
     plan->order = um_calloc(n, sizeof *plan->order);
     plan->pass_of = um_calloc(batch, sizeof *plan->pass_of);
     plan->free_rows = um_calloc(batch, sizeof *plan->free_rows);
     plan->pass_rows = um_calloc(batch, sizeof *plan->pass_rows);
     um_status status = UM_OK;
-    if (plan->sizes == NULL || plan->kept == NULL || plan->used == NULL || plan->order == NULL ||
-        plan->pass_of == NULL || plan->free_rows == NULL || plan->pass_rows == NULL)
+    if (plan->sizes == NULL || plan->kept == NULL || plan->used == NULL || plan->held == NULL ||
+        plan->order == NULL || plan->pass_of == NULL || plan->free_rows == NULL ||
+        plan->pass_rows == NULL)
         status = um_fail_memory(err, "training plan");
     if (status == UM_OK)
         status = keep_rows(plan, rows, n, config, options, monitor, err);
-    if (status == UM_OK)
-        walk(plan, options);
-    else
+    if (status != UM_OK) {
         um_plan_dispose(plan);
-    return status;
+        return status;
+    }
+    walk(plan, options);
+    widen_for_held(plan, n);
+    return UM_OK;
 }
 
 uint64_t um_plan_bytes(const um_plan *plan)
@@ -210,6 +240,7 @@ void um_plan_dispose(um_plan *plan)
     free(plan->sizes);
     free(plan->kept);
     free(plan->used);
+    free(plan->held);
     free(plan->order);
     free(plan->pass_of);
     free(plan->free_rows);

@@ -26,9 +26,12 @@ typedef struct um_plan {
     int longest_rows;   /* rows of a pass the largest kept row takes */
     bool *used;         /* [n] the run sees the row */
     uint64_t rows_used; /* how many it sees */
+    bool *held;         /* [n] rows that are evaluated instead; too long ones are dropped too */
+    size_t n_held;
 
     int64_t steps_total;
-    int max_rows, max_trained, max_placed; /* of any pass */
+    uint64_t tokens_total, trained_total;  /* of all updates; a row counts each time it is seen */
+    int max_rows, max_trained, max_placed; /* of any pass; any held-out row fits one */
 
     uint32_t *order; /* [n_kept] permutation of order_epoch */
     int64_t order_epoch;
@@ -37,7 +40,7 @@ typedef struct um_plan {
 
 /* Rows over max_tokens (or the model's max_positions) or without a trained token are dropped
  * and listed by messages; a token id outside the vocabulary is UM_ERR_INPUT, and so is a run
- * without rows. */
+ * without rows, or with rows to hold out of which none is left. */
 um_status um_plan_init(um_plan *plan, const um_train_row *rows, size_t n,
                        const um_model_config *config, const um_train_options *options,
                        const um_monitor *monitor, um_error *err) UM_CHECKED;

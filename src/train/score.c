@@ -79,10 +79,7 @@ um_status um_score_rows(const um_model *model, um_compute *compute, const um_tra
     for (size_t i = 0; i < n && status == UM_OK; i++) {
         um_row_size size;
         status = um_row_measure(&size, &rows[i], err);
-        if (status == UM_OK && s.pack.n_placed > 0 &&
-            (s.pack.n_placed == s.pack.max_placed ||
-             size.batch_rows > s.pack.max_rows - s.pack.batch.n_rows ||
-             size.trained > s.pack.max_trained - s.pack.batch.n_trained)) {
+        if (status == UM_OK && s.pack.n_placed > 0 && !um_pack_has_room(&s.pack, &size)) {
             status = flush(&s, err);
             if (status == UM_OK && um_monitor_stopped(monitor))
                 status = um_fail(err, UM_ERR_INTERRUPTED, "scoring was asked to stop");

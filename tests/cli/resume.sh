@@ -4,9 +4,10 @@
 . "$(dirname "$0")/lib.sh"
 
 small_world world
-# What must be equal: every text, distribution, pair, prediction, and the weights.
+# What must be equal: every text, distribution, pair, prediction, the weights, and metrics.jsonl.
 fingerprint() {
-    (cd "$1/models" && find . -type f ! -path '*checkpoints*' | sort | xargs sha256sum) >"$2"
+    (cd "$1/models" && find . -type f ! -path '*checkpoints*' \
+        ! -name 'speed.jsonl' ! -name '*tfevents*' | sort | xargs sha256sum) >"$2"
     "$mirrorer" export scenes "$work/f.scenes" -w "$1" 2>/dev/null
     "$mirrorer" export pairs "$work/f.pairs" -w "$1" 2>/dev/null
     sha256sum <"$work/f.scenes" >>"$2"
@@ -52,5 +53,6 @@ for signal in KILL INT; do
     fingerprint $ws stopped.print
     same straight.print stopped.print
 done
+grep -q 'sft_dpo.log/metrics.jsonl' straight.print || die 'no metrics'
 [ $kills -ge 4 ] || die "only $kills stops hit a running program: the test is too slow to mean anything"
 echo "ok: $kills stops"

@@ -13,15 +13,20 @@
 #include "base/rng.h"
 #include "golden_file.h"
 #include "train/checkpoint.h"
+#include "train/tensorboard.h"
 
-enum { EPOCHS = 6, N_ROWS = 5 }; /* 5 pairs, 2 an update: 3 updates an epoch */
+enum { EPOCHS = 6, N_ROWS = 5 }; /* 5 pairs, 2 an update: 3 updates an epoch, 2 with two held out */
+
+/* Kinds of scenario, to be combined. */
+enum { SFT = 0, DPO = 1, HELD_OUT = 2, KINDS = 4 };
 
 typedef struct scenario {
     bool dpo;
     golden *gold;
     um_train_row rows[N_ROWS];
     um_train_options options;
-    char dir[256];
+    bool held_out[N_ROWS];
+    char dir[256], log_dir[300], straight[256]; /* of the run, its log, and the undisturbed run's */
     char messages[4096];
     volatile sig_atomic_t stop;
     int64_t stop_at; /* update after which to stop; 0: never */
@@ -32,7 +37,7 @@ static um_status stop_there(void *context, const um_train_metrics *metrics, um_e
 {
     (void)err;
     scenario *s = context;
-    if (metrics->step == s->stop_at)
+    if (metrics->step == s->stop_at && !metrics->held_out)
         s->stop = 1;
     return UM_OK;
 }
@@ -43,10 +48,10 @@ static void keep_message(void *context, const char *text)
     strncat(s->messages, text, sizeof s->messages - strlen(s->messages) - 1);
 }
 
-static void open_scenario(scenario *s, bool dpo)
+static void open_scenario(scenario *s, int kind)
 {
     memset(s, 0, sizeof *s);
-    s->dpo = dpo;
+    s->dpo = (kind & DPO) != 0;
     s->gold = golden_open("train_llama.bin");
     int n = 0;
     for (int i = 0; i < s->gold->n_rows; i++) {
@@ -65,12 +70,28 @@ static void open_scenario(scenario *s, bool dpo)
     s->options.fingerprint = "rows v1";
     assert_non_null(make_dir(s->dir, sizeof s->dir));
     s->options.checkpoint_dir = s->dir;
+    assert_non_null(make_dir(s->straight, sizeof s->straight));
+    snprintf(s->log_dir, sizeof s->log_dir, "%s.log", s->dir);
+    s->options.log_dir = s->log_dir;
+    if (kind & HELD_OUT) {
+        s->held_out[1] = s->held_out[3] = true;
+        s->options.held_out = s->held_out;
+        s->options.eval_every = 4;
+        s->options.keep_best = true;
+    }
 }
 
 static void close_scenario(scenario *s)
 {
     golden_close(s->gold);
     remove_dir(s->dir);
+    remove_dir(s->straight);
+    remove_dir(s->log_dir);
+}
+
+static int64_t steps_of(const scenario *s)
+{
+    return (s->options.held_out != NULL ? 2 : 3) * s->options.epochs;
 }
 
 /* One call on a fresh starting model; weights is NULL or gets the model's block. */
@@ -105,11 +126,49 @@ static float *undisturbed(scenario *s)
     um_error err;
     float *weights = malloc(weights_of(s) * sizeof *weights);
     assert_non_null(weights);
-    s->options.checkpoint_dir = NULL;
+    if (s->options.keep_best)
+        s->options.checkpoint_dir = s->straight;
+    else
+        s->options.checkpoint_dir = NULL;
+    s->options.log_dir = s->straight;
     assert_ok(run(s, weights, &err), err);
-    assert_int_equal(s->result.steps, 3 * s->options.epochs);
+    assert_int_equal(s->result.steps, steps_of(s));
+    if (s->options.keep_best) /* else nothing tells its weights from the last ones */
+        assert_in_range(s->result.best_step, 1, s->result.steps - 1);
     s->options.checkpoint_dir = s->dir;
+    s->options.log_dir = s->log_dir;
     return weights;
+}
+
+/* Whole, and equal but for times. */
+static void assert_same_logs(const scenario *s)
+{
+    static const char *const names[] = {"metrics.jsonl", "speed.jsonl",
+                                        "events.out.tfevents.mirrorer"};
+    um_error err;
+    for (int i = 0; i < 3; i++) {
+        char path[400], *a, *b;
+        size_t n, m, at = 0, bt = 0;
+        snprintf(path, sizeof path, "%s/%s", s->straight, names[i]);
+        assert_ok(um_file_read(&a, &n, path, 1 << 26, &err), err);
+        snprintf(path, sizeof path, "%s/%s", s->log_dir, names[i]);
+        assert_ok(um_file_read(&b, &m, path, 1 << 26, &err), err);
+        assert_true(n > 0);
+        if (i == 0 && (n != m || memcmp(a, b, n) != 0))
+            fail_msg("%s\n-- differs from --\n%s", b, a);
+        if (i == 2) {
+            um_tb_record x, y;
+            while (um_tb_next(&x, (const unsigned char *)a, n, &at)) {
+                assert_true(um_tb_next(&y, (const unsigned char *)b, m, &bt));
+                assert_int_equal(x.step, y.step);
+                assert_int_equal(x.tag_len, y.tag_len);
+            }
+            assert_int_equal(at, n);
+            assert_int_equal(bt, m);
+        }
+        free(a);
+        free(b);
+    }
 }
 
 static void assert_run_gives(scenario *s, const float *expected)
@@ -119,8 +178,9 @@ static void assert_run_gives(scenario *s, const float *expected)
     float *weights = malloc(n * sizeof *weights);
     assert_non_null(weights);
     assert_ok(run(s, weights, &err), err);
-    assert_int_equal(s->result.steps, 3 * s->options.epochs);
+    assert_int_equal(s->result.steps, steps_of(s));
     assert_memory_equal(weights, expected, n * sizeof *weights);
+    assert_same_logs(s);
     free(weights);
 }
 
@@ -145,14 +205,14 @@ static size_t count_checkpoints(const char *dir, char last[256])
 static void interrupted_runs_go_on(void **state)
 {
     (void)state;
-    for (int dpo = 0; dpo < 2; dpo++) {
+    for (int kind = 0; kind < KINDS; kind++) {
         scenario s;
         um_error err;
         char last[256];
-        open_scenario(&s, dpo);
+        open_scenario(&s, kind);
         float *expected = undisturbed(&s);
-        static const int64_t stops[] = {1, 4, 6, 13, 17};
-        for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
+        static const int64_t stops[] = {1, 4, 6, 11, 13, 17}; /* after 4 the evaluation is due */
+        for (size_t i = 0; i < 6 && stops[i] < steps_of(&s); i++) {
             s.stop_at = stops[i];
             assert_int_equal(run(&s, NULL, &err), UM_ERR_INTERRUPTED);
             assert_int_equal(s.result.steps, stops[i]);
@@ -176,19 +236,19 @@ static void interrupted_runs_go_on(void **state)
 static void interrupted_at_once(void **state)
 {
     (void)state;
-    for (int dpo = 0; dpo < 2; dpo++) {
+    for (int kind = 0; kind < KINDS; kind++) {
         scenario s;
         um_error err;
-        open_scenario(&s, dpo);
+        open_scenario(&s, kind);
         float *expected = undisturbed(&s);
         um_model *model = golden_model(s.gold);
         um_compute *compute;
         volatile sig_atomic_t stop = 1;
         um_monitor monitor = {.stop = &stop};
         assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
-        assert_int_equal((dpo ? um_train_dpo : um_train_sft)(model, compute, s.rows, N_ROWS,
-                                                             &s.options, NULL, NULL, NULL, &monitor,
-                                                             &err),
+        assert_int_equal((s.dpo ? um_train_dpo : um_train_sft)(model, compute, s.rows, N_ROWS,
+                                                               &s.options, NULL, NULL, NULL,
+                                                               &monitor, &err),
                          UM_ERR_INTERRUPTED);
         um_compute_close(compute);
         um_model_free(model);
@@ -202,14 +262,14 @@ static void interrupted_at_once(void **state)
 static void killed_runs_go_on(void **state)
 {
     (void)state;
-    for (int dpo = 0; dpo < 2; dpo++) {
+    for (int kind = 0; kind < KINDS; kind++) {
         scenario s;
         um_rng rng;
         int killed = 0, status = 0;
-        open_scenario(&s, dpo);
+        open_scenario(&s, kind);
         float *expected = undisturbed(&s);
         s.options.checkpoint_every = 1;
-        um_rng_init(&rng, 7, UM_RNG_TEST, (uint64_t)dpo, 0, 0);
+        um_rng_init(&rng, 7, UM_RNG_TEST, (uint64_t)kind, 0, 0);
         for (int attempt = 0; attempt < 400; attempt++) {
             pid_t child = fork();
             assert_true(child >= 0);
@@ -247,19 +307,19 @@ static void on_alarm(int signal_number)
 static void stopped_runs_go_on(void **state)
 {
     (void)state;
-    for (int dpo = 0; dpo < 2; dpo++) {
+    for (int kind = 0; kind < KINDS; kind++) {
         scenario s;
         um_error err;
         um_rng rng;
         um_status status = UM_ERR_INTERRUPTED;
         int stopped = 0;
-        open_scenario(&s, dpo);
+        open_scenario(&s, kind);
         s.options.epochs = 40;
         float *expected = undisturbed(&s);
         s.options.checkpoint_every = 0;
         alarm_flag = &s.stop;
         signal(SIGALRM, on_alarm);
-        um_rng_init(&rng, 8, UM_RNG_TEST, (uint64_t)dpo, 0, 0);
+        um_rng_init(&rng, 8, UM_RNG_TEST, (uint64_t)kind, 0, 0);
         while (status == UM_ERR_INTERRUPTED && stopped < 1000) {
             suseconds_t wait_us = 500 + (suseconds_t)um_rng_below(&rng, 3000) * (1 + stopped / 20);
             struct itimerval timer = {.it_value = {.tv_usec = wait_us}};
@@ -303,7 +363,7 @@ static void damaged_checkpoints(void **state)
     scenario s;
     um_error err;
     char last[256], before[300];
-    open_scenario(&s, false);
+    open_scenario(&s, SFT);
     float *expected = undisturbed(&s);
     s.stop_at = 7; /* leaves steps 6 and 7 */
     for (int kind = 0; kind < 7; kind++) {
@@ -355,18 +415,18 @@ static void another_version_is_kept(void **state)
     um_error err;
     char last[256], before[300], *bytes = NULL, *again = NULL;
     size_t n, n_again;
-    open_scenario(&s, false);
+    open_scenario(&s, SFT);
     float *expected = undisturbed(&s);
     s.stop_at = 7; /* leaves steps 6 and 7 */
     assert_int_equal(run(&s, NULL, &err), UM_ERR_INTERRUPTED);
     count_checkpoints(s.dir, last);
     snprintf(before, sizeof before, "%s/step-000000000006.ckpt", s.dir);
-    set_version(last, '2');
+    set_version(last, '1');
     s.stop_at = 0;
     assert_ok(um_file_read(&bytes, &n, last, 1 << 26, &err), err);
     assert_int_equal(run(&s, NULL, &err), UM_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.text, last));
-    assert_non_null(strstr(err.text, "format 2"));
+    assert_non_null(strstr(err.text, "format 1"));
     assert_ok(um_file_read(&again, &n_again, last, 1 << 26, &err), err);
     assert_int_equal(n, n_again);
     assert_memory_equal(bytes, again, n);
@@ -423,7 +483,7 @@ static void refuses_another_run(void **state)
     (void)state;
     scenario s, good;
     um_error err;
-    open_scenario(&s, true);
+    open_scenario(&s, DPO);
     s.stop_at = 4;
     assert_int_equal(run(&s, NULL, &err), UM_ERR_INTERRUPTED);
     good = s;
@@ -457,7 +517,7 @@ static void damaged_reference(void **state)
     scenario s;
     um_error err;
     char path[300];
-    open_scenario(&s, true);
+    open_scenario(&s, DPO);
     float *expected = undisturbed(&s);
     s.stop_at = 4;
     assert_int_equal(run(&s, NULL, &err), UM_ERR_INTERRUPTED);
@@ -469,13 +529,71 @@ static void damaged_reference(void **state)
     close_scenario(&s);
 }
 
+/* Best weights that are lost cannot be had again but by starting over. */
+static void damaged_best(void **state)
+{
+    (void)state;
+    for (int gone = 0; gone < 2; gone++) {
+        scenario s;
+        um_error err;
+        char path[300];
+        open_scenario(&s, HELD_OUT);
+        float *expected = undisturbed(&s);
+        s.stop_at = 9;
+        assert_int_equal(run(&s, NULL, &err), UM_ERR_INTERRUPTED);
+        snprintf(path, sizeof path, "%s/best.bin", s.dir);
+        if (gone)
+            assert_int_equal(unlink(path), 0);
+        else
+            flip_byte(path, 20);
+        s.stop_at = 0;
+        assert_run_gives(&s, expected);
+        assert_false(s.result.resumed);
+        assert_non_null(strstr(s.messages, "gone or damaged"));
+        free(expected);
+        close_scenario(&s);
+    }
+}
+
+/* A log that lost its end, or was removed, is no obstacle. */
+static void damaged_logs(void **state)
+{
+    (void)state;
+    scenario s;
+    um_error err;
+    char path[400], *text;
+    size_t n;
+    open_scenario(&s, DPO | HELD_OUT);
+    float *expected = undisturbed(&s);
+    s.stop_at = 5;
+    assert_int_equal(run(&s, NULL, &err), UM_ERR_INTERRUPTED);
+    snprintf(path, sizeof path, "%s/metrics.jsonl", s.log_dir);
+    assert_ok(um_file_read(&text, &n, path, 1 << 26, &err), err);
+    assert_int_equal(n, strlen(text));
+    FILE *f = fopen(path, "ab"); /* a torn line and more of the future */
+    assert_non_null(f);
+    fputs("{\"step\":6,\"epoch\":1}\n{\"step\":7,\"ep", f);
+    fclose(f);
+    s.stop_at = 0;
+    assert_run_gives(&s, expected);
+    free(text);
+    free(expected);
+
+    remove_dir(s.log_dir);
+    assert_ok(run(&s, NULL, &err), err);
+    assert_ok(um_file_read(&text, &n, path, 1 << 26, &err), err);
+    assert_int_equal(n, 0);
+    free(text);
+    close_scenario(&s);
+}
+
 static void folder_that_cannot_be_written(void **state)
 {
     (void)state;
     scenario s;
     um_error err;
     char path[300];
-    open_scenario(&s, false);
+    open_scenario(&s, SFT);
     snprintf(path, sizeof path, "%s/file", s.dir);
     assert_ok(um_file_write(path, "x", 1, &err), err);
     s.options.checkpoint_dir = path;
@@ -487,11 +605,18 @@ static void folder_that_cannot_be_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(interrupted_runs_go_on),  cmocka_unit_test(interrupted_at_once),
-        cmocka_unit_test(killed_runs_go_on),       cmocka_unit_test(stopped_runs_go_on),
-        cmocka_unit_test(damaged_checkpoints),     cmocka_unit_test(refuses_another_run),
-        cmocka_unit_test(another_version_is_kept), cmocka_unit_test(sound_later_checkpoint_is_kept),
-        cmocka_unit_test(damaged_reference),       cmocka_unit_test(folder_that_cannot_be_written),
+        cmocka_unit_test(interrupted_runs_go_on),
+        cmocka_unit_test(interrupted_at_once),
+        cmocka_unit_test(killed_runs_go_on),
+        cmocka_unit_test(stopped_runs_go_on),
+        cmocka_unit_test(damaged_checkpoints),
+        cmocka_unit_test(refuses_another_run),
+        cmocka_unit_test(another_version_is_kept),
+        cmocka_unit_test(sound_later_checkpoint_is_kept),
+        cmocka_unit_test(damaged_reference),
+        cmocka_unit_test(damaged_best),
+        cmocka_unit_test(damaged_logs),
+        cmocka_unit_test(folder_that_cannot_be_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -486,7 +486,7 @@ static void names_step_and_rows_of_a_nan(void **state)
         UM_ERR_NUMERIC);
     assert_non_null(strstr(err.text, "step 1 of 1"));
     assert_non_null(strstr(err.text, "rows 102"));
-    assert_non_null(strstr(err.text, "last checkpoint: none"));
+    assert_non_null(strstr(err.text, "last good checkpoint: none"));
     um_model_free(model);
 
     model = golden_model(gold); /* DPO meets it in the reference already */
