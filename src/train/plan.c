@@ -184,6 +184,8 @@ static void widen_for_held(um_plan *plan, size_t n)
         const um_row_size *size = &plan->sizes[i];
         if (!plan->held[i])
             continue;
+        if (size->batch_rows > plan->longest_rows)
+            plan->longest_rows = size->batch_rows;
         if (size->batch_rows > plan->max_rows)
             plan->max_rows = size->batch_rows;
         if (size->trained > plan->max_trained)
@@ -228,8 +230,8 @@ um_status um_plan_init(um_plan *plan, const um_train_row *rows, size_t n,
 
 uint64_t um_plan_bytes(const um_plan *plan)
 {
-    const uint64_t row =
-        sizeof *plan->sizes + sizeof *plan->kept + sizeof *plan->used + sizeof *plan->order;
+    const uint64_t row = sizeof *plan->sizes + sizeof *plan->kept + sizeof *plan->used +
+                         sizeof *plan->held + sizeof *plan->order;
     const uint64_t of_batch =
         sizeof *plan->pass_of + sizeof *plan->free_rows + sizeof *plan->pass_rows;
     return plan->n * row + (uint64_t)plan->batch_rows * of_batch;

@@ -23,7 +23,7 @@ typedef struct um_plan {
     um_row_size *sizes;       /* [n] of all rows */
     uint32_t *kept;           /* [n_kept] ascending */
     size_t n, n_kept, n_dropped;
-    int longest_rows;   /* rows of a pass the largest kept row takes */
+    int longest_rows;   /* rows of a pass the largest kept or held row takes */
     bool *used;         /* [n] the run sees the row */
     uint64_t rows_used; /* how many it sees */
     bool *held;         /* [n] rows that are evaluated instead; too long ones are dropped too */
