@@ -36,6 +36,9 @@ typedef struct um_train_config {
     double holdout_share;
     int64_t eval_every, patience;
     char keep[8]; /* "last" or "best" */
+    int64_t lora_rank; /* 0: all weights are trained */
+    double lora_alpha;
+    char lora_targets[64];
 } um_train_config;
 
 typedef struct um_config {

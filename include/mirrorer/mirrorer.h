@@ -8,6 +8,7 @@
 #include "mirrorer/dataset.h"
 #include "mirrorer/distill.h"
 #include "mirrorer/eval.h"
+#include "mirrorer/lora.h"
 #include "mirrorer/model.h"
 #include "mirrorer/monitor.h"
 #include "mirrorer/pipeline.h"

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mirrorer/lora.h"
 #include "mirrorer/model.h"
 #include "mirrorer/monitor.h"
 #include "mirrorer/status.h"
@@ -54,6 +55,9 @@ typedef struct um_train_options {
                               there. Epochs repeat as needed and `epochs` is not looked at. */
     uint64_t memory_bytes; /* of weights and training together, 0 = what the machine has. Changes
                               time, never a result: layers are computed again until it fits */
+    um_lora *adapter; /* NULL: all weights are trained. Else the adapter alone is, in place, and the
+                         model stays as it is; DPO's reference is the model with the adapter as
+                         given. No gradient and no moments of the weights are kept */
     double dpo_beta, label_smoothing; /* smoothing: 0 to 0.5 */
     um_dpo_loss dpo_loss;
     const char *checkpoint_dir; /* NULL: none. Of this run alone; made when absent */
@@ -113,8 +117,8 @@ typedef struct um_train_result {
 } um_train_result;
 
 /*
- * Changes the model's weights in place. The reference of DPO is the model as given. Rows that are
- * too long or train nothing are dropped, counted and listed by messages.
+ * Changes the model's weights (or the adapter's) in place. The reference of DPO is the model as
+ * given. Rows that are too long or train nothing are dropped, counted and listed by messages.
  *
  * After UM_ERR_INTERRUPTED a checkpoint was written and the same call on the same untouched
  * starting model goes on from it, ending bit-identical; so it does after a kill at any instant. A

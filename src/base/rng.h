@@ -25,7 +25,8 @@ enum um_rng_purpose {
     UM_RNG_BOOTSTRAP,
     UM_RNG_TEST,
     UM_RNG_REMOTE,
-    UM_RNG_HOLD_OUT
+    UM_RNG_HOLD_OUT,
+    UM_RNG_LORA
 };
 
 typedef struct um_rng {

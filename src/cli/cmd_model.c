@@ -1,9 +1,10 @@
-/* cmd_model.c - mirrorer model init, mirrorer model info */
+/* cmd_model.c - mirrorer model init, info, logits, merge */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
 #include "cli/common.h"
+#include "mirrorer/lora.h"
 
 static int model_init(cli_args *args)
 {
@@ -119,28 +120,59 @@ static int model_logits(cli_args *args)
     return status == UM_OK ? EXIT_OK : cli_fail(&err);
 }
 
+/* model merge BASE ADAPTER OUT: the adapter added to the model's matrices. */
+static int model_merge(cli_args *args)
+{
+    um_model *model = NULL;
+    um_lora *lora = NULL;
+    um_tokenizer *tok = NULL;
+    um_error err;
+    um_status status = um_model_load(&model, args->positional[1], &err);
+    if (status == UM_OK)
+        status = um_tokenizer_load(&tok, args->positional[1], &err);
+    if (status == UM_OK)
+        status = um_lora_load(&lora, um_model_get_config(model), args->positional[2], &err);
+    if (status == UM_OK)
+        status = um_lora_merge(model, lora, &err);
+    if (status == UM_OK)
+        status = um_model_save(model, tok, args->positional[3], &err);
+    if (status == UM_OK)
+        cli_print_done(args, "merge", args->positional[3]);
+    um_lora_free(lora);
+    um_tokenizer_free(tok);
+    um_model_free(model);
+    return status == UM_OK ? EXIT_OK : cli_fail(&err);
+}
+
 static int run(cli_args *args)
 {
     if (strcmp(args->positional[0], "logits") == 0)
         return args->n_positional > 2 ? model_logits(args)
                                       : cli_usage_error(args->command, "logits needs token ids");
+    if (strcmp(args->positional[0], "merge") == 0)
+        return args->n_positional == 4
+                   ? model_merge(args)
+                   : cli_usage_error(args->command, "merge needs model, adapter and new folder");
     if (args->n_positional > 2)
         return cli_usage_error(args->command, "too many arguments");
     if (strcmp(args->positional[0], "init") == 0)
         return model_init(args);
     if (strcmp(args->positional[0], "info") == 0)
         return model_info(args);
-    return cli_usage_error(args->command, "found '%s'; init, info or logits", args->positional[0]);
+    return cli_usage_error(args->command, "found '%s'; init, info, logits or merge",
+                           args->positional[0]);
 }
 
 const cli_command cmd_model = {
     .name = "model",
-    .usage = "init DIR [--tokenizer DIR] [shape options] | info DIR | logits DIR ID...",
-    .summary = "Make a small Llama with random weights; describe a model folder",
+    .usage = "init DIR [--tokenizer DIR] [shape options] | info DIR | logits DIR ID... |\n"
+             "                      merge DIR ADAPTER OUT",
+    .summary = "Make a small Llama with random weights; describe a model folder; merge an adapter",
     .about = "Folders are in Hugging Face layout: config.json, model.safetensors, "
              "generation_config.json,\n"
              "tokenizer.json. transformers loads what init writes. logits prints the logits after "
-             "each id.",
+             "each id.\n"
+             "merge adds an adapter (LoRA, in PEFT's layout) to a model's matrices.",
     .local = {{"--tokenizer", "DIR", "folder of the tokenizer to put beside the weights"}},
     .sections = "student.",
     .min_positional = 2,

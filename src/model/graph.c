@@ -106,6 +106,9 @@ static void lay_out(cursor *at, um_graph *g)
     g->wide = take(at, most, wide);
     g->chunk_rows = (int)chunk_rows_for(v, n);
     g->logits = take(at, (size_t)g->chunk_rows, v);
+    g->low = take(at, most, (size_t)g->sizes.lora_rank);
+    g->dlow = take(at, most, (size_t)g->sizes.lora_rank);
+    g->frozen = take(at, g->sizes.lora_rank > 0, c);
 }
 
 size_t um_graph_bytes(const um_model_config *config, const um_graph_sizes *sizes)
@@ -123,11 +126,13 @@ um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute
     if (status != UM_OK)
         return status;
     if (sizes->max_rows < 1 || sizes->max_trained < 0 || sizes->recompute < 0 ||
-        sizes->recompute >= config->layers)
-        return um_fail(err, UM_ERR_INPUT,
-                       "training graph: found %d rows, %d trained tokens, %d layers to recompute; "
-                       "need at least 1, at least 0, and 0 to %d",
-                       sizes->max_rows, sizes->max_trained, sizes->recompute, config->layers - 1);
+        sizes->recompute >= config->layers || sizes->lora_rank < 0)
+        return um_fail(
+            err, UM_ERR_INPUT,
+            "training graph: found %d rows, %d trained tokens, %d layers to recompute, rank "
+            "%d; need at least 1, at least 0, 0 to %d, at least 0",
+            sizes->max_rows, sizes->max_trained, sizes->recompute, sizes->lora_rank,
+            config->layers - 1);
     size_t bytes = um_graph_bytes(config, sizes);
     if (bytes == SIZE_MAX)
         return um_fail(err, UM_ERR_LIMIT,
@@ -179,6 +184,21 @@ void um_graph_free(um_graph *g)
     free(g->is_trained);
     free(g->layers);
     free(g);
+}
+
+um_status um_graph_adapt(um_graph *g, const um_lora *lora, um_error *err)
+{
+    const um_model_config *a = &g->config, *b = &lora->config;
+    if (lora->rank != g->sizes.lora_rank || a->hidden != b->hidden || a->layers != b->layers ||
+        a->ffn != b->ffn || a->heads != b->heads || a->kv_heads != b->kv_heads ||
+        a->head_dim != b->head_dim)
+        return um_fail(err, UM_ERR_INPUT,
+                       "training graph: found an adapter of rank %d, width %d and %d layers, made "
+                       "for rank %d, width %d and %d layers",
+                       lora->rank, b->hidden, b->layers, g->sizes.lora_rank, a->hidden, a->layers);
+    g->lora = lora;
+    g->ready_rows = -1;
+    return UM_OK;
 }
 
 /* Checks of a batch */

@@ -15,7 +15,7 @@
 #ifndef UM_MODEL_GRAPH_H
 #define UM_MODEL_GRAPH_H
 
-#include "model/params.h"
+#include "model/lora.h"
 
 typedef struct um_batch {
     int n_rows;               /* T */
@@ -39,6 +39,7 @@ typedef struct um_graph_sizes {
      * nearly recompute / L of a forward pass and changes no bit of a result. L - 1 is also the
      * smallest graph for forward passes alone. */
     int recompute;
+    int lora_rank; /* of the adapter it will be given; 0: none */
 } um_graph_sizes;
 
 um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute *compute,
@@ -47,14 +48,19 @@ void um_graph_free(um_graph *graph);
 /* Exactly the workspace um_graph_new allocates; SIZE_MAX when it would overflow. */
 size_t um_graph_bytes(const um_model_config *config, const um_graph_sizes *sizes);
 
+/* Adds the adapter to the model in all that follows; the model's own weights are then constant, and
+ * gradients are of the adapter's block. Borrowed: its values are read at every call. Its shape and
+ * rank must be those of the graph (UM_ERR_INPUT). */
+um_status um_graph_adapt(um_graph *graph, const um_lora *lora, um_error *err) UM_CHECKED;
+
 /* Runs the batch and writes logp[n_trained]: log-probability of each target. Activations stay for
  * a backward call. weights: the model's block. A batch over the sizes: UM_ERR_LIMIT; ids, targets,
  * positions or spans out of range: UM_ERR_INPUT, naming the row. */
 um_status um_graph_forward(um_graph *graph, const float *weights, const um_batch *batch,
                            float *logp, um_error *err) UM_CHECKED;
-/* Adds to gradient (a block like the weights) d/dw of sum_i -coef[i] * logp[i]: so coef = 1/N is
- * the mean negative log-likelihood. Must follow a forward of the same batch, once: UM_ERR_STATE
- * otherwise. */
+/* Adds to gradient (a block like the weights, or like the adapter's) d/dw of sum_i -coef[i] *
+ * logp[i]: so coef = 1/N is the mean negative log-likelihood. Must follow a forward of the same
+ * batch, once: UM_ERR_STATE otherwise. */
 um_status um_graph_backward(um_graph *graph, const float *weights, const um_batch *batch,
                             const float *coef, float *gradient, um_error *err) UM_CHECKED;
 

@@ -2,14 +2,6 @@
 #include "base/error.h"
 #include "model/graph_state.h"
 
-/* Backward of project: dx[T,K] = dy[T,N] w[N,K] and dw[N,K] += dy^T x. */
-static void project_backward(const um_graph *g, float *dx, float *dw, const float *dy,
-                             const float *x, const float *w, int t, int n, int k)
-{
-    g->be->ops->gemm(g->be, false, false, t, k, n, 1.0f, dy, n, w, k, false, dx, k);
-    g->be->ops->gemm(g->be, true, false, n, k, t, 1.0f, dy, n, x, k, true, dw, k);
-}
-
 /* dst[rows[i], :] += src[i, :] for rows in any order, repeats included: one call for each strictly
  * ascending run, so that the rows of a call are distinct and the sums have one order. */
 static void scatter_add(const um_graph *g, float *dst, const float *src, const um_batch *b, int c)
@@ -36,12 +28,14 @@ static void head_backward(um_graph *g, const float *w, const um_batch *b, const 
         if (recompute)
             um_graph_logits(g, w, first, n);
         ops->logprob_backward(g->be, g->logits, b->targets + first, coef + first, n, v);
-        project_backward(g, g->dnorm + at, gradient + g->params.lm_head, g->logits,
-                         g->top_norm + at, w + g->params.lm_head, n, v, c);
+        um_graph_project_back(g, g->dnorm + at, g->logits, w + g->params.lm_head, n, v, c);
+        if (g->lora == NULL)
+            um_graph_project_gradient(g, gradient + g->params.lm_head, g->logits, g->top_norm + at,
+                                      n, v, c);
     }
     ops->zero(g->be, g->dtop, (size_t)b->n_trained * (size_t)c * sizeof *g->dtop);
-    ops->rmsnorm_backward(g->be, g->dtop, gradient + g->params.final_norm, g->dnorm, g->top,
-                          w + g->params.final_norm, g->top_rstd, b->n_trained, c);
+    ops->rmsnorm_backward(g->be, g->dtop, um_graph_norm_gradient(g, gradient, g->params.final_norm),
+                          g->dnorm, g->top, w + g->params.final_norm, g->top_rstd, b->n_trained, c);
 }
 
 /* dx[rows,C]: gradient of the layer's output on entry, of mid (which is that of x by the residual
@@ -57,16 +51,16 @@ static void mlp_backward(um_graph *g, const float *w, int layer, int rows, const
     float *ffn = g->wide, *dffn = ffn + n, *dgate_up = dffn + n; /* [rows,F] [rows,F] [rows,2F] */
 
     ops->swiglu_forward(g->be, ffn, acts->gate_up, acts->gate_up + f, 2 * f, rows, f);
-    project_backward(g, dffn, gradient + at->down, dx, ffn, w + at->down, rows, c, f);
+    um_graph_linear_backward(g, w, layer, UM_GRAPH_DOWN, dffn, gradient, dx, ffn, rows);
     ops->swiglu_backward(g->be, dgate_up, dgate_up + f, 2 * f, dffn, acts->gate_up,
                          acts->gate_up + f, 2 * f, rows, f);
     ops->rmsnorm_forward(g->be, g->norm, acts->rstd_mlp, acts->mid, w + at->mlp_norm, rows, c,
                          g->config.rms_eps);
-    project_backward(g, g->dnorm, gradient + at->gate_up, dgate_up, g->norm, w + at->gate_up, rows,
-                     2 * f, c);
-    ops->rmsnorm_backward(g->be, dx, gradient + at->mlp_norm, g->dnorm, acts->mid, w + at->mlp_norm,
-                          acts->rstd_mlp, rows, c);
-    project_backward(g, dattn, gradient + at->o, dx, attn, w + at->o, rows, c, um_graph_q_width(g));
+    um_graph_linear_backward(g, w, layer, UM_GRAPH_GATE_UP, g->dnorm, gradient, dgate_up, g->norm,
+                             rows);
+    ops->rmsnorm_backward(g->be, dx, um_graph_norm_gradient(g, gradient, at->mlp_norm), g->dnorm,
+                          acts->mid, w + at->mlp_norm, acts->rstd_mlp, rows, c);
+    um_graph_linear_backward(g, w, layer, UM_GRAPH_O, dattn, gradient, dx, attn, rows);
 }
 
 /* Adds to g->dx[T,C] what reaches the layer's input through attention. dqkv[T,W] is scratch. */
@@ -87,13 +81,17 @@ static void attention_backward(um_graph *g, const float *w, const um_batch *b, i
                             acts->qkv, width, k, v, width, &g->shape, spans, n_spans, b->prefixes);
     ops->rope(g->be, dqkv, width, t, g->config.heads + g->config.kv_heads, g->config.head_dim,
               b->positions, g->inv_freq, true);
-    if (at->qkv_bias != SIZE_MAX)
+    if (at->qkv_bias != SIZE_MAX && g->lora == NULL)
         ops->bias_backward(g->be, gradient + at->qkv_bias, dqkv, t, width);
     ops->rmsnorm_forward(g->be, g->norm, acts->rstd_attn, acts->x, w + at->attn_norm, t, c,
                          g->config.rms_eps);
-    project_backward(g, g->dnorm, gradient + at->qkv, dqkv, g->norm, w + at->qkv, t, width, c);
-    ops->rmsnorm_backward(g->be, g->dx, gradient + at->attn_norm, g->dnorm, acts->x,
-                          w + at->attn_norm, acts->rstd_attn, t, c);
+    bool last = g->lora != NULL && layer == 0; /* below it nothing is trained */
+    um_graph_linear_backward(g, w, layer, UM_GRAPH_QKV, last ? NULL : g->dnorm, gradient, dqkv,
+                             g->norm, t);
+    if (last)
+        return;
+    ops->rmsnorm_backward(g->be, g->dx, um_graph_norm_gradient(g, gradient, at->attn_norm),
+                          g->dnorm, acts->x, w + at->attn_norm, acts->rstd_attn, t, c);
 }
 
 /* The last layer: its mlp half ran on the trained entries, so the gradients of attention output
@@ -134,7 +132,8 @@ um_status um_graph_backward(um_graph *g, const float *weights, const um_batch *b
         mlp_backward(g, weights, l, b->n_rows, g->layers[l].attn, g->dx, dattn, gradient);
         attention_backward(g, weights, b, l, b->spans, b->n_spans, dattn, dqkv, gradient);
     }
-    g->be->ops->embed_backward(g->be, gradient + g->params.embedding, g->dx, b->ids, b->n_rows,
-                               g->config.hidden);
+    if (g->lora == NULL)
+        g->be->ops->embed_backward(g->be, gradient + g->params.embedding, g->dx, b->ids, b->n_rows,
+                                   g->config.hidden);
     return UM_OK;
 }

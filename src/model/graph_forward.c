@@ -36,7 +36,7 @@ static void attention_forward(um_graph *g, const float *w, const um_batch *b, in
 
     ops->rmsnorm_forward(g->be, g->norm, acts->rstd_attn, acts->x, w + at->attn_norm, t, c,
                          g->config.rms_eps);
-    um_graph_project(g, acts->qkv, g->norm, w + at->qkv, t, width, c);
+    um_graph_linear(g, w, layer, UM_GRAPH_QKV, acts->qkv, g->norm, t);
     if (at->qkv_bias != SIZE_MAX)
         ops->bias_forward(g->be, acts->qkv, w + at->qkv_bias, t, width);
     ops->rope(g->be, acts->qkv, width, t, g->config.heads + g->config.kv_heads, g->config.head_dim,
@@ -54,13 +54,13 @@ static void gate_forward(um_graph *g, const float *w, int layer, int rows, const
     const um_backend_ops *ops = g->be->ops;
     const um_layer_offsets *at = &g->params.layers[layer];
     layer_acts *acts = &g->layers[layer];
-    int c = g->config.hidden, f = g->config.ffn;
+    int c = g->config.hidden;
 
-    um_graph_project(g, acts->mid, attn, w + at->o, rows, c, um_graph_q_width(g));
+    um_graph_linear(g, w, layer, UM_GRAPH_O, acts->mid, attn, rows);
     ops->add(g->be, acts->mid, x, (size_t)rows * (size_t)c);
     ops->rmsnorm_forward(g->be, g->norm, acts->rstd_mlp, acts->mid, w + at->mlp_norm, rows, c,
                          g->config.rms_eps);
-    um_graph_project(g, acts->gate_up, g->norm, w + at->gate_up, rows, 2 * f, c);
+    um_graph_linear(g, w, layer, UM_GRAPH_GATE_UP, acts->gate_up, g->norm, rows);
 }
 
 /* out[rows,C], the layer's output. */
@@ -68,14 +68,13 @@ static void mlp_forward(um_graph *g, const float *w, int layer, int rows, const 
                         const float *attn, float *out)
 {
     const um_backend_ops *ops = g->be->ops;
-    const um_layer_offsets *at = &g->params.layers[layer];
     layer_acts *acts = &g->layers[layer];
     int c = g->config.hidden, f = g->config.ffn;
     float *ffn = g->wide; /* [rows,F] */
 
     gate_forward(g, w, layer, rows, x, attn);
     ops->swiglu_forward(g->be, ffn, acts->gate_up, acts->gate_up + f, 2 * f, rows, f);
-    um_graph_project(g, out, ffn, w + at->down, rows, c, f);
+    um_graph_linear(g, w, layer, UM_GRAPH_DOWN, out, ffn, rows);
     ops->add(g->be, out, acts->mid, (size_t)rows * (size_t)c);
 }
 

@@ -8,6 +8,7 @@
 #define UM_MODEL_GRAPH_STATE_H
 
 #include "model/graph.h"
+#include "model/lora.h"
 
 /* What one layer keeps for its backward pass. All but x of a recomputed layer lies where the next
  * layer puts its own. */
@@ -35,20 +36,23 @@ struct um_graph {
     bool *is_trained;   /* [max rows], host: scratch */
     layer_acts *layers; /* [L] */
     um_buf workspace;
+    const um_lora *lora; /* borrowed; NULL: gradients are of the weights */
 
-    float *top_attn;  /* [N,H*D] attention output of the last layer at the trained rows */
-    float *top_x;     /* [N,C] its input there */
-    float *top;       /* [N,C] its output there: input of the final norm */
-    float *top_rstd;  /* [N] */
-    float *top_norm;  /* [N,C] input of the head */
-    float *logp;      /* [N] */
-    float *dtop;      /* [N,C] gradient of top */
-    float *dtop_attn; /* [N,H*D] gradient of top_attn */
-    float *norm;      /* [max(T,N),C] output of a norm */
-    float *dnorm;     /* [max(T,N),C] its gradient */
-    float *dx;        /* [T,C] gradient of the residual stream */
-    float *wide;      /* [max(T,N), max(4F, H*D + W)]: ffn, dffn, dgate_up or dattn, dqkv */
-    float *logits;    /* [chunk_rows,V] */
+    float *top_attn;   /* [N,H*D] attention output of the last layer at the trained rows */
+    float *top_x;      /* [N,C] its input there */
+    float *top;        /* [N,C] its output there: input of the final norm */
+    float *top_rstd;   /* [N] */
+    float *top_norm;   /* [N,C] input of the head */
+    float *logp;       /* [N] */
+    float *dtop;       /* [N,C] gradient of top */
+    float *dtop_attn;  /* [N,H*D] gradient of top_attn */
+    float *norm;       /* [max(T,N),C] output of a norm */
+    float *dnorm;      /* [max(T,N),C] its gradient */
+    float *dx;         /* [T,C] gradient of the residual stream */
+    float *wide;       /* [max(T,N), max(4F, H*D + W)]: ffn, dffn, dgate_up or dattn, dqkv */
+    float *logits;     /* [chunk_rows,V] */
+    float *low, *dlow; /* [max(T,N),rank] x A^T and its gradient */
+    float *frozen;     /* [C] gradients of norms that are not trained: written, never read */
 
     int ready_rows, ready_trained; /* of the forward pass a backward may follow; -1: none */
 };
@@ -81,6 +85,39 @@ static inline void um_graph_project(const um_graph *g, float *y, const float *x,
 {
     g->be->ops->gemm(g->be, false, true, t, n, k, 1.0f, x, k, w, k, false, y, n);
 }
+
+/* Backward of project: dx[T,K] = dy[T,N] w[N,K] and dw[N,K] += dy^T x. */
+static inline void um_graph_project_back(const um_graph *g, float *dx, const float *dy,
+                                         const float *w, int t, int n, int k)
+{
+    g->be->ops->gemm(g->be, false, false, t, k, n, 1.0f, dy, n, w, k, false, dx, k);
+}
+
+static inline void um_graph_project_gradient(const um_graph *g, float *dw, const float *dy,
+                                             const float *x, int t, int n, int k)
+{
+    g->be->ops->gemm(g->be, true, false, n, k, t, 1.0f, dy, n, x, k, true, dw, k);
+}
+
+/* Where the gradient of a norm's weight goes. */
+static inline float *um_graph_norm_gradient(const um_graph *g, float *gradient, size_t offset)
+{
+    return g->lora == NULL ? gradient + offset : g->frozen;
+}
+
+/* A layer's matrix products: q, k, v together; gate and up together. */
+typedef enum um_graph_matrix {
+    UM_GRAPH_QKV,
+    UM_GRAPH_O,
+    UM_GRAPH_GATE_UP,
+    UM_GRAPH_DOWN
+} um_graph_matrix;
+/* y[t,N] = x[t,K] W^T, adapters included. */
+void um_graph_linear(um_graph *g, const float *w, int layer, um_graph_matrix which, float *y,
+                     const float *x, int t);
+/* dx[t,K] from dy[t,N] (NULL: not wanted); adds to the gradient of weights or adapters. */
+void um_graph_linear_backward(um_graph *g, const float *w, int layer, um_graph_matrix which,
+                              float *dx, float *gradient, const float *dy, const float *x, int t);
 
 /* UM_ERR_LIMIT or UM_ERR_INPUT, naming the row. */
 um_status um_graph_check_batch(const um_graph *g, const um_batch *b, um_error *err) UM_CHECKED;

@@ -54,7 +54,13 @@ UM_EMBEDDED_DECLARE(profile_embedded);
         TEXT(section ".keep", field.keep, "last", "last|best",                                     \
              "weights the model ends with: the last, or those of the lowest held-out loss"),       \
         INT(section ".patience", field.patience, "0", 0, 1e9,                                      \
-            "evaluations without a new lowest loss that end the training; 0 = off")
+            "evaluations without a new lowest loss that end the training; 0 = off"),               \
+        INT(section ".lora_rank", field.lora_rank, "0", 0, 4096,                                   \
+            "train a low-rank adapter (LoRA) of this rank; 0 = all weights"),                      \
+        REAL(section ".lora_alpha", field.lora_alpha, "16", 0, 1e6,                                \
+             "the adapter counts alpha / rank times"),                                             \
+        TEXT(section ".lora_targets", field.lora_targets, "all", NULL,                             \
+             "adapted matrices: all, or some of q,k,v,o,gate,up,down")
 
 #define PAIR_RULES     "lowest-entropy|highest-entropy|highest-truth|lowest-truth|random"
 #define MANY           4e9

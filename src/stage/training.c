@@ -268,6 +268,45 @@ static void put_figures(json_t *detail, const um_train_result *result)
     json_object_set_new(detail, "stopped_early", json_boolean(result->stopped_early));
 }
 
+/* A fresh adapter where the configuration asks for one; *out stays NULL where not. */
+static um_status make_adapter(um_lora **out, const um_training *what, const um_config *c,
+                              const um_model *model, um_error *err)
+{
+    const um_train_config *t = what->config;
+    um_lora_options o = {
+        .rank = (int)t->lora_rank, .alpha = t->lora_alpha, .seed = c->seed * 16 + what->seed_salt};
+    if (t->lora_rank == 0)
+        return UM_OK;
+    um_status status = um_lora_parse_targets(&o.targets, t->lora_targets, err);
+    if (status == UM_OK)
+        status = um_lora_new(out, um_model_get_config(model), &o, err);
+    return status;
+}
+
+/* The adapter's own folder is `adapter` in the model's, whose weights have it merged in. */
+static um_status save_model(const um_training *what, const um_config *c, um_model *model,
+                            const um_lora *adapter, const um_tokenizer *tok, const char *to,
+                            um_error *err)
+{
+    char *dir = NULL, base[UM_CONFIG_TEXT];
+    um_status status = UM_OK;
+    if (adapter != NULL) {
+        if (strcmp(what->from, "base") == 0 && c->student.path[0] != '\0')
+            snprintf(base, sizeof base, "%s", c->student.path);
+        else
+            snprintf(base, sizeof base, "../../%s", what->from);
+        status = um_path_join(&dir, to, "adapter", err);
+        if (status == UM_OK)
+            status = um_lora_save(adapter, dir, base, err);
+        if (status == UM_OK)
+            status = um_lora_merge(model, adapter, err);
+    }
+    if (status == UM_OK)
+        status = um_model_save(model, tok, to, err);
+    free(dir);
+    return status;
+}
+
 um_status um_training_run(um_run *run, const um_training *what, um_model *model,
                           const um_row_set *set, um_error *err)
 {
@@ -279,6 +318,7 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     bool *held_out = NULL;
     const um_tokenizer *tok;
     um_compute *compute;
+    um_lora *adapter = NULL;
     um_status status;
 
     fill_options(&options, what, s->config);
@@ -294,8 +334,10 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
         (status = um_session_tokenizer(s, &tok, err)) != UM_OK ||
         (status = um_session_compute(s, &compute, err)) != UM_OK ||
         (run->fresh && (status = um_path_remove_tree(dir, err)) != UM_OK) ||
-        (status = um_path_make_dirs(dir, err)) != UM_OK)
+        (status = um_path_make_dirs(dir, err)) != UM_OK ||
+        (status = make_adapter(&adapter, what, s->config, model, err)) != UM_OK)
         goto done;
+    options.adapter = adapter;
     options.checkpoint_dir = dir;
     options.log_dir = log_dir;
     options.held_out = held_out;
@@ -311,7 +353,7 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     um_status stored = sink_commit(&sink, status == UM_OK ? err : &ignored);
     status = status == UM_OK ? stored : status;
     if (status == UM_OK)
-        status = um_model_save(model, tok, to, err);
+        status = save_model(what, s->config, model, adapter, tok, to, err);
     if (status != UM_OK)
         goto done;
     run->done = run->total = (uint64_t)result.steps;
@@ -321,6 +363,7 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
         status = um_path_remove_tree(dir, err);
 done:
     free(held_out);
+    um_lora_free(adapter);
     free(dir);
     free(log_dir);
     free(to);

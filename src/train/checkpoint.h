@@ -14,7 +14,7 @@
  *    16   8  weights n
  *    24  96  um_train_state
  *   120   I  identity text (identity.h)
- * 120+I  4n  weights, then 4n first moments, 4n second moments
+ * 120+I  4n  weights (or the adapter), then 4n first moments, 4n second moments
  *   end   8  XXH3-64 of all bytes before, chained part by part
  * Bytes of the reference file: magic "UMREFER1", hash of the identity, count, how many of them are
  * done, 2 doubles a row, hash. Of the best weights: magic "UMBEST01", hash of the identity, i64

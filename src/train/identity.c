@@ -72,6 +72,8 @@ void um_identity_build(um_str *out, const char *kind, const um_model *model,
         put_int(out, "patience", (uint64_t)o->patience);
         put_int(out, "keep_best", o->keep_best);
     }
+    if (o->adapter != NULL)
+        put_hash(out, "adapter", um_lora_hash(o->adapter));
     if (strcmp(kind, "dpo") == 0) {
         put_int(out, "dpo_loss", (uint64_t)o->dpo_loss);
         put_real(out, "dpo_beta", o->dpo_beta);

@@ -68,10 +68,15 @@ static um_status check_options(const um_train_options *o, um_error *err)
 static um_status check_memory(um_train_progress *r, um_error *err)
 {
     const um_trainer *t = &r->trainer;
-    size_t n = t->model->params.n;
-    uint64_t room =
-        um_train_room(um_memory_physical(), um_memory_available(), t->options->memory_bytes, n);
-    um_status status = um_train_fit_memory(&r->memory, &t->model->config, n, &t->plan, room, err);
+    const um_lora *adapter = t->options->adapter;
+    size_t weights = t->model->params.n + (adapter != NULL ? adapter->n : 0);
+    const um_train_shape shape = {.config = &t->model->config,
+                                  .plan = &t->plan,
+                                  .n_values = t->n_values,
+                                  .lora_rank = adapter != NULL ? adapter->rank : 0};
+    uint64_t room = um_train_room(um_memory_physical(), um_memory_available(),
+                                  t->options->memory_bytes, weights);
+    um_status status = um_train_fit_memory(&r->memory, &shape, room, err);
     if (status != UM_OK)
         return status;
     char again[64] = "";
@@ -93,12 +98,16 @@ static um_status set_up(um_train_progress *r, um_error *err)
 {
     um_trainer *t = &r->trainer;
     const um_plan *plan = &t->plan;
-    size_t n = t->model->params.n, trained = (size_t)plan->max_trained;
+    const um_lora *adapter = t->options->adapter;
+    size_t n = t->n_values, trained = (size_t)plan->max_trained;
     um_backend *be = t->compute->backend;
     const um_graph_sizes sizes = {.max_rows = plan->max_rows,
                                   .max_trained = plan->max_trained,
-                                  .recompute = r->memory.recompute};
+                                  .recompute = r->memory.recompute,
+                                  .lora_rank = adapter != NULL ? adapter->rank : 0};
     um_status status = um_graph_new(&t->graph, &t->model->config, t->compute, &sizes, err);
+    if (status == UM_OK && adapter != NULL)
+        status = um_graph_adapt(t->graph, adapter, err);
     if (status == UM_OK)
         status = um_pack_init(&t->pack, plan->max_rows, plan->max_trained, plan->max_placed, err);
     if (status == UM_OK)
@@ -289,8 +298,8 @@ static um_status run_update(um_train_progress *r, um_error *err)
         return status;
     metrics.lr = t->options->lr *
                  um_schedule_factor(r->state.step, t->options->warmup_steps, t->plan.steps_total);
-    status = um_optimizer_update(&r->optimizer, t->model->data, r->gradient.data, metrics.lr,
-                                 t->options, &metrics.grad_norm, err);
+    status = um_optimizer_update(&r->optimizer, t->values, r->gradient.data, metrics.lr, t->options,
+                                 &metrics.grad_norm, err);
     if (status == UM_ERR_NUMERIC) {
         um_str ids = UM_STR_INIT;
         for (int i = 0; i < n; i++)
@@ -353,7 +362,7 @@ static um_status evaluate(um_train_progress *r, um_error *err)
     bool better = r->state.best_step == 0 || sums.loss < r->state.best_loss;
     if (better && t->options->keep_best)
         status = um_best_write(t->options->checkpoint_dir, t->identity, r->state.step, sums.loss,
-                               t->model->data, t->model->params.n, err);
+                               t->values, t->n_values, err);
     if (status != UM_OK)
         return status;
     r->state.evaluated_step = r->state.step;
@@ -405,6 +414,8 @@ um_status um_train_run(const um_objective *objective, um_model *model, um_comput
 {
     um_train_progress r = {.trainer = {.model = model,
                                        .compute = compute,
+                                       .values = model->data,
+                                       .n_values = model->params.n,
                                        .rows = rows,
                                        .n = n,
                                        .options = options,
@@ -415,6 +426,10 @@ um_status um_train_run(const um_objective *objective, um_model *model, um_comput
                            .on_metrics = on_metrics,
                            .on_metrics_context = context};
     bool resumed = false;
+    if (options->adapter != NULL) {
+        r.trainer.values = options->adapter->data;
+        r.trainer.n_values = options->adapter->n;
+    }
     um_status status = check_options(options, err);
     if (status == UM_OK)
         status = um_plan_init(&r.trainer.plan, rows, n, &model->config, options, monitor, err);

@@ -41,6 +41,8 @@ struct um_trainer {
     const um_objective *objective;
     const um_monitor *monitor;
     um_plan plan;
+    float *values; /* what is trained: the model's weights, or the adapter's */
+    size_t n_values;
     um_graph *graph;
     um_pack pack;
     float *logp, *coef;   /* [max_trained] */

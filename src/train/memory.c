@@ -1,10 +1,10 @@
 #include "train/memory.h"
 
-#include <stdio.h>
-
 #include "base/error.h"
+#include "base/str.h"
 
-#define GIBIBYTE ((double)(1 << 30))
+#define GIBIBYTE  ((double)(1 << 30))
+#define LORA_RANK 16 /* of the advice */
 
 static uint64_t add(uint64_t a, uint64_t b)
 {
@@ -20,61 +20,75 @@ uint64_t um_train_room(uint64_t physical, uint64_t available, uint64_t limit, si
 }
 
 /* Bytes of the run with batches of these sizes. */
-static um_train_memory measure(const um_model_config *config, size_t n_trained, const um_plan *plan,
-                               const um_graph_sizes *sizes)
+static um_train_memory measure(const um_train_shape *shape, const um_graph_sizes *sizes)
 {
     um_train_memory m = {.recompute = sizes->recompute};
-    size_t graph = um_graph_bytes(config, sizes);
-    m.state = 3 * sizeof(float) * (uint64_t)n_trained;
+    size_t graph = um_graph_bytes(shape->config, sizes);
+    m.state = 3 * sizeof(float) * (uint64_t)shape->n_values;
     m.activations = graph == SIZE_MAX ? UINT64_MAX : graph;
-    m.rows = um_plan_bytes(plan) +
-             um_pack_bytes(sizes->max_rows, sizes->max_trained, plan->max_placed) +
+    m.rows = um_plan_bytes(shape->plan) +
+             um_pack_bytes(sizes->max_rows, sizes->max_trained, shape->plan->max_placed) +
              2 * sizeof(float) * (uint64_t)sizes->max_trained;
     m.total = add(add(m.state, m.rows), m.activations);
     return m;
 }
 
 /* The smallest recompute that fits, or the largest there is. */
-static um_train_memory fit(const um_model_config *config, size_t n_trained, const um_plan *plan,
-                           int max_rows, int max_trained, uint64_t room)
+static um_train_memory fit(const um_train_shape *shape, int max_rows, int max_trained,
+                           uint64_t room)
 {
-    um_graph_sizes sizes = {.max_rows = max_rows, .max_trained = max_trained};
-    um_train_memory m = measure(config, n_trained, plan, &sizes);
-    while (m.total > room && sizes.recompute < config->layers - 1) {
+    um_graph_sizes sizes = {
+        .max_rows = max_rows, .max_trained = max_trained, .lora_rank = shape->lora_rank};
+    um_train_memory m = measure(shape, &sizes);
+    while (m.total > room && sizes.recompute < shape->config->layers - 1) {
         sizes.recompute++;
-        m = measure(config, n_trained, plan, &sizes);
+        m = measure(shape, &sizes);
     }
     return m;
 }
 
 /* What would fit, as text. */
-static void advise(char *out, size_t size, const um_model_config *config, size_t n_trained,
-                   const um_plan *plan, uint64_t room)
+static void advise(um_str *out, const um_train_shape *shape, uint64_t room)
 {
+    const um_plan *plan = shape->plan;
     int rows = plan->max_rows;
-    while (rows > 0 && fit(config, n_trained, plan, rows, rows, room).total > room)
+    while (rows > 0 && fit(shape, rows, rows, room).total > room)
         rows /= 2;
-    if (rows == 0)
-        snprintf(out, size, "not even one row fits: use a smaller model");
-    else
-        snprintf(out, size, "%s of at most %d tokens fit",
-                 rows >= plan->longest_rows ? "packs" : "packs and rows", rows);
+    if (rows > 0)
+        um_str_appendf(out, "%s of at most %d tokens fit",
+                       rows >= plan->longest_rows ? "packs" : "packs and rows", rows);
+    size_t n = um_lora_count(shape->config, LORA_RANK, UM_LORA_ALL);
+    if (shape->lora_rank == 0 && n != SIZE_MAX) {
+        const uint64_t adapter = sizeof(float) * (uint64_t)n; /* its own values */
+        um_train_shape lora = *shape;
+        lora.n_values = n;
+        lora.lora_rank = LORA_RANK;
+        uint64_t total = add(fit(&lora, plan->max_rows, plan->max_trained, room).total, adapter);
+        if (total <= room)
+            um_str_appendf(out, "%sLoRA of rank %d fits, with %.2f GiB", out->len > 0 ? "; " : "",
+                           LORA_RANK, (double)total / GIBIBYTE);
+    }
+    if (out->len == 0)
+        um_str_append(out, "not even one row fits: use a smaller model");
 }
 
-um_status um_train_fit_memory(um_train_memory *out, const um_model_config *config, size_t n_trained,
-                              const um_plan *plan, uint64_t room, um_error *err)
+um_status um_train_fit_memory(um_train_memory *out, const um_train_shape *shape, uint64_t room,
+                              um_error *err)
 {
-    um_train_memory m = fit(config, n_trained, plan, plan->max_rows, plan->max_trained, room);
+    const um_plan *plan = shape->plan;
+    um_train_memory m = fit(shape, plan->max_rows, plan->max_trained, room);
     *out = m;
     if (m.total <= room)
         return UM_OK;
-    char advice[160];
-    advise(advice, sizeof advice, config, n_trained, plan, room);
-    return um_fail(err, UM_ERR_LIMIT,
-                   "training: needs %.2f GiB beside the weights (gradient and optimizer %.2f, "
-                   "activations of %d rows %.2f with all layers but one computed again), %.2f GiB "
-                   "over the limit of %.2f; %s",
-                   (double)m.total / GIBIBYTE, (double)m.state / GIBIBYTE, plan->max_rows,
-                   (double)m.activations / GIBIBYTE, (double)(m.total - room) / GIBIBYTE,
-                   (double)room / GIBIBYTE, advice);
+    um_str advice = UM_STR_INIT;
+    advise(&advice, shape, room);
+    um_status status = um_fail(
+        err, UM_ERR_LIMIT,
+        "training: needs %.2f GiB beside the weights (gradient and optimizer %.2f, activations of "
+        "%d rows %.2f with all layers but one computed again), %.2f GiB over the limit of %.2f; %s",
+        (double)m.total / GIBIBYTE, (double)m.state / GIBIBYTE, plan->max_rows,
+        (double)m.activations / GIBIBYTE, (double)(m.total - room) / GIBIBYTE,
+        (double)room / GIBIBYTE, um_str_text(&advice));
+    um_str_dispose(&advice);
+    return status;
 }

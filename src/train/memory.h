@@ -26,11 +26,19 @@ typedef struct um_train_memory {
  */
 uint64_t um_train_room(uint64_t physical, uint64_t available, uint64_t limit, size_t n_weights);
 
+/* What the size of a run depends on. */
+typedef struct um_train_shape {
+    const um_model_config *config;
+    const um_plan *plan;
+    size_t n_values; /* floats that are trained */
+    int lora_rank;   /* 0: the weights themselves */
+} um_train_shape;
+
 /*
- * Chooses recompute so that a run that trains n_trained numbers fits into `room` bytes. When
- * nothing fits: UM_ERR_LIMIT, saying by how much and what would fit. *out is set in both cases.
+ * Chooses recompute so that the run fits into `room` bytes. When nothing fits: UM_ERR_LIMIT, saying
+ * by how much and what would fit. *out is set in both cases.
  */
-um_status um_train_fit_memory(um_train_memory *out, const um_model_config *config, size_t n_trained,
-                              const um_plan *plan, uint64_t room, um_error *err) UM_CHECKED;
+um_status um_train_fit_memory(um_train_memory *out, const um_train_shape *shape, uint64_t room,
+                              um_error *err) UM_CHECKED;
 
 #endif

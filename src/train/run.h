@@ -15,7 +15,7 @@ typedef struct um_train_progress {
     um_trainer trainer;
     bool dpo;
     um_optimizer optimizer;
-    um_buf gradient; /* [params.n] */
+    um_buf gradient; /* [n_values] */
     um_train_memory memory;
     um_train_state state;
     um_checkpoint checkpoint; /* the one the run goes on from */

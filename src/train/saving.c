@@ -16,12 +16,12 @@ um_status um_train_find(um_train_progress *r, um_error *err)
         return status;
     t->identity = um_str_text(&r->identity);
     status = um_checkpoint_open(&r->checkpoint, t->options->checkpoint_dir, t->identity,
-                                t->model->params.n, t->monitor, err);
+                                t->n_values, t->monitor, err);
     if (status != UM_OK || r->checkpoint.state.best_step == 0 || !t->options->keep_best)
         return status;
     /* One of a later step is fine: this run comes there again. */
     um_best best;
-    status = um_best_open(&best, t->options->checkpoint_dir, t->identity, t->model->params.n, err);
+    status = um_best_open(&best, t->options->checkpoint_dir, t->identity, t->n_values, err);
     if (status == UM_OK && best.step < r->checkpoint.state.best_step) {
         um_monitor_message(t->monitor,
                            "training: the best weights, of step %" PRId64 ", are gone or damaged; "
@@ -40,8 +40,8 @@ void um_train_restore(um_train_progress *r)
 {
     um_trainer *t = &r->trainer;
     um_backend *be = t->compute->backend;
-    size_t bytes = t->model->params.n * sizeof(float);
-    be->ops->upload(be, t->model->data, r->checkpoint.weights, bytes);
+    size_t bytes = t->n_values * sizeof(float);
+    be->ops->upload(be, t->values, r->checkpoint.weights, bytes);
     be->ops->upload(be, r->optimizer.m.data, r->checkpoint.m, bytes);
     be->ops->upload(be, r->optimizer.v.data, r->checkpoint.v, bytes);
     r->state = r->checkpoint.state;
@@ -70,7 +70,7 @@ um_status um_train_save(um_train_progress *r, um_error *err)
     if (o->checkpoint_dir == NULL ||
         (r->saved_step == r->state.step && r->saved_evaluated == r->state.evaluated_step))
         return UM_OK;
-    if (!isfinite(be->ops->sum_squares(be, t->model->data, r->optimizer.n))) {
+    if (!isfinite(be->ops->sum_squares(be, t->values, r->optimizer.n))) {
         um_str saved = UM_STR_INIT;
         um_train_put_saved(&saved, r);
         um_fail(err, UM_ERR_NUMERIC,
@@ -82,7 +82,7 @@ um_status um_train_save(um_train_progress *r, um_error *err)
     }
     um_status status = um_train_log_sync(&r->log, err); /* what is cut there later must be there */
     if (status == UM_OK)
-        status = um_checkpoint_write(o->checkpoint_dir, t->identity, &r->state, t->model->data,
+        status = um_checkpoint_write(o->checkpoint_dir, t->identity, &r->state, t->values,
                                      r->optimizer.m.data, r->optimizer.v.data, r->optimizer.n, err);
     if (status == UM_OK) {
         r->saved_step = r->state.step;
@@ -113,12 +113,12 @@ um_status um_train_take_best(um_train_progress *r, um_error *err)
     if (!t->options->keep_best || r->state.best_step == r->state.step)
         return UM_OK;
     um_status status =
-        um_best_open(&best, t->options->checkpoint_dir, t->identity, t->model->params.n, err);
+        um_best_open(&best, t->options->checkpoint_dir, t->identity, t->n_values, err);
     if (status != UM_OK)
         return status;
     if (best.step == r->state.best_step) {
         um_backend *be = t->compute->backend;
-        be->ops->upload(be, t->model->data, best.weights, t->model->params.n * sizeof(float));
+        be->ops->upload(be, t->values, best.weights, t->n_values * sizeof(float));
         um_monitor_message(t->monitor,
                            "training: keeping the weights after step %" PRId64 ", whose held-out "
                            "loss %.4f is the lowest",

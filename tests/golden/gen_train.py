@@ -212,5 +212,6 @@ def generate(path, make, seed):
     out.file.close()
 
 
-generate(os.path.join(HERE, "train_llama.bin"), make_llama, 1)
-generate(os.path.join(HERE, "train_qwen2.bin"), make_qwen2, 2)
+if __name__ == "__main__":
+    generate(os.path.join(HERE, "train_llama.bin"), make_llama, 1)
+    generate(os.path.join(HERE, "train_qwen2.bin"), make_qwen2, 2)

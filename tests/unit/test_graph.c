@@ -324,7 +324,9 @@ static void recomputed_equals_kept(void **state)
             for (int i = 0; i < 32; i++)
                 coef[i] = 0.1f * (float)(i - 3);
             for (int again = 0; again < config.layers; again++) {
-                const um_graph_sizes sizes = {pack.batch.n_rows, pack.batch.n_trained, again};
+                const um_graph_sizes sizes = {.max_rows = pack.batch.n_rows,
+                                              .max_trained = pack.batch.n_trained,
+                                              .recompute = again};
                 um_graph *graph;
                 float *gradient = um_aligned_calloc(n, sizeof *gradient);
                 assert_non_null(gradient);
@@ -348,7 +350,7 @@ static void recomputed_equals_kept(void **state)
             free(kept);
             um_pack_dispose(&pack);
         }
-        const um_graph_sizes bad = {8, 8, config.layers};
+        const um_graph_sizes bad = {.max_rows = 8, .max_trained = 8, .recompute = config.layers};
         um_graph *graph;
         assert_int_equal(um_graph_new(&graph, &config, compute, &bad, &err), UM_ERR_INPUT);
         um_compute_close(compute);

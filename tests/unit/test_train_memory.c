@@ -53,33 +53,34 @@ static void chosen_to_fit(void **state)
     um_train_memory m, before;
     um_plan plan = {.max_rows = 1000, .max_trained = 500, .max_placed = 3, .longest_rows = 900};
     um_graph_sizes sizes = {.max_rows = 1000, .max_trained = 500};
-    assert_ok(um_train_fit_memory(&m, &shape, 100, &plan, UINT64_MAX, &err), err);
+    um_train_shape run = {.config = &shape, .plan = &plan, .n_values = 100};
+    assert_ok(um_train_fit_memory(&m, &run, UINT64_MAX, &err), err);
     assert_int_equal(m.recompute, 0);
     assert_true(m.state == 1200 && m.activations == um_graph_bytes(&shape, &sizes));
     assert_true(m.total == m.state + m.activations + m.rows);
     for (int again = 1; again < shape.layers; again++) {
         before = m;
-        assert_ok(um_train_fit_memory(&m, &shape, 100, &plan, before.total, &err), err);
+        assert_ok(um_train_fit_memory(&m, &run, before.total, &err), err);
         assert_int_equal(m.recompute, again - 1);
-        assert_ok(um_train_fit_memory(&m, &shape, 100, &plan, before.total - 1, &err), err);
+        assert_ok(um_train_fit_memory(&m, &run, before.total - 1, &err), err);
         sizes.recompute = again;
         assert_int_equal(m.recompute, again);
         assert_true(m.activations == um_graph_bytes(&shape, &sizes) && m.total < before.total);
     }
     uint64_t least = m.total;
-    assert_int_equal(um_train_fit_memory(&m, &shape, 100, &plan, least - 1, &err), UM_ERR_LIMIT);
+    assert_int_equal(um_train_fit_memory(&m, &run, least - 1, &err), UM_ERR_LIMIT);
     assert_true(m.total == least);
     assert_non_null(strstr(err.text, "packs and rows of at most 500 tokens fit"));
     plan.longest_rows = 400;
-    assert_int_equal(um_train_fit_memory(&m, &shape, 100, &plan, least - 1, &err), UM_ERR_LIMIT);
+    assert_int_equal(um_train_fit_memory(&m, &run, least - 1, &err), UM_ERR_LIMIT);
     assert_non_null(strstr(err.text, "; packs of at most 500 tokens fit"));
-    assert_int_equal(um_train_fit_memory(&m, &shape, 100, &plan, 1000, &err), UM_ERR_LIMIT);
+    assert_int_equal(um_train_fit_memory(&m, &run, 1000, &err), UM_ERR_LIMIT);
     assert_non_null(strstr(err.text, "smaller model"));
     um_plan huge = {.max_rows = INT32_MAX, .max_trained = INT32_MAX};
     um_model_config wide = shape;
     wide.ffn = wide.hidden = INT32_MAX / 16;
-    assert_int_equal(um_train_fit_memory(&m, &wide, 100, &huge, UINT64_MAX - 1, &err),
-                     UM_ERR_LIMIT);
+    run = (um_train_shape){.config = &wide, .plan = &huge, .n_values = 100};
+    assert_int_equal(um_train_fit_memory(&m, &run, UINT64_MAX - 1, &err), UM_ERR_LIMIT);
 }
 
 /* Bytes resident at the peak of this process. */
@@ -185,26 +186,29 @@ static void computed_equals_measured(void **state)
     o.epochs = 2;
     assert_ok(um_plan_init(&plan, rows, N_ROWS, &shape, &o, NULL, &err), err);
     size_t n = params.n;
+    const um_train_shape run = {.config = &shape, .plan = &plan, .n_values = n};
     uint64_t weights_bytes = n * sizeof(float), limit = 0;
     float *weights[2] = {malloc(weights_bytes), malloc(weights_bytes)};
     assert_true(weights[0] != NULL && weights[1] != NULL);
-    for (int run = 0; run < 2; run++) {
+    for (int turn = 0; turn < 2; turn++) {
         um_train_memory m;
         char messages[2100] = "";
         uint64_t free_bytes = um_train_room(UINT64_MAX, UINT64_MAX, limit, n);
-        assert_ok(um_train_fit_memory(&m, &shape, n, &plan, free_bytes, &err), err);
-        assert_int_equal(m.recompute, run == 0 ? 0 : 5);
+        assert_ok(um_train_fit_memory(&m, &run, free_bytes, &err), err);
+        assert_int_equal(m.recompute, turn == 0 ? 0 : 5);
         uint64_t grown = measured_growth(N_TOKENS, limit);
         double ratio = (double)grown / (double)(m.total + weights_bytes);
         printf("computed %.1f MB, measured %.1f MB\n", (double)(m.total + weights_bytes) / 1e6,
                (double)grown / 1e6);
         if (!SANITIZED)
             assert_true(ratio > 0.95 && ratio < 1.05);
-        train(N_TOKENS, limit, messages, weights[run]);
-        assert_true((strstr(messages, "5 of 8 layers computed again") != NULL) == (run == 1));
+        train(N_TOKENS, limit, messages, weights[turn]);
+        assert_true((strstr(messages, "5 of 8 layers computed again") != NULL) == (turn == 1));
         /* The limit of the second run: the bytes of 5 layers computed again. */
-        const um_graph_sizes kept = {plan.max_rows, plan.max_trained, 0},
-                             again = {plan.max_rows, plan.max_trained, 5};
+        const um_graph_sizes kept = {.max_rows = plan.max_rows, .max_trained = plan.max_trained},
+                             again = {.max_rows = plan.max_rows,
+                                      .max_trained = plan.max_trained,
+                                      .recompute = 5};
         limit = m.total + weights_bytes - um_graph_bytes(&shape, &kept) +
                 um_graph_bytes(&shape, &again);
     }
