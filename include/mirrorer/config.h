@@ -75,6 +75,9 @@ typedef struct um_config {
         char form[UM_CONFIG_TEXT];
     } prompt;
     struct {
+        char template_name[UM_CONFIG_TEXT], date[64];
+    } chat;
+    struct {
         char path[UM_CONFIG_TEXT], endpoint[UM_CONFIG_TEXT], endpoint_model[128];
         int64_t vocab, hidden, layers, heads, kv_heads, ffn, max_positions;
         double init_std, embedding_std, rope_theta;
@@ -82,7 +85,7 @@ typedef struct um_config {
     um_train_config base; /* the embedded student's first training */
     int64_t base_processes, base_practice;
     struct {
-        char teacher[UM_CONFIG_TEXT], teacher_model[128];
+        char teacher[UM_CONFIG_TEXT], teacher_template[UM_CONFIG_TEXT], teacher_model[128];
         int64_t samples, max_tokens, max_rows;
         double temperature, top_p, ridge;
     } decide;

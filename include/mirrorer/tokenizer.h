@@ -1,7 +1,8 @@
 /*
  * tokenizer.h - text <-> token ids, and chat templates.
  *
- * A um_tokenizer is immutable after load or train, and may be used from several threads.
+ * A um_tokenizer is immutable after load or train (um_chat_choose apart), and may be used from
+ * several threads.
  * Files are Hugging Face `tokenizer.json` (model BPE). What this build does not implement of that
  * format is named and refused, never ignored; the one exception is the post_processor, which is
  * read for the token it opens a text with and never applied: encoding adds no token by itself.
@@ -90,27 +91,58 @@ int32_t um_tokenizer_eos(const um_tokenizer *tok);
 /* Chat ---------------------------------------------------------------------------------------- */
 
 typedef enum um_chat_format {
-    UM_CHAT_PLAIN,  /* opening token if the file names one, a blank line after each content */
-    UM_CHAT_CHATML, /* <|im_start|>role\ncontent<|im_end|>\n : Qwen2.5, and the embedded student */
-    UM_CHAT_LLAMA3  /* <|begin_of_text|>,
-                       <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>;  contents
-                       trimmed; no date block */
+    UM_CHAT_PLAIN,    /* opening token if the file names one, a blank line after each content */
+    UM_CHAT_CHATML,   /* <|im_start|>role\ncontent<|im_end|>\n : the embedded student */
+    UM_CHAT_LLAMA3,   /* <|begin_of_text|>,
+                         <|start_header_id|>role<|end_header_id|>\n\ncontent<|eot_id|>;  contents
+                         trimmed: Llama 3.0 */
+    UM_CHAT_QWEN2_5,  /* ChatML; a conversation that opens with no system message gets the one that
+                         the template holds */
+    UM_CHAT_LLAMA3_1, /* Llama 3.1, 3.2, 3.3: as UM_CHAT_LLAMA3 with a system turn that begins with
+                         "Cutting Knowledge Date: December 2023\nToday Date: <date>\n\n" */
+    UM_CHAT_UNKNOWN   /* the folder's template is none of these; nothing is rendered with it */
 } um_chat_format;
 
-/* Chosen by the special tokens the vocabulary has. */
+#define UM_CHAT_DATE "26 Jul 2024" /* what the templates of Llama 3.1 print by themselves */
+
+/* "plain", "chatml", "llama3", "qwen2.5", "llama3.1", "unknown"; static. */
+const char *um_chat_name(um_chat_format format);
+/*
+ * The form of this tokenizer: what um_chat_choose chose, else what the chat template of its folder
+ * is recognised as (by its distinctive parts; tools and functions, which are never given here, are
+ * not looked at). A tokenizer_config.json without a template is a base model's: UM_CHAT_PLAIN.
+ * Without that file the special tokens of the vocabulary decide.
+ */
 um_chat_format um_chat_detect(const um_tokenizer *tok);
+/*
+ * Sets the form by name ("llama3.2" and "llama3.3" are "llama3.1") or by a template file (Jinja),
+ * and the date that UM_CHAT_LLAMA3_1 prints. NULL or "": as the folder has it, and UM_CHAT_DATE.
+ * The template that um_tokenizer_save writes is then of this form and date. Not while another
+ * thread uses tok. UM_ERR_UNSUPPORTED: the file is none of the forms; UM_ERR_INPUT: neither name
+ * nor file, a date of more than 40 bytes or with control characters or markers, or a vocabulary
+ * without the form's special tokens.
+ */
+um_status um_chat_choose(um_tokenizer *tok, const char *template_name, const char *date,
+                         um_error *err) UM_CHECKED;
+/* Of all that a form adds to the messages; part of the fingerprint of results. */
+uint64_t um_chat_hash(const um_tokenizer *tok, um_chat_format format);
 /*
  * Appends the ids of a prompt: the messages, then the header of the assistant's turn. The contents
  * are encoded without special parsing; markers are added as ids, so no text of a user can forge
  * one. Nothing else (no second BOS). `prefix` (may be NULL) opens the assistant's turn, which is
- * then continued, no end-of-turn between; its ids follow those of the prompt without it.
- * UM_ERR_STATE when the vocabulary lacks a marker of the format.
+ * then continued, no end-of-turn between; its ids follow those of the prompt without it. The forms
+ * that trim contents trim it too. UM_ERR_STATE when the vocabulary lacks a marker of the format,
+ * UM_ERR_UNSUPPORTED for UM_CHAT_UNKNOWN.
  */
 um_status um_chat_encode_prompt(const um_tokenizer *tok, um_chat_format format,
                                 const um_message *messages, size_t n, const char *prefix,
                                 um_tokens *out, um_error *err) UM_CHECKED;
+/* The same prompt as text, markers spelled out: what transformers' apply_chat_template gives with
+ * add_generation_prompt, or continue_final_message where there is a prefix. Yours. */
+um_status um_chat_render(const um_tokenizer *tok, um_chat_format format, const um_message *messages,
+                         size_t n, const char *prefix, char **text, um_error *err) UM_CHECKED;
 /* The id that ends an assistant's turn (trained, and stops generation); -1 when there is none.
- * UM_CHAT_PLAIN: um_tokenizer_eos. */
+ * UM_CHAT_PLAIN, UM_CHAT_UNKNOWN: um_tokenizer_eos. */
 int32_t um_chat_end_of_turn(const um_tokenizer *tok, um_chat_format format);
 
 #ifdef __cplusplus

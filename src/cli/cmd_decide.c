@@ -108,7 +108,7 @@ const cli_command cmd_decide = {
         "`decide show SCENE` prints a scene's decision processes, side by side where the terminal "
         "is wide\n"
         "enough, with the distribution, the drawn behaviour and the faults of each.",
-    .sections = "decide. prompt. run. remote.",
+    .sections = "decide. prompt. run. remote. chat.",
     .local = {{"--role", "teacher|student", "who writes"},
               {"--to-batch", "DIR", "write the requests as batch files instead of sending them"},
               {"--from-batch", NULL, "take over the answers of batch files"}},

@@ -19,6 +19,8 @@ static int model_init(cli_args *args)
 
     if (args->local[0] != NULL)
         status = um_tokenizer_load(&tok, args->local[0], &err);
+    if (status == UM_OK && tok != NULL)
+        status = um_chat_choose(tok, c->chat.template_name, c->chat.date, &err);
     if (status == UM_OK && tok != NULL) {
         shape.vocab = um_tokenizer_size(tok);
         shape.eos = um_chat_end_of_turn(tok, um_chat_detect(tok));
@@ -174,7 +176,7 @@ const cli_command cmd_model = {
              "each id.\n"
              "merge adds an adapter (LoRA, in PEFT's layout) to a model's matrices.",
     .local = {{"--tokenizer", "DIR", "folder of the tokenizer to put beside the weights"}},
-    .sections = "student.",
+    .sections = "student. chat.",
     .min_positional = 2,
     .max_positional = CLI_MAX_ARGS,
     .run = run,

@@ -177,7 +177,7 @@ static um_status check_options(const um_model_config *config, const um_tokenizer
 static uint64_t fingerprint(const um_engine *engine)
 {
     const uint64_t parts[] = {um_model_hash(engine->model), um_tokenizer_hash(engine->tok),
-                              (uint64_t)engine->format,
+                              um_chat_hash(engine->tok, engine->format),
                               um_hash_str(um_compute_name(engine->compute), 0)};
     return um_hash(parts, sizeof parts, 0);
 }

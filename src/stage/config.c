@@ -172,6 +172,12 @@ static const um_option options[] = {
 
     TEXT("prompt.form", prompt.form, "ekb", NULL, "ekb, ekb-short, or a YAML file"),
 
+    TEXT("chat.template", chat.template_name, "", NULL,
+         "chat form of the model: plain, chatml, qwen2.5, llama3, llama3.1, or a jinja file of one "
+         "of them; empty = as its folder says"),
+    TEXT("chat.date", chat.date, "", NULL,
+         "date that templates of Llama 3.1 and later print; empty = 26 Jul 2024"),
+
     TEXT("student.path", student.path, "", NULL,
          "folder of the student (Hugging Face layout); empty = make a small one"),
     TEXT("student.endpoint", student.endpoint, "", NULL,
@@ -196,6 +202,8 @@ static const um_option options[] = {
 
     TEXT("decide.teacher", decide.teacher, "choice", NULL,
          "choice = the fitted choice model; else the folder of a model"),
+    TEXT("decide.teacher_template", decide.teacher_template, "", NULL,
+         "chat form of the teacher's folder, as chat.template; empty = as the folder says"),
     TEXT("decide.teacher_model", decide.teacher_model, "", NULL,
          "name of the model at the teacher's endpoints"),
     INT("decide.samples", decide.samples, "10", 1, 1000, "decision processes a scene and model"),

@@ -184,8 +184,8 @@ um_status um_decider_begin(um_decider *d, um_session *s, const char *role, um_er
     d->portion.run = &d->run;
     if ((status = um_share_read(&d->share, s->config, err)) != UM_OK ||
         (status = um_run_begin(&d->run, s, teacher ? "decide.teacher" : "decide.student",
-                               "seed decide. prompt.", teacher ? "scenes" : "base", 0, err)) !=
-            UM_OK ||
+                               "seed decide. prompt. chat.", teacher ? "scenes" : "base", 0,
+                               err)) != UM_OK ||
         d->run.finished_before)
         return status;
     d->journal = (um_stage_journal){s->ws, &d->portion, d->run.info->name};

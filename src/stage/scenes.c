@@ -264,7 +264,9 @@ um_status um_stage_scenes(um_session *s, um_error *err)
         /* Then prompt and tokenizer decide which scenes there are. */
         sections = "seed scenes. prompt.";
         status = um_session_tokenizer(s, &tok, err);
-        extra = status == UM_OK ? um_tokenizer_hash(tok) : 0;
+        extra = status == UM_OK
+                    ? um_tokenizer_hash(tok) ^ um_chat_hash(tok, um_chat_detect(tok)) << 1
+                    : 0;
     }
     if (status == UM_OK && !imported)
         status = embed(s, &vectors, &rows, &extra, err);

@@ -174,6 +174,13 @@ um_status um_session_tokenizer(um_session *s, const um_tokenizer **out, um_error
         status = um_session_model_dir(s, "base", &dir, err);
         if (status == UM_OK)
             status = um_tokenizer_load(&s->tokenizer, dir, err);
+        if (status == UM_OK)
+            status = um_chat_choose(s->tokenizer, s->config->chat.template_name,
+                                    s->config->chat.date, err);
+        if (status != UM_OK) {
+            um_tokenizer_free(s->tokenizer);
+            s->tokenizer = NULL;
+        }
     }
     free(dir);
     *out = s->tokenizer;
@@ -215,6 +222,9 @@ um_status um_actor_open_folder(um_actor *out, um_session *s, const char *name, c
 {
     *out = (um_actor){0};
     um_status status = um_tokenizer_load(&out->tokenizer, dir, err);
+    if (status == UM_OK)
+        status = um_chat_choose(out->tokenizer, s->config->decide.teacher_template,
+                                s->config->chat.date, err);
     if (status == UM_OK)
         status = open_engine(out, s, name, dir, out->tokenizer, err);
     if (status != UM_OK)

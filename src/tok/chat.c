@@ -9,59 +9,46 @@
 #include "base/error.h"
 #include "tok/tok.h"
 
-typedef struct markers {
-    const char *open, *close_role, *close_turn; /* added tokens; NULL: none at this place */
-    const char *after_role, *after_turn;        /* plain text */
-} markers;
+/* Where a prompt goes: ids, or text; the other one is NULL. */
+typedef struct writer {
+    const um_tokenizer *tok;
+    um_tokens *ids;
+    um_str *text;
+} writer;
 
-static const markers chatml = {"<|im_start|>", NULL, "<|im_end|>", "\n", "\n"};
-static const markers llama3 = {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "\n\n",
-                               ""};
-
-static int32_t find_added(const um_tokenizer *tok, const char *token)
-{
-    int32_t id = um_tokenizer_find(tok, token);
-    return id >= 0 && tok->tokens[id].added ? id : -1;
-}
-
-static bool has_markers(const um_tokenizer *tok, const markers *m)
-{
-    return find_added(tok, m->open) >= 0 && find_added(tok, m->close_turn) >= 0 &&
-           (m->close_role == NULL || find_added(tok, m->close_role) >= 0);
-}
-
-um_chat_format um_chat_detect(const um_tokenizer *tok)
-{
-    if (has_markers(tok, &chatml))
-        return UM_CHAT_CHATML;
-    return has_markers(tok, &llama3) ? UM_CHAT_LLAMA3 : UM_CHAT_PLAIN;
-}
-
-static um_status push_marker(const um_tokenizer *tok, const char *token, um_tokens *out,
-                             um_error *err)
+static um_status push_marker(const writer *w, const char *token, um_error *err)
 {
     if (token == NULL)
         return UM_OK;
-    int32_t id = find_added(tok, token);
+    int32_t id = um_tok_find_added(w->tok, token);
     if (id < 0)
         return um_fail(err, UM_ERR_STATE,
                        "chat: the vocabulary has no special token %s, which this chat format needs",
                        token);
-    return um_tokens_push(out, id, err);
+    if (w->ids != NULL)
+        return um_tokens_push(w->ids, id, err);
+    um_str_append(w->text, token);
+    return um_str_status(w->text, err);
 }
 
 /* Plain text, and proof that it stayed plain: merges of a foreign vocabulary could spell a marker.
  */
-static um_status push_text(const um_tokenizer *tok, const char *text, size_t len, um_tokens *out,
-                           um_error *err)
+static um_status push_text(const writer *w, const char *text, size_t len, um_error *err)
 {
-    size_t from = out->len;
-    um_status status = um_tokenizer_encode(tok, text, len, false, out, err);
-    for (size_t i = from; i < out->len && status == UM_OK; i++)
-        if (tok->tokens[out->ids[i]].special && out->ids[i] != tok->unk)
+    if (w->ids == NULL) {
+        um_str_append_n(w->text, text, len);
+        return um_str_status(w->text, err);
+    }
+    const um_tokenizer *tok = w->tok;
+    size_t from = w->ids->len;
+    um_status status = um_tokenizer_encode(tok, text, len, false, w->ids, err);
+    for (size_t i = from; i < w->ids->len && status == UM_OK; i++) {
+        int32_t id = w->ids->ids[i];
+        if (tok->tokens[id].special && id != tok->unk)
             status = um_fail(err, UM_ERR_INPUT,
                              "chat: text of a message encodes to the special token %s; remove it",
-                             tok->tokens[out->ids[i]].text);
+                             tok->tokens[id].text);
+    }
     return status;
 }
 
@@ -90,50 +77,85 @@ static void trim(const char **text, size_t *len)
     }
 }
 
-/* Opening marker, role, and content where there is one: a header alone opens the answer. */
-static um_status push_turn(const um_tokenizer *tok, const markers *m, const char *role,
-                           const char *content, um_tokens *out, um_error *err)
+static bool trims(um_chat_format format)
 {
+    return format == UM_CHAT_LLAMA3 || format == UM_CHAT_LLAMA3_1;
+}
+
+/* Opening marker, role, and content where there is one: a header alone opens the answer. `head`
+ * stands before the content as it is. */
+static um_status push_turn(const writer *w, um_chat_format format, const char *role,
+                           const char *head, const char *content, um_error *err)
+{
+    const um_tok_markers *m = um_tok_chat_markers(format);
     um_str text = UM_STR_INIT;
     size_t len = content == NULL ? 0 : strlen(content);
-    um_status status = push_marker(tok, m->open, out, err);
+    um_status status = push_marker(w, m->open, err);
     if (status != UM_OK)
         goto done;
     um_str_append(&text, role);
     if (m->close_role != NULL) {
-        status = push_text(tok, role, strlen(role), out, err);
+        status = push_text(w, role, strlen(role), err);
         if (status == UM_OK)
-            status = push_marker(tok, m->close_role, out, err);
+            status = push_marker(w, m->close_role, err);
         if (status != UM_OK)
             goto done;
         um_str_clear(&text);
-        if (content != NULL)
-            trim(&content, &len);
     }
+    if (content != NULL && trims(format))
+        trim(&content, &len);
     um_str_append(&text, m->after_role);
+    um_str_append(&text, head);
     if (content != NULL)
         um_str_append_n(&text, content, len);
     status = um_str_status(&text, err);
     if (status == UM_OK)
-        status = push_text(tok, text.data, text.len, out, err);
+        status = push_text(w, text.data, text.len, err);
     if (status != UM_OK || content == NULL)
         goto done;
-    status = push_marker(tok, m->close_turn, out, err);
+    status = push_marker(w, m->close_turn, err);
     if (status == UM_OK)
-        status = push_text(tok, m->after_turn, strlen(m->after_turn), out, err);
+        status = push_text(w, m->after_turn, strlen(m->after_turn), err);
 done:
     um_str_dispose(&text);
     return status;
 }
 
+/* What a form says before the first turn that is not a system message at the start; *used messages
+ * are then done. */
+static um_status push_opening(const writer *w, um_chat_format format, const um_message *messages,
+                              size_t n, size_t *used, um_error *err)
+{
+    const um_tokenizer *tok = w->tok;
+    bool system = n > 0 && strcmp(messages[0].role, "system") == 0;
+    *used = 0;
+    if (format == UM_CHAT_QWEN2_5)
+        return system ? UM_OK : push_turn(w, format, "system", "", tok->chat_system, err);
+    if (format == UM_CHAT_CHATML)
+        return UM_OK;
+    um_status status = push_marker(w, "<|begin_of_text|>", err);
+    if (status != UM_OK || format == UM_CHAT_LLAMA3)
+        return status;
+    um_str head = UM_STR_INIT;
+    um_str_appendf(&head, "Cutting Knowledge Date: December 2023\nToday Date: %s\n\n",
+                   tok->chat_date);
+    status = um_str_status(&head, err);
+    if (status == UM_OK)
+        status = push_turn(w, format, "system", head.data, system ? messages[0].content : "", err);
+    um_str_dispose(&head);
+    *used = system;
+    return status;
+}
+
 /* Base models: contents and the answer apart by blank lines, after the token that opens a text. */
-static um_status push_plain(const um_tokenizer *tok, const um_message *messages, size_t n,
-                            um_tokens *out, um_error *err)
+static um_status push_plain(const writer *w, const um_message *messages, size_t n, um_error *err)
 {
     um_str text = UM_STR_INIT;
     um_status status = UM_OK;
-    if (tok->bos >= 0)
-        status = um_tokens_push(out, tok->bos, err);
+    if (w->tok->bos >= 0 && w->ids != NULL)
+        status = um_tokens_push(w->ids, w->tok->bos, err);
+    else if (w->tok->bos >= 0)
+        um_str_append(w->text, w->tok->tokens[w->tok->bos].text);
     for (size_t i = 0; i < n; i++) {
         um_str_append(&text, messages[i].content);
         um_str_append(&text, "\n\n");
@@ -141,7 +163,7 @@ static um_status push_plain(const um_tokenizer *tok, const um_message *messages,
     if (status == UM_OK)
         status = um_str_status(&text, err);
     if (status == UM_OK)
-        status = push_text(tok, um_str_text(&text), text.len, out, err);
+        status = push_text(w, um_str_text(&text), text.len, err);
     um_str_dispose(&text);
     return status;
 }
@@ -163,34 +185,61 @@ static um_status check_messages(const um_message *messages, size_t n, um_error *
     return UM_OK;
 }
 
+static um_status write_prompt(const writer *w, um_chat_format format, const um_message *messages,
+                              size_t n, const char *prefix, um_error *err)
+{
+    size_t used = 0;
+    um_status status = check_messages(messages, n, err);
+    if (status == UM_OK && format != UM_CHAT_PLAIN && um_tok_chat_markers(format) == NULL)
+        status = um_fail(err, UM_ERR_UNSUPPORTED,
+                         "chat: the template of tokenizer_config.json is none that this program "
+                         "renders; choose plain, chatml, qwen2.5, llama3 or llama3.1 (--template)");
+    if (status != UM_OK)
+        return status;
+    if (format == UM_CHAT_PLAIN) {
+        status = push_plain(w, messages, n, err);
+    } else {
+        status = push_opening(w, format, messages, n, &used, err);
+        for (size_t i = used; i < n && status == UM_OK; i++)
+            status = push_turn(w, format, messages[i].role, "", messages[i].content, err);
+        if (status == UM_OK)
+            status = push_turn(w, format, "assistant", "", NULL, err);
+    }
+    /* The prefix is encoded apart, so that prompt ids are a prefix of prompt + answer ids. */
+    size_t len = prefix != NULL ? strlen(prefix) : 0;
+    if (trims(format) && prefix != NULL)
+        trim(&prefix, &len);
+    if (status == UM_OK && len > 0)
+        status = push_text(w, prefix, len, err);
+    return status;
+}
+
 um_status um_chat_encode_prompt(const um_tokenizer *tok, um_chat_format format,
                                 const um_message *messages, size_t n, const char *prefix,
                                 um_tokens *out, um_error *err)
 {
     size_t before = out->len;
-    const markers *m = format == UM_CHAT_CHATML ? &chatml : &llama3;
-    um_status status = check_messages(messages, n, err);
-    if (status == UM_OK && format == UM_CHAT_PLAIN) {
-        status = push_plain(tok, messages, n, out, err);
-    } else if (status == UM_OK) {
-        if (format == UM_CHAT_LLAMA3)
-            status = push_marker(tok, "<|begin_of_text|>", out, err);
-        for (size_t i = 0; i < n && status == UM_OK; i++)
-            status = push_turn(tok, m, messages[i].role, messages[i].content, out, err);
-        if (status == UM_OK)
-            status = push_turn(tok, m, "assistant", NULL, out, err);
-    }
-    /* The prefix is encoded apart, so that prompt ids are a prefix of prompt + answer ids. */
-    if (status == UM_OK && prefix != NULL)
-        status = push_text(tok, prefix, strlen(prefix), out, err);
+    const writer w = {.tok = tok, .ids = out};
+    um_status status = write_prompt(&w, format, messages, n, prefix, err);
     if (status != UM_OK)
         out->len = before;
     return status;
 }
 
+um_status um_chat_render(const um_tokenizer *tok, um_chat_format format, const um_message *messages,
+                         size_t n, const char *prefix, char **text, um_error *err)
+{
+    um_str s = UM_STR_INIT;
+    const writer w = {.tok = tok, .text = &s};
+    um_status status = write_prompt(&w, format, messages, n, prefix, err);
+    if (status == UM_OK)
+        status = um_str_take(&s, text, err);
+    um_str_dispose(&s);
+    return status;
+}
+
 int32_t um_chat_end_of_turn(const um_tokenizer *tok, um_chat_format format)
 {
-    if (format == UM_CHAT_PLAIN)
-        return tok->eos;
-    return find_added(tok, format == UM_CHAT_CHATML ? chatml.close_turn : llama3.close_turn);
+    const um_tok_markers *m = um_tok_chat_markers(format);
+    return m == NULL ? tok->eos : um_tok_find_added(tok, m->close_turn);
 }

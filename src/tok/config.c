@@ -11,21 +11,6 @@
 #define CONFIG_MAX_BYTES  ((size_t)16 << 20)
 #define INT64_SAFE_DIGITS 18
 
-/* What um_chat_encode_prompt does, as the Jinja templates transformers renders. */
-static const char chatml_template[] =
-    "{%- for message in messages %}"
-    "{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
-static const char llama3_template[] =
-    "{{- '<|begin_of_text|>' }}"
-    "{%- for message in messages %}"
-    "{{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' "
-    "+ message['content'] | trim + '<|eot_id|>' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}"
-    "{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{%- endif %}";
-
 /* Reading ------------------------------------------------------------------------------------- */
 
 const char *um_tok_config_token(const json_t *config, const char *key)
@@ -135,10 +120,12 @@ um_status um_tok_default_config(um_tokenizer *tok, um_error *err)
     static const char *const pads[] = {"<|endoftext|>", "<|finetune_right_pad_id|>", "<pad>"};
     const size_t n_ends = sizeof ends / sizeof ends[0], n_pads = sizeof pads / sizeof pads[0];
     const char *eos = first_present(tok, ends, n_ends), *pad = first_present(tok, pads, n_pads);
-    um_chat_format format = um_chat_detect(tok);
-    const char *template = format == UM_CHAT_CHATML   ? chatml_template
-                           : format == UM_CHAT_LLAMA3 ? llama3_template
-                                                      : NULL;
+    um_chat_format format = um_tok_chat_by_markers(tok);
+    char *template = NULL;
+    um_status status =
+        format != UM_CHAT_PLAIN ? um_tok_chat_template(&template, tok, format, err) : UM_OK;
+    if (status != UM_OK)
+        return status;
     json_t *config = json_object(), *other = json_array();
     bool ok = config != NULL && other != NULL;
     ok = ok && set_text(config, "tokenizer_class", "PreTrainedTokenizerFast");
@@ -153,6 +140,7 @@ um_status um_tok_default_config(um_tokenizer *tok, um_error *err)
     ok = ok && json_object_set(config, "additional_special_tokens", other) == 0;
     if (template != NULL)
         ok = ok && set_text(config, "chat_template", template);
+    free(template);
     json_decref(other);
     if (!ok) {
         json_decref(config);

@@ -118,10 +118,13 @@ struct um_tokenizer {
     char strip[8]; /* one character; "" when the decoder strips nothing */
     int64_t strip_start, strip_stop;
 
-    int32_t bos;    /* the post-processor's template opens with it; -1 when none */
-    int32_t eos;    /* named by tokenizer_config.json; -1 when none */
-    json_t *frame;  /* tokenizer.json without model.vocab and model.merges */
-    json_t *config; /* tokenizer_config.json as read, or one made for this tokenizer */
+    int32_t bos; /* the post-processor's template opens with it; -1 when none */
+    int32_t eos; /* named by tokenizer_config.json; -1 when none */
+    um_chat_format chat;
+    const char *chat_system; /* UM_CHAT_QWEN2_5: what stands in for a system message; arena */
+    const char *chat_date;   /* UM_CHAT_LLAMA3_1; arena or static */
+    json_t *frame;           /* tokenizer.json without model.vocab and model.merges */
+    json_t *config;          /* tokenizer_config.json as read, or one made for this tokenizer */
     uint64_t hash;
 };
 
@@ -208,6 +211,23 @@ um_status um_tok_document_add(json_t *document, int64_t id, const char *content,
 um_status um_tok_read_config(json_t **out, const char *dir, um_error *err) UM_CHECKED;
 /* Fills tok->config where there was no tokenizer_config.json. */
 um_status um_tok_default_config(um_tokenizer *tok, um_error *err) UM_CHECKED;
+/* chat_form.c. The form that the special tokens of the vocabulary suggest. */
+um_chat_format um_tok_chat_by_markers(const um_tokenizer *tok);
+/* The Jinja template of a form, with the tokenizer's own date and system text; NULL: it has none.
+ */
+um_status um_tok_chat_template(char **out, const um_tokenizer *tok, um_chat_format format,
+                               um_error *err) UM_CHECKED;
+/* Sets tok->chat from tok->config. given: the folder had a tokenizer_config.json. */
+um_status um_tok_chat_read(um_tokenizer *tok, bool given, um_error *err) UM_CHECKED;
+/* The special tokens of a form; after_* are plain text. */
+typedef struct um_tok_markers {
+    const char *open, *close_role, *close_turn; /* added tokens; NULL: none at this place */
+    const char *after_role, *after_turn;
+} um_tok_markers;
+const um_tok_markers *um_tok_chat_markers(um_chat_format format); /* NULL: plain or unknown */
+/* The id of an added token; -1 when there is none of that name. */
+int32_t um_tok_find_added(const um_tokenizer *tok, const char *token);
+
 /* Text of a token-valued key of tokenizer_config.json ("x" or {"content": "x"}), or NULL. */
 const char *um_tok_config_token(const json_t *config, const char *key);
 

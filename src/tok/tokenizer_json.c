@@ -392,6 +392,9 @@ um_status um_tok_build(um_tokenizer **out, json_t *document, json_t *config,
             goto done;
         }
     }
+    status = um_tok_chat_read(tok, config != NULL, err);
+    if (status != UM_OK)
+        goto done;
     *out = tok;
     tok = NULL;
 done:
