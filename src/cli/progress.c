@@ -1,17 +1,24 @@
 /*
  * progress.c - what a person sees while a long step runs.
  *
- * On a terminal one line is redrawn: bar, count, rate, time left. Elsewhere a plain line appears at
- * each tenth, or every ten seconds, so that logs stay short.
+ * On a terminal one line is redrawn: bar, count, rate, time left, and the stage's own figures; what
+ * does not fit its width is cut, a narrow one has no bar. Elsewhere a plain line appears at each
+ * tenth, or every ten seconds, so that logs stay short.
  */
+#include <math.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/str.h"
 #include "cli/cli.h"
 
-#define BAR_CELLS 24
+#define BAR_CELLS   24
+#define BAR_COLUMNS 110 /* of a terminal that has room for the bar */
+#define ALL_COLUMNS 170 /* and for figures of the stage's own beside it */
+#define NO_COLUMNS  200 /* of one that does not tell */
 
 static volatile sig_atomic_t stop;
 
@@ -29,16 +36,24 @@ static void on_signal(int signal_number)
     stop = 1;
 }
 
-void cli_print_seconds(FILE *out, double seconds)
+static void put_seconds(um_str *out, double seconds)
 {
     if (seconds < 1)
-        fprintf(out, "%.1f s", seconds);
+        um_str_appendf(out, "%.1f s", seconds);
     else if (seconds < 60)
-        fprintf(out, "%.0f s", seconds);
+        um_str_appendf(out, "%.0f s", seconds);
     else if (seconds < 3600)
-        fprintf(out, "%d:%02d min", (int)seconds / 60, (int)seconds % 60);
+        um_str_appendf(out, "%d:%02d min", (int)seconds / 60, (int)seconds % 60);
     else
-        fprintf(out, "%d:%02d h", (int)seconds / 3600, (int)seconds % 3600 / 60);
+        um_str_appendf(out, "%.0f:%02d h", floor(seconds / 3600), (int)fmod(seconds, 3600) / 60);
+}
+
+void cli_print_seconds(FILE *out, double seconds)
+{
+    um_str text = UM_STR_INIT;
+    put_seconds(&text, seconds);
+    fputs(um_str_text(&text), out);
+    um_str_dispose(&text);
 }
 
 void cli_progress_end(void)
@@ -48,27 +63,59 @@ void cli_progress_end(void)
     state.open = false;
 }
 
-static void draw_figures(const um_progress *p, uint64_t now)
+static void put_figures(um_str *out, const um_progress *p, uint64_t now)
 {
     double seconds = (double)(now - state.begun_ms) / 1000;
     double rate = seconds > 0 ? (double)(p->done - state.first_done) / seconds : 0;
 
-    fprintf(stderr, "%llu", (unsigned long long)p->done);
+    um_str_appendf(out, "%llu", (unsigned long long)p->done);
     if (p->total > 0)
-        fprintf(stderr, "/%llu", (unsigned long long)p->total);
-    fprintf(stderr, " %s", p->unit);
+        um_str_appendf(out, "/%llu", (unsigned long long)p->total);
+    um_str_appendf(out, " %s", p->unit);
     if (rate > 0)
-        fprintf(stderr, rate >= 10 ? ", %.0f/s" : ", %.2f/s", rate);
+        um_str_appendf(out, rate >= 10 ? ", %.0f/s" : ", %.2f/s", rate);
     if (p->done < p->total && rate > 0) {
-        fputs(", ", stderr);
-        cli_print_seconds(stderr, (double)(p->total - p->done) / rate);
-        fputs(" left", stderr);
+        um_str_append(out, ", ");
+        put_seconds(out, (double)(p->total - p->done) / rate);
+        um_str_append(out, " left");
     } else if (p->done >= p->total) {
-        fputs(", ", stderr);
-        cli_print_seconds(stderr, seconds);
+        um_str_append(out, ", ");
+        put_seconds(out, seconds);
     }
     if (p->detail != NULL)
-        fprintf(stderr, "  %s", p->detail);
+        um_str_appendf(out, "  %s", p->detail);
+}
+
+static int terminal_columns(void)
+{
+    struct winsize size = {0};
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col
+                                                                           : NO_COLUMNS;
+}
+
+/* Redraws the line; one that wrapped could not be drawn over. */
+static void redraw(const um_progress *p, uint64_t now)
+{
+    um_str line = UM_STR_INIT;
+    int columns = terminal_columns(), shown = 0;
+    if (columns >= (p->detail != NULL ? ALL_COLUMNS : BAR_COLUMNS)) {
+        int filled = p->total > 0 ? (int)(p->done * BAR_CELLS / p->total) : 0;
+        um_str_appendf(&line, "%-40s [", p->stage);
+        for (int i = 0; i < BAR_CELLS; i++)
+            um_str_append_char(&line, i < filled ? '#' : '.');
+        um_str_append(&line, "] ");
+    } else {
+        um_str_appendf(&line, "%s: ", p->stage);
+    }
+    put_figures(&line, p, now);
+    const char *text = um_str_text(&line), *end = text;
+    for (; *end != '\0'; end++) {
+        bool begins = ((unsigned char)*end & 0xC0) != 0x80; /* a character of UTF-8 */
+        if (begins && ++shown >= columns)
+            break;
+    }
+    fprintf(stderr, "\r\033[K%.*s", (int)(end - text), text);
+    um_str_dispose(&line);
 }
 
 static void begin_stage(const um_progress *p, uint64_t now)
@@ -94,17 +141,14 @@ static void on_progress(void *context, const um_progress *p)
             return;
         state.tenth = tenth;
         state.line_ms = now;
-        fprintf(stderr, "%s: ", p->stage);
-        draw_figures(p, now);
-        fputc('\n', stderr);
+        um_str line = UM_STR_INIT;
+        um_str_appendf(&line, "%s: ", p->stage);
+        put_figures(&line, p, now);
+        fprintf(stderr, "%s\n", um_str_text(&line));
+        um_str_dispose(&line);
         return;
     }
-    int filled = p->total > 0 ? (int)(p->done * BAR_CELLS / p->total) : 0;
-    fprintf(stderr, "\r\033[K%-40s [", p->stage);
-    for (int i = 0; i < BAR_CELLS; i++)
-        fputc(i < filled ? '#' : '.', stderr);
-    fputs("] ", stderr);
-    draw_figures(p, now);
+    redraw(p, now);
     state.open = true;
     if (finished)
         cli_progress_end();

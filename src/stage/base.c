@@ -278,9 +278,10 @@ um_status um_stage_base(um_session *s, um_error *err)
 {
     um_run run = {0};
     const char *given = s->config->student.path;
-    um_status status =
-        um_run_begin(&run, s, "base", "seed student. chat. base. prompt. decide.ridge", "scenes",
-                     given[0] != '\0' ? um_path_hash(given) : 0, err);
+    um_status status = um_training_check("base", &s->config->base, err);
+    if (status == UM_OK)
+        status = um_run_begin(&run, s, "base", "seed student. chat. base. prompt. decide.ridge",
+                              "scenes", given[0] != '\0' ? um_path_hash(given) : 0, err);
 
     if (status == UM_OK && !run.finished_before) {
         if (s->config->student.path[0] != '\0') { /* given: nothing to make */

@@ -192,6 +192,16 @@ static void fill_options(um_train_options *o, const um_training *what, const um_
     }
 }
 
+um_status um_training_check(const char *section, const um_train_config *t, um_error *err)
+{
+    bool best = strcmp(t->keep, "best") == 0;
+    if (t->holdout_share > 0 || (t->patience == 0 && !best))
+        return UM_OK;
+    return um_fail(err, UM_ERR_INPUT,
+                   "%s.%s goes by held-out rows, and %s.holdout_share is 0; set it, to 0.1 say",
+                   section, best ? "keep best" : "patience", section);
+}
+
 /* Marks the rows to hold out, *out NULL for none; yours. A row is of its scene's user, or of nobody
  * but itself. The seed is that of the run, so that SFT and DPO hold out the same users. */
 static um_status hold_out(bool **out, const um_training *what, const um_row_set *set, um_session *s,
@@ -200,14 +210,7 @@ static um_status hold_out(bool **out, const um_training *what, const um_row_set 
     const um_config *c = s->config;
     const um_scene_set *scenes;
     const um_train_config *t = what->config;
-    const char *dot = strrchr(what->stage, '.'), *section = dot != NULL ? dot + 1 : what->stage;
     *out = NULL;
-    if (t->holdout_share <= 0 && (t->patience > 0 || strcmp(t->keep, "best") == 0))
-        return um_fail(
-            err, UM_ERR_INPUT,
-            "%s: keep best and patience go by held-out rows, and holdout_share is 0; set "
-            "%s.holdout_share to 0.1, say",
-            what->stage, section);
     if (t->holdout_share <= 0)
         return UM_OK;
     um_status status = um_session_scenes(s, &scenes, err);
@@ -453,6 +456,8 @@ um_status um_stage_train(um_session *s, const char *what, um_error *err)
         sections = "seed direct. prompt.";
         after = strcmp(c->direct_more.budget, "sft") == 0 ? "train.sft" : "train.dpo";
     }
+    if ((status = um_training_check(what, t.config, err)) != UM_OK)
+        return status;
     /* A student that was given must still be the one the pairs were made with. */
     status = c->student.path[0] != '\0' ? um_stage_base(s, err) : UM_OK;
     if (status == UM_OK)

@@ -43,6 +43,9 @@ typedef struct um_training {
     uint64_t seed_salt; /* so that trainings of one run shuffle differently */
 } um_training;
 
+/* Before a stage begins: options that contradict one another, named with their section ("sft"). */
+um_status um_training_check(const char *section, const um_train_config *config,
+                            um_error *err) UM_CHECKED;
 /* Trains a model of the workspace into another: loads, trains with checkpoints beside it, saves. */
 um_status um_training_run(um_run *run, const um_training *what, um_model *model,
                           const um_row_set *set, um_error *err) UM_CHECKED;

@@ -160,18 +160,28 @@ void um_trainer_list_rows(const um_trainer *t, um_str *out)
     put_more(out, t->pack.n_placed);
 }
 
-/* UM_ERR_NUMERIC with step, rows and last checkpoint. */
+/* UM_ERR_NUMERIC with step, the rows of the batch, those of the pass it was found in where it was
+ * found in one, and the last checkpoint. */
 static um_status fail_numeric(const um_train_progress *r, const char *what, double value,
-                              const um_str *ids, um_error *err)
+                              bool in_pass, const uint32_t *rows, int n, um_error *err)
 {
-    um_str saved = UM_STR_INIT;
+    const um_trainer *t = &r->trainer;
+    um_str ids = UM_STR_INIT, saved = UM_STR_INIT;
+    if (in_pass) {
+        um_str_append(&ids, " on rows ");
+        um_trainer_list_rows(t, &ids);
+    }
+    um_str_append(&ids, ", batch of rows ");
+    for (int i = 0; i < n; i++)
+        put_id(&ids, i, t->rows[rows[i]].id);
+    put_more(&ids, n);
     um_train_put_saved(&saved, r);
     um_fail(err, UM_ERR_NUMERIC,
-            "training step %" PRId64 " of %" PRId64 ": %s is %g on rows %s; nothing of this step "
-            "was written, last good checkpoint: %s; lower the learning rate, or leave these rows "
-            "out",
-            r->state.step + 1, r->trainer.plan.steps_total, what, value, um_str_text(ids),
+            "training step %" PRId64 " of %" PRId64 ": %s is %g%s; nothing of this step was "
+            "written, last good checkpoint: %s; lower the learning rate, or leave these rows out",
+            r->state.step + 1, t->plan.steps_total, what, value, um_str_text(&ids),
             um_str_text(&saved));
+    um_str_dispose(&ids);
     um_str_dispose(&saved);
     return UM_ERR_NUMERIC;
 }
@@ -191,13 +201,8 @@ static um_status run_pass(um_train_progress *r, const uint32_t *rows, int n, int
     if (status != UM_OK)
         return status;
     t->objective->score(t->objective->context, &t->pack, t->logp, norm, t->coef, sums);
-    if (!isfinite(sums->loss)) {
-        um_str ids = UM_STR_INIT;
-        um_trainer_list_rows(t, &ids);
-        status = fail_numeric(r, "the loss", sums->loss, &ids, err);
-        um_str_dispose(&ids);
-        return status;
-    }
+    if (!isfinite(sums->loss))
+        return fail_numeric(r, "the loss", sums->loss, true, rows, n, err);
     return um_graph_backward(t->graph, t->model->data, &t->pack.batch, t->coef, r->gradient.data,
                              err);
 }
@@ -300,14 +305,8 @@ static um_status run_update(um_train_progress *r, um_error *err)
                  um_schedule_factor(r->state.step, t->options->warmup_steps, t->plan.steps_total);
     status = um_optimizer_update(&r->optimizer, t->values, r->gradient.data, metrics.lr, t->options,
                                  &metrics.grad_norm, err);
-    if (status == UM_ERR_NUMERIC) {
-        um_str ids = UM_STR_INIT;
-        for (int i = 0; i < n; i++)
-            put_id(&ids, i, t->rows[rows[i]].id);
-        put_more(&ids, n);
-        status = fail_numeric(r, "the gradient's norm", metrics.grad_norm, &ids, err);
-        um_str_dispose(&ids);
-    }
+    if (status == UM_ERR_NUMERIC)
+        return fail_numeric(r, "the gradient's norm", metrics.grad_norm, false, rows, n, err);
     if (status != UM_OK)
         return status;
     if (r->state.step == 0)
