@@ -60,6 +60,8 @@ void um_http_free(um_http *http);
  */
 um_status um_http_check_url(const char *url, bool with_key, bool plain, um_error *err) UM_CHECKED;
 
+bool um_http_is_loopback(const char *host);
+
 /* POST of JSON, or GET. key (NULL: none) goes into the Authorization header. Owned by http. */
 um_status um_http_target_new(um_http_target **out, um_http *http, const char *url, const char *key,
                              bool post, um_error *err) UM_CHECKED;

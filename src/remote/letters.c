@@ -290,15 +290,18 @@ static um_status write_body(um_task *self, const um_flight *f, um_str *body, um_
 {
     scoring *s = (scoring *)self;
     size_t query;
-    (void)err;
+    um_remote_opening how = um_endpoint_opening(self->remote, f->at);
     letters_of(s, f->unit, &query);
+    um_status status = um_check_rendered(f->at, how, s->queries[query].prompt, err);
+    if (status != UM_OK)
+        return status;
     um_ask ask = make_ask(s, query, f->unit, f->at);
     ask.n = f->asked;
     if (!self->want_top && f->at->can.seed && !(f->asked > 1 && f->at->can.n_without_seed)) {
         ask.seeded = true;
         ask.seed = um_ask_seed(s->key.hi, f->key.hi, f->first + f->from);
     }
-    um_wire_write(body, f->at, um_endpoint_opening(self->remote, f->at), &ask);
+    um_wire_write(body, f->at, how, &ask);
     return UM_OK;
 }
 

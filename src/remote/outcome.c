@@ -2,7 +2,7 @@
  * outcome.c - what a reply means for its flight, its endpoint and the run.
  *
  *     200, well formed            answers; missing ones are asked for one by one
- *     200, anything else          a bad answer: asked again twice, then failed
+ *     200, anything else          a bad answer: asked again, three times, then failed
  *     429                         the endpoint is left alone for Retry-After or a backoff; not
  * counted 429 with an empty quota, 402    the same for outage_wait_max_ms, with a message 401, 404,
  * 3xx; 403 before any answer    the endpoint is dead other 4xx                   the answer fails;
@@ -19,7 +19,7 @@
 #include "remote/run.h"
 #include "remote/secret.h"
 
-#define MAX_BAD      2
+#define MAX_BAD      3
 #define TOLD_WAIT_MS 10000
 
 static void set_problem(um_flight *f, int http_status, const char *what, const char *said)

@@ -91,14 +91,12 @@ static um_remote_key key_of(um_task *self, const um_flight *f, uint32_t i)
     return um_key_add(f->key, i);
 }
 
-/* Text that would be read as a marker of the template cannot be told from one. */
-static um_status check_rendered(const um_endpoint *e, um_remote_opening how,
-                                const um_prompt *prompt, um_error *err)
+um_status um_check_rendered(const um_endpoint *e, um_remote_opening how, const um_prompt *prompt,
+                            um_error *err)
 {
     const char *marker = e->can.rendered == UM_REMOTE_TEMPLATE_LLAMA3 ? "_id|>" : "<|im_";
     for (size_t i = 0; how == UM_REMOTE_OPENING_RENDERED && i < prompt->n_messages; i++) {
-        const char *text = prompt->messages[i].content;
-        if (strstr(text, marker) != NULL)
+        if (strstr(prompt->messages[i].content, marker) != NULL)
             return um_fail(err, UM_ERR_INPUT,
                            "the prompt holds '%s', a marker of the model's template", marker);
     }
@@ -109,7 +107,7 @@ static um_status write_body(um_task *self, const um_flight *f, um_str *body, um_
 {
     um_samples *s = (um_samples *)self;
     um_remote_opening how = um_endpoint_opening(self->remote, f->at);
-    um_status status = check_rendered(f->at, how, &s->prompts[f->unit], err);
+    um_status status = um_check_rendered(f->at, how, &s->prompts[f->unit], err);
     if (status != UM_OK)
         return status;
     um_ask ask = um_samples_ask(s, f->unit, f->first + f->from, f->asked, f->at);

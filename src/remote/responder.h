@@ -41,6 +41,10 @@ um_ask um_samples_ask(const um_samples *s, size_t p, uint32_t sample, uint32_t n
                       const um_endpoint *e);
 /* Answers that one request may ask for, at every endpoint. */
 uint32_t um_remote_group(const um_remote *remote);
+/* UM_ERR_INPUT when a conversation is rendered here and a text of it holds a marker of the
+ * template, which could not be told from a real one. */
+um_status um_check_rendered(const um_endpoint *e, um_remote_opening how, const um_prompt *prompt,
+                            um_error *err) UM_CHECKED;
 uint64_t um_prompt_bytes(const um_prompt *prompt);
 
 /*
@@ -55,8 +59,8 @@ um_status um_remote_score_letters(um_responder *self, const um_letter_query *que
                                   const um_monitor *monitor, um_error *err) UM_CHECKED;
 /*
  * The distribution of k letters by the listed tokens; false when no letter is listed. out->listed,
- * mass and error are filled; full: the list is as long as it can be, so what is not listed is not
- * likelier than its last.
+ * mass and error are filled. Servers list the likeliest tokens, so what is not listed is no
+ * likelier than the last that is.
  */
 bool um_letters_from_top(double *p, uint32_t k, const um_top *top, size_t n,
                          um_remote_letters *out);

@@ -11,7 +11,6 @@
 #include "base/file.h"
 
 #define WAIT_MS       100 /* the longest sleep: how late Ctrl-C may be seen */
-#define SHOW_MS       200
 #define HEALTH_MS     10000
 #define COMMIT_SHARE  4.0  /* a commit waits four times what it takes: 1/5 of the time at most */
 #define GUESSED_MORE  1.25 /* prompt tokens that are guessed from bytes, for what may be spent */
@@ -419,58 +418,6 @@ static void check_limits(um_runner *r, uint64_t now)
                       (double)(wake - now) / 1000, (double)o->outage_limit_ms / 1000);
 }
 
-/* "2,560" */
-static void thousands(char out[32], uint64_t value)
-{
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)value), at = 0;
-    for (int i = 0; i < n; i++) {
-        if (i > 0 && (n - i) % 3 == 0)
-            out[at++] = ',';
-        out[at++] = digits[i];
-    }
-    out[at] = '\0';
-}
-
-static void show(um_runner *r, uint64_t now, bool last)
-{
-    const um_remote_totals *t = &r->remote->totals;
-    char detail[192], done_text[32], total_text[32], money[48] = "", retry[64] = "";
-    if (!last && now - r->shown_ms < SHOW_MS)
-        return;
-    r->shown_ms = now;
-    uint64_t answers = t->answers - r->answers_before, failed = t->failed - r->failed_before;
-    uint64_t resumed = t->replayed - r->replayed_before;
-    double seconds = (double)(now - r->begun_ms) / 1000;
-    double rate =
-        seconds > 0.05
-            ? (double)(t->prompt_tokens + t->completion_tokens - r->tokens_before) / seconds
-            : 0;
-    bool paid = false;
-    for (size_t i = 0; i < r->remote->n_endpoints; i++)
-        paid = paid || r->remote->endpoints[i].prompt_price > 0 ||
-               r->remote->endpoints[i].completion_price > 0;
-    if (paid)
-        snprintf(money, sizeof money, ", $%.2f", r->remote->options.spent + r->remote->cost);
-    if (r->later.n > 0)
-        snprintf(retry, sizeof retry, ", %zu in retry", r->later.n);
-    thousands(done_text, answers + resumed + failed);
-    thousands(total_text, r->task->total);
-    snprintf(detail, sizeof detail,
-             rate >= 1000 ? "%s/%s requests, %.0fk tok/s%s%s" : "%s/%s requests, %.0f tok/s%s%s",
-             done_text, total_text, rate >= 1000 ? rate / 1000 : rate, money, retry);
-    if (failed > 0)
-        snprintf(detail + strlen(detail), sizeof detail - strlen(detail), ", %llu failed",
-                 (unsigned long long)failed);
-    const um_progress progress = {.stage = r->task->stage,
-                                  .unit = "answers",
-                                  .done = answers + resumed + failed,
-                                  .total = r->task->total,
-                                  .resumed = resumed,
-                                  .detail = detail};
-    um_monitor_progress(r->monitor, &progress);
-}
-
 static int wait_ms(const um_runner *r, uint64_t now)
 {
     uint64_t until = now + WAIT_MS, due = commit_due_ms(r);
@@ -510,7 +457,7 @@ static um_status turn(um_runner *r, um_error *err)
         status = um_http_poll(r->remote->http, wait_ms(r, now), um_runner_reply, r, err);
     if (r->active > 0)
         check_limits(r, um_clock_ms());
-    show(r, um_clock_ms(), false);
+    um_runner_show(r, um_clock_ms(), false);
     return status;
 }
 
@@ -595,7 +542,7 @@ um_status um_run_task(um_task *task, const um_monitor *monitor, um_error *err)
             err, UM_ERR_REMOTE, "all %llu answers failed; the last: %.300s",
             (unsigned long long)failed,
             remote->failures.len > 0 ? remote->failures.data[remote->failures.len - 1].reason : "");
-    show(&r, um_clock_ms(), true);
+    um_runner_show(&r, um_clock_ms(), true);
     remote->totals.seconds += (double)(um_clock_ms() - now) / 1000;
     return status;
 }

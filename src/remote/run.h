@@ -130,6 +130,8 @@ um_status um_runner_event(um_runner *r, um_flight *f, uint32_t i, um_remote_even
 um_status um_runner_reply(void *context, const um_http_reply *reply, um_error *err) UM_CHECKED;
 /* Gives up the answers of f's last request, or all that are left. */
 um_status um_runner_give_up(um_runner *r, um_flight *f, bool all, um_error *err) UM_CHECKED;
+/* Progress, at most five times a second unless it is the last. */
+void um_runner_show(um_runner *r, uint64_t now, bool last);
 /* No more is sent from now on; the first reason is kept. */
 void um_runner_end(um_runner *r, um_status status, const char *format, ...) UM_PRINTF(3, 4);
 

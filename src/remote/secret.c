@@ -106,8 +106,11 @@ void um_secret_mask(char *out, size_t size, const char *text, const char *key)
         out[at++] = c < ' ' || c == 0x7f ? ' ' : (char)c;
     }
     /* A text that is cut ends with a whole character. */
-    while (at > 0 && at + 1 == size && ((unsigned char)out[at - 1] & 0x80) != 0)
-        at--;
+    if (((unsigned char)*text & 0xc0) == 0x80) {
+        while (at > 0 && ((unsigned char)out[at - 1] & 0xc0) == 0x80)
+            at--;
+        at -= at > 0 && ((unsigned char)out[at - 1] & 0x80) != 0;
+    }
     out[at] = '\0';
 }
 

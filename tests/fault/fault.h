@@ -15,7 +15,8 @@
  *     status=429            header="Retry-After: 1"    body=TEXT (of an error; also with 200)
  *     delay=MS              silence (never an answer)   drip=MS (between bytes, after the headers)
  *     close=before|headers|mid|after    reset (with close: RST)
- *     truncate (half the JSON, well formed HTTP)        html    giant=BYTES
+ *     truncate (half the JSON, well formed HTTP)        html    giant=BYTES (after the answer)
+ *     nolength (no Content-Length; the end of the connection ends the answer)
  *     choices=N             reverse    duplicate    null    noindex    finish=REASON
  *     nologprobs            nousage
  *     redirect=URL
@@ -99,6 +100,7 @@ typedef struct fault_rule {
     uint32_t delay_ms, drip_ms;
     fault_close_at close;
     bool reset, silence, truncate, html, reverse, duplicate, null, noindex, nologprobs, nousage;
+    bool nolength;
     uint64_t giant;
     int choices; /* -1: what is right */
 } fault_rule;

@@ -56,7 +56,7 @@ struct fault_server {
     size_t answered_len, answered_cap;
     pthread_mutex_t lock;
     pthread_t thread;
-    volatile int stopping;
+    int stopping; /* atomic */
 };
 
 static int64_t now_ms(void)
@@ -226,8 +226,7 @@ static void answer_sent(fault_server *s, connection *c)
 
 static bool send_giant(connection *c)
 {
-    static char block[65536];
-    memset(block, 'x', sizeof block);
+    static const char block[65536];
     while (c->giant_left > 0) {
         size_t n = c->giant_left < sizeof block ? (size_t)c->giant_left : sizeof block;
         ssize_t sent = send(c->fd, block, n, MSG_NOSIGNAL);
@@ -273,14 +272,16 @@ static void send_some(fault_server *s, connection *c)
 
 /* Answers -------------------------------------------------------------------------------------- */
 
-static void set_answer(connection *c, int status, const char *headers, char *body, size_t len)
+static void set_answer(connection *c, int status, const char *headers, char *body, size_t len,
+                       bool with_length)
 {
-    char head[1024];
-    int n = snprintf(head, sizeof head,
-                     "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: "
-                     "%llu\r\n%s\r\n",
-                     status, status == 200 ? "OK" : "No", (unsigned long long)(len + c->giant_left),
-                     headers);
+    char head[1024], length[64] = "";
+    if (with_length)
+        snprintf(length, sizeof length, "Content-Length: %llu\r\n",
+                 (unsigned long long)(len + c->giant_left));
+    int n =
+        snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n%s%s\r\n",
+                 status, status == 200 ? "OK" : "No", length, headers);
     c->out = malloc((size_t)n + len + 1);
     memcpy(c->out, head, (size_t)n);
     memcpy(c->out + n, body, len);
@@ -288,6 +289,7 @@ static void set_answer(connection *c, int status, const char *headers, char *bod
     c->out_at = 0;
     c->drip_from = (size_t)n;
     c->status = status;
+    c->close = c->close || !with_length;
     free(body);
 }
 
@@ -348,7 +350,7 @@ static void script_answer(connection *c, const fault_rule *r, char *body, size_t
     c->silent = r->silence;
     c->due_ms += r->delay_ms;
     c->good = status == 200 && r->body[0] == '\0' && !spoils_content(r);
-    set_answer(c, status, headers, body, len);
+    set_answer(c, status, headers, body, len, !r->nolength);
     apply_ending(c, r);
 }
 
@@ -422,7 +424,7 @@ static void answer_plain(fault_server *s, connection *c, const char *method, con
         status = 404;
         text = strdup("{\"detail\":\"Not Found\"}");
     }
-    set_answer(c, status, "", text, strlen(text));
+    set_answer(c, status, "", text, strlen(text), true);
 }
 
 static void answer_post(fault_server *s, connection *c, const char *path, char *body, size_t len)
@@ -445,10 +447,10 @@ static void answer_post(fault_server *s, connection *c, const char *path, char *
     } else if (limit > 0 && s->at_once > limit) {
         free(text);
         text = strdup("{\"error\":{\"message\":\"Rate limit\",\"code\":\"rate_limit_exceeded\"}}");
-        set_answer(c, 429, "", text, strlen(text));
+        set_answer(c, 429, "", text, strlen(text), true);
     } else {
         s->stats.refused += status != 0;
-        set_answer(c, status != 0 ? status : 200, "", text, text_len);
+        set_answer(c, status != 0 ? status : 200, "", text, text_len, true);
     }
 }
 
@@ -462,7 +464,7 @@ static void refuse_key(fault_server *s, connection *c, const char *given)
                  "id_api_key\"}}",
                  given) < 0)
         text = strdup("{}");
-    set_answer(c, 401, "", text, strlen(text));
+    set_answer(c, 401, "", text, strlen(text), true);
 }
 
 static void find_header(const char *head, const char *name, char *out, size_t size)
@@ -580,7 +582,7 @@ static void accept_all(fault_server *s)
 void fault_run(fault_server *s, const volatile int *stop)
 {
     struct epoll_event events[EVENTS];
-    while (!s->stopping && (stop == NULL || *stop == 0)) {
+    while (!__atomic_load_n(&s->stopping, __ATOMIC_ACQUIRE) && (stop == NULL || *stop == 0)) {
         int wait = 50;
         if (s->heap_len > 0) {
             int64_t left = s->heap[0]->due_ms - now_ms();
@@ -707,9 +709,7 @@ fault_server *fault_start(const fault_config *config)
 
 void fault_stop(fault_server *s)
 {
-    pthread_mutex_lock(&s->lock);
-    s->stopping = 1;
-    pthread_mutex_unlock(&s->lock);
+    __atomic_store_n(&s->stopping, 1, __ATOMIC_RELEASE);
     pthread_join(s->thread, NULL);
     fault_close(s);
 }

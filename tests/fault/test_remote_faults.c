@@ -66,6 +66,9 @@ static const fault_case cases[] = {
     {"body={\\\"choices\\\":7}", RECOVERS, NULL, 1, 3, true},
     {"status=204", RECOVERS, NULL, 1, 3, true},
     {"giant=1073741824", RECOVERS, NULL, 1, 3, true},
+    {"giant=1073741824 nolength", RECOVERS, NULL, 1, 3, true},
+    {"nolength", RECOVERS, NULL, 0, 0, true},
+    {"nolength close=mid", RECOVERS, NULL, 1, 3, true},
     {"choices=0", RECOVERS, NULL, 1, 3, true},
     {"choices=3", RECOVERS, NULL, 0, 0, true},
     {"null", RECOVERS, NULL, 1, 3, true},
@@ -192,6 +195,21 @@ static void test_cases(void **state)
             run_case(b, &cases[i], places[k], k == 1 ? 3 : 1);
         }
     }
+}
+
+/* With hours to its deadline, a dripping answer is given up soon and a waiting one is not; a body
+ * without end is cut at its limit. */
+static void test_slow_bodies(void **state)
+{
+    bench *b = *state;
+    bench slow = *b;
+    const fault_case drip = {"drip=20", RECOVERS, NULL, 1, 80, true};
+    const fault_case late = {"delay=500", RECOVERS, NULL, 0, 500, true};
+    const fault_case endless = {"giant=70000 nolength", RECOVERS, NULL, 1, 3, true};
+    slow.options.deadline_ms = 3600000;
+    run_case(&slow, &drip, 4, 1);
+    run_case(&slow, &late, 4, 1);
+    run_case(&slow, &endless, 4, 1);
 }
 
 /* 403: of the first request the key's fault, later the row's. */
@@ -525,12 +543,12 @@ static void test_one_of_two(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),          cmocka_unit_test(test_forbidden),
-        cmocka_unit_test(test_retry_after),    cmocka_unit_test(test_poisoned_row),
-        cmocka_unit_test(test_systematic),     cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_refused_groups), cmocka_unit_test(test_outage),
-        cmocka_unit_test(test_long_outage),    cmocka_unit_test(test_adapts),
-        cmocka_unit_test(test_one_of_two),
+        cmocka_unit_test(test_cases),        cmocka_unit_test(test_forbidden),
+        cmocka_unit_test(test_slow_bodies),  cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_poisoned_row), cmocka_unit_test(test_systematic),
+        cmocka_unit_test(test_groups),       cmocka_unit_test(test_refused_groups),
+        cmocka_unit_test(test_outage),       cmocka_unit_test(test_long_outage),
+        cmocka_unit_test(test_adapts),       cmocka_unit_test(test_one_of_two),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
