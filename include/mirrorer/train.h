@@ -25,7 +25,7 @@ typedef enum um_dpo_loss {
     UM_DPO_SIGMOID, /* with label_smoothing > 0: cDPO */
     UM_DPO_ROBUST,
     UM_DPO_HINGE,
-    UM_DPO_IPO
+    UM_DPO_IPO /* on means over a completion's tokens */
 } um_dpo_loss;
 
 /* One prompt and its completions: 1 or more for SFT; exactly chosen, rejected for DPO. */

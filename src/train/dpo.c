@@ -85,11 +85,18 @@ static void score(void *context, const um_pack *pack, const float *logp, double 
         const double *reference = d->reference + 2 * placed->row;
         double chosen = sum_logp(placed, 0, logp), rejected = sum_logp(placed, 1, logp);
         double gain_chosen = chosen - reference[0], gain_rejected = rejected - reference[1];
-        double loss = 0.0, slope = 0.0;
-        um_dpo_pair_loss(&loss, &slope, gain_chosen - gain_rejected, d->options);
+        double loss = 0.0, slope = 0.0, of_chosen = 1.0, of_rejected = 1.0;
+        if (d->options->dpo_loss == UM_DPO_IPO) { /* means over tokens */
+            of_chosen = 1.0 / fmax(1.0, placed->completion_count[0]);
+            of_rejected = 1.0 / fmax(1.0, placed->completion_count[1]);
+        }
+        um_dpo_pair_loss(&loss, &slope, of_chosen * gain_chosen - of_rejected * gain_rejected,
+                         d->options);
         fill(coef, placed->prompt_first, placed->prompt_count, 0.0);
-        fill(coef, placed->completion_first[0], placed->completion_count[0], -slope / norm);
-        fill(coef, placed->completion_first[1], placed->completion_count[1], slope / norm);
+        fill(coef, placed->completion_first[0], placed->completion_count[0],
+             -slope * of_chosen / norm);
+        fill(coef, placed->completion_first[1], placed->completion_count[1],
+             slope * of_rejected / norm);
         sums->loss += loss / norm;
         sums->reward_chosen += beta * gain_chosen / norm;
         sums->reward_rejected += beta * gain_rejected / norm;

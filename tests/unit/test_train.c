@@ -141,6 +141,75 @@ static void golden_dpo(void **state)
     }
 }
 
+/* TRL's trainers on the same models (tests/golden/gen_trl.py): 20 updates that see all rows. */
+static void check_trl(const char *model_name, const char *name, const char *backend,
+                      int pack_tokens)
+{
+    static const struct {
+        const char *name;
+        um_dpo_loss kind;
+    } runs[] = {{"sft", UM_DPO_SIGMOID},
+                {"sigmoid", UM_DPO_SIGMOID},
+                {"robust", UM_DPO_ROBUST},
+                {"hinge", UM_DPO_HINGE},
+                {"ipo", UM_DPO_IPO}};
+    golden *weights = golden_open(model_name), *gold = golden_open(name);
+    const float *common = golden_find(gold, "options")->f;
+    for (size_t r = 0; r < sizeof runs / sizeof runs[0]; r++) {
+        bool dpo = r > 0;
+        um_train_row rows[16];
+        size_t n = 0;
+        trace t = {0};
+        um_train_options o;
+        char key[32];
+        for (int i = 0; i < gold->n_rows; i++) {
+            if ((gold->rows[i].n_completions == 2) == dpo)
+                rows[n++] = gold->rows[i];
+        }
+        snprintf(key, sizeof key, dpo ? "%s_lr_beta" : "%s_lr", runs[r].name);
+        const golden_record *rate = golden_find(gold, key);
+        um_train_defaults_sft(&o);
+        o.lr = (double)rate->f[0];
+        o.weight_decay = (double)common[0];
+        o.max_grad_norm = (double)common[1];
+        o.warmup_steps = (int)common[2];
+        o.epochs = (int)common[3];
+        o.batch_rows = 100;
+        o.pack_tokens = pack_tokens;
+        o.dpo_loss = runs[r].kind;
+        if (dpo)
+            o.dpo_beta = (double)rate->f[1];
+        if (o.dpo_loss == UM_DPO_ROBUST)
+            o.label_smoothing = (double)common[4];
+        um_model_free(
+            train(dpo ? um_train_dpo : um_train_sft, weights, rows, n, &o, backend, 1, &t, NULL));
+        snprintf(key, sizeof key, "%s_loss", runs[r].name);
+        const golden_record *loss = golden_find(gold, key);
+        snprintf(key, sizeof key, "%s_norm", runs[r].name);
+        const golden_record *norm = golden_find(gold, key);
+        snprintf(key, sizeof key, "%s_margin", runs[r].name);
+        assert_int_equal(t.n, 20);
+        assert_int_equal(loss->n, 20);
+        for (int s = 0; s < t.n; s++) {
+            assert_close(t.metrics[s].loss, loss->f[s], 1e-5 * fabs((double)loss->f[s]));
+            assert_close(t.metrics[s].grad_norm, norm->f[s], 1e-4 * fabs((double)norm->f[s]));
+            if (dpo)
+                assert_close(t.metrics[s].reward_margin, golden_find(gold, key)->f[s], 2e-5);
+        }
+    }
+    golden_close(gold);
+    golden_close(weights);
+}
+
+static void golden_trl(void **state)
+{
+    (void)state;
+    for (const char *const *name = um_backend_names(); *name != NULL; name++) {
+        check_trl("train_llama.bin", "trl_llama.bin", *name, 4096);
+        check_trl("train_qwen2.bin", "trl_qwen2.bin", *name, 40);
+    }
+}
+
 /* Equal weights give ln 2 exactly, zero margins and no win, whatever the packing. */
 static void dpo_starts_at_ln2(void **state)
 {
@@ -381,6 +450,61 @@ static void accumulation_equals_one_pass(void **state)
     golden_close(gold);
 }
 
+typedef struct reference_sums {
+    double sums[16][2];
+} reference_sums;
+
+static um_status keep_score(void *context, size_t row, const double *logp, um_error *err)
+{
+    (void)err;
+    reference_sums *r = context;
+    r->sums[row][0] = logp[0];
+    r->sums[row][1] = logp[1];
+    return UM_OK;
+}
+
+/* Rewards by the reference computed before the first step against one that is asked at the step,
+ * the starting model scored in other passes: those agree bit for bit. */
+static void cached_reference_equals_online(void **state)
+{
+    (void)state;
+    um_error err;
+    golden *gold = golden_open("train_qwen2.bin");
+    um_train_row pairs[16];
+    size_t n = pairs_of(gold, pairs);
+    um_train_options options = golden_options(gold, "dpo_options");
+    options.pack_tokens = 64;
+    for (const char *const *name = um_backend_names(); *name != NULL; name++) {
+        trace t = {0};
+        reference_sums online[2];
+        um_model *start = golden_model(gold);
+        um_compute *compute;
+        um_model_free(train(um_train_dpo, gold, pairs, n, &options, *name, 1, &t, NULL));
+        assert_ok(um_compute_open(&compute, *name, 2, &err), err);
+        for (int run = 0; run < 2; run++) {
+            assert_ok(um_score_rows(start, compute, pairs, n, run == 0 ? 1 : 300, keep_score,
+                                    &online[run], NULL, &err),
+                      err);
+        }
+        assert_memory_equal(online[0].sums, online[1].sums, n * sizeof online[0].sums[0]);
+        double mean[2] = {0};
+        for (size_t i = 0; i < n; i++) {
+            mean[0] += online[0].sums[i][0] / (double)n;
+            mean[1] += online[0].sums[i][1] / (double)n;
+        }
+        assert_true(t.metrics[5].reward_chosen != 0.0);
+        for (int s = 0; s < t.n; s++) {
+            const um_train_metrics *m = &t.metrics[s];
+            assert_close(m->reward_chosen, options.dpo_beta * (m->logp_chosen - mean[0]), 1e-13);
+            assert_close(m->reward_rejected, options.dpo_beta * (m->logp_rejected - mean[1]),
+                         1e-13);
+        }
+        um_compute_close(compute);
+        um_model_free(start);
+    }
+    golden_close(gold);
+}
+
 static void threads_do_not_change_bits(void **state)
 {
     (void)state;
@@ -504,6 +628,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_sft),
         cmocka_unit_test(golden_dpo),
+        cmocka_unit_test(golden_trl),
         cmocka_unit_test(dpo_starts_at_ln2),
         cmocka_unit_test(dpo_losses),
         cmocka_unit_test(schedule),
@@ -511,6 +636,7 @@ int main(void)
         cmocka_unit_test(plan_of_a_run),
         cmocka_unit_test(first_fit),
         cmocka_unit_test(accumulation_equals_one_pass),
+        cmocka_unit_test(cached_reference_equals_online),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(refuses_bad_input),
         cmocka_unit_test(hyperparameters_stay_double),
