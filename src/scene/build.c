@@ -227,7 +227,7 @@ static um_status give_friends(build *b, um_error *err)
 {
     um_status status = UM_OK;
     if (um_renderer_counts_friends(&b->renderer) && b->model.social == NULL)
-        status = um_social_new(&b->social, b->d, err);
+        status = um_social_new(&b->social, b->d, b->plan.train_user, b->plan.known_until_s, err);
     b->renderer.social = b->model.social != NULL ? b->model.social : b->social;
     return status;
 }

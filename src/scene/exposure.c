@@ -228,7 +228,7 @@ um_status um_exposure_model_new(um_exposure_model *m, const um_dataset *dataset,
                      : um_content_factors(&m->content, dataset, options->content_rank,
                                           options->seed, pool, err);
     if (status == UM_OK && any && options->source_on[UM_SOURCE_SOCIAL])
-        status = um_social_new(&m->social, dataset, err);
+        status = um_social_new(&m->social, dataset, plan->train_user, plan->known_until_s, err);
     if (status != UM_OK)
         um_exposure_model_dispose(m);
     return status;

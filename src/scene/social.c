@@ -16,6 +16,7 @@
 
 struct um_social {
     const um_dataset *d;
+    int64_t known_until_s;
     uint64_t *friend_start; /* [users + 1] */
     uint32_t *friends;      /* [friend_start[users]], ascending and distinct a user */
     /* Interactions of users that are a friend, as offsets from user_start, by item, then time:
@@ -52,7 +53,7 @@ static int compare_u32(const void *a, const void *b)
 
 typedef UM_VEC(uint32_t) id_list;
 
-/* Appends the friends of one user's cell: distinct, known, and not the user. */
+/* Appends the friends of one user's cell: distinct, among the ids, and not the user. */
 static um_status read_cell(id_list *friends, const um_map *ids, uint32_t user, const char *cell,
                            um_error *err)
 {
@@ -84,14 +85,14 @@ static um_status read_cell(id_list *friends, const um_map *ids, uint32_t user, c
     return status;
 }
 
-static um_status read_friends(um_social *s, int column, um_error *err)
+static um_status read_friends(um_social *s, int column, const bool *user_known, um_error *err)
 {
     const um_table *users = &s->d->users;
     id_list friends = {0};
     um_map ids = {0};
     um_status status = UM_OK;
     for (uint32_t u = 0; u < users->n_rows && status == UM_OK; u++) {
-        if (!um_map_put(&ids, users->ids[u], u, NULL))
+        if ((user_known == NULL || user_known[u]) && !um_map_put(&ids, users->ids[u], u, NULL))
             status = um_fail_memory(err, "friends");
     }
     for (uint32_t u = 0; u < users->n_rows && status == UM_OK; u++) {
@@ -154,7 +155,8 @@ done:
     return status;
 }
 
-um_status um_social_new(um_social **out, const um_dataset *dataset, um_error *err)
+um_status um_social_new(um_social **out, const um_dataset *dataset, const bool *user_known,
+                        int64_t known_until_s, um_error *err)
 {
     int column = feature_column(&dataset->users, FRIENDS);
     size_t n = (size_t)dataset->users.n_rows + 1;
@@ -165,13 +167,14 @@ um_status um_social_new(um_social **out, const um_dataset *dataset, um_error *er
     um_status status = UM_OK;
     if (s != NULL) {
         s->d = dataset;
+        s->known_until_s = known_until_s;
         s->friend_start = um_calloc(n, sizeof *s->friend_start);
         s->item_start = um_calloc(n, sizeof *s->item_start);
     }
     if (s == NULL || s->friend_start == NULL || s->item_start == NULL)
         status = um_fail_memory(err, "friends");
     if (status == UM_OK)
-        status = read_friends(s, column, err);
+        status = read_friends(s, column, user_known, err);
     if (status == UM_OK && s->friend_start[n - 1] > 0) {
         status = index_items(s, err);
         if (status == UM_OK) {
@@ -218,6 +221,7 @@ uint32_t um_social_count(const um_social *s, uint32_t user, uint32_t item, int64
     uint32_t n = 0;
     if (s == NULL)
         return 0;
+    time_s = time_s < s->known_until_s ? time_s : s->known_until_s;
     for (uint64_t f = s->friend_start[user]; f < s->friend_start[user + 1]; f++)
         n += met_before(s, s->friends[f], item, time_s);
     return n;
@@ -230,6 +234,7 @@ uint32_t um_social_counts(const um_social *s, uint32_t user, int64_t time_s, flo
     if (s == NULL)
         return 0;
     const um_dataset *d = s->d;
+    time_s = time_s < s->known_until_s ? time_s : s->known_until_s;
     for (uint64_t f = s->friend_start[user]; f < s->friend_start[user + 1]; f++) {
         uint32_t other = s->friends[f], seen = ++*epoch;
         uint64_t end = d->user_start[other + 1];

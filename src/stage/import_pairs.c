@@ -1,6 +1,8 @@
 /*
  * import_pairs.c - preference pairs of any of the formats that export writes, into a workspace that
- * has their scenes: rows and scenes are joined on data set, user, item and timestamp.
+ * has their scenes: rows and scenes are joined on data set, user, item and timestamp, and where
+ * several scenes share these (lists of one second that nobody chose from), on the texts of the
+ * list, which the row's prompt shows.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +14,14 @@
 #include "base/str.h"
 #include "stage/exchange.h"
 
+#define NO_SCENE UINT32_MAX
+
 typedef struct pair_import {
     um_session *s;
-    um_map scenes; /* scene_key -> scene id */
+    um_map scenes; /* scene_key -> the first scene that has it */
     um_arena arena;
-    bool *has_pair; /* [scenes] */
+    uint32_t *same_key; /* [scenes] another one with the same key, or NO_SCENE */
+    bool *has_pair;     /* [scenes] */
     uint64_t model_id, n_pairs;
 } pair_import;
 
@@ -68,6 +73,54 @@ static um_status split_answer(const json_t *row, int place, const char *where, c
     return bare || *process != NULL ? UM_OK : um_fail_memory(err, "import");
 }
 
+/* What the user's turn of a row says, in any of the forms; "" when there is none. */
+static const char *prompt_text(const json_t *row)
+{
+    static const char *const keys[] = {"messages_chosen", "prompt", "conversations", "chosen"};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        size_t i;
+        json_t *turn;
+        json_array_foreach(json_object_get(row, keys[k]), i, turn)
+        {
+            const char *role = json_string_value(json_object_get(turn, "role"));
+            const char *from = json_string_value(json_object_get(turn, "from"));
+            const char *text =
+                json_string_value(json_object_get(turn, role != NULL ? "content" : "value"));
+            if (text != NULL && ((role != NULL && strcmp(role, "user") == 0) ||
+                                 (from != NULL && strcmp(from, "human") == 0)))
+                return text;
+        }
+    }
+    return "";
+}
+
+static bool shows_list(const char *prompt, const um_scene *scene)
+{
+    for (uint32_t i = 0; i < scene->k; i++) {
+        if (strstr(prompt, scene->actions[i]) == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* Of the scenes with a key, the given one and those after it, that have no pair: the one whose list
+ * the row's prompt shows, the longest where a list is part of another. A scene that is alone with
+ * its key is the row's whatever its prompt says. */
+static uint32_t pick_scene(const pair_import *im, uint32_t id, const json_t *row)
+{
+    const um_scene *scenes = im->s->scenes->scenes;
+    const char *prompt = prompt_text(row);
+    uint32_t found = NO_SCENE;
+    if (im->same_key[id] == NO_SCENE)
+        return im->has_pair[id] ? NO_SCENE : id;
+    for (; id != NO_SCENE; id = im->same_key[id]) {
+        if (!im->has_pair[id] && shows_list(prompt, &scenes[id]) &&
+            (found == NO_SCENE || scenes[id].k > scenes[found].k))
+            found = id;
+    }
+    return found;
+}
+
 /* The scene of a row: one that is there, and has no pair yet. */
 static um_status find_scene(pair_import *im, const json_t *row, const char *where,
                             const um_scene **out, um_error *err)
@@ -90,8 +143,12 @@ static um_status find_scene(pair_import *im, const json_t *row, const char *wher
             "%s: no scene of data set '%s', user '%s', item '%s' at %s; import the scenes "
             "first",
             where, dataset, user, item, time);
-    if (im->has_pair[id])
-        return um_fail(err, UM_ERR_INPUT, "%s: a second pair of user '%s', item '%s' at %s", where,
+    bool alone = im->same_key[id] == NO_SCENE;
+    id = pick_scene(im, id, row);
+    if (id == NO_SCENE)
+        return um_fail(err, UM_ERR_INPUT, "%s: %s of user '%s', item '%s' at %s", where,
+                       alone ? "a second pair"
+                             : "no scene without a pair has the list of the prompt, of those",
                        user, item, time);
     im->has_pair[id] = true;
     *out = &im->s->scenes->scenes[id];
@@ -167,8 +224,15 @@ static um_status index_scene(void *context, const um_row_scene *row, um_error *e
     char time[32];
     um_time_format(row->timestamp_s, time);
     char *key = scene_key(&im->arena, row->dataset, row->user_id, row->item_id, time);
-    if (key == NULL || !um_map_put(&im->scenes, key, (uint32_t)row->id, NULL))
+    uint32_t id = (uint32_t)row->id, first = id;
+    bool is_new;
+    if (key == NULL || !um_map_put(&im->scenes, key, id, &is_new))
         return um_fail_memory(err, "import");
+    im->same_key[id] = NO_SCENE;
+    if (!is_new && um_map_get(&im->scenes, key, &first)) {
+        im->same_key[id] = im->same_key[first];
+        im->same_key[first] = id;
+    }
     return UM_OK;
 }
 
@@ -223,7 +287,8 @@ um_status um_import_pairs(um_session *s, const char *given, um_error *err)
         return status;
     }
     im.has_pair = um_calloc(set->n, sizeof *im.has_pair);
-    if (im.has_pair == NULL)
+    im.same_key = um_calloc(set->n, sizeof *im.same_key);
+    if (im.has_pair == NULL || im.same_key == NULL)
         status = um_fail_memory(err, "import");
     if (status == UM_OK &&
         (status = um_workspace_model_id(&im.model_id, s->ws, &model, err)) == UM_OK &&
@@ -247,6 +312,7 @@ um_status um_import_pairs(um_session *s, const char *given, um_error *err)
     um_map_dispose(&im.scenes);
     um_arena_dispose(&im.arena);
     free(im.has_pair);
+    free(im.same_key);
     free(path);
     return status;
 }

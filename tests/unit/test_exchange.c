@@ -360,6 +360,49 @@ static void data_sets_are_told_apart(void **state)
     close_place(&p);
 }
 
+/* Lists of one second that nobody chose from share the keys of rows; the prompt tells them apart,
+ * also where one list is part of the other and where the pairs come in another order. */
+static void lists_of_one_second_are_told_apart(void **state)
+{
+    (void)state;
+    static const char row[] =
+        "{\"dataset\":\"d\",\"user_id\":\"1\",\"item_id\":\"\","
+        "\"timestamp\":\"2020-01-02 03:04:05\",\"item_pos\":%d,\"choice_cnt\":%d,"
+        "\"impression_list\":[\"%s\",%snull],\"text\":{\"profile\":\"p\",\"history\":\"h\","
+        "\"action_list\":[\"%s\",%s\"leave\"]},\"split\":\"train\"}\n";
+    static const char pair[] =
+        "{\"dataset\":\"d\",\"user_id\":\"1\",\"item_id\":\"\","
+        "\"timestamp\":\"2020-01-02 03:04:05\",\"conversations\":[{\"from\":\"human\",\"value\":"
+        "\"%s\"}],\"chosen\":{\"value\":\"c\\nBehavior: [%c]\"},"
+        "\"rejected\":{\"value\":\"r\\nBehavior: [A]\"}}\n";
+    char scenes[2048], pairs[2048];
+    place p;
+    um_error err;
+    size_t n = 0;
+    n += (size_t)snprintf(scenes, sizeof scenes, row, 1, 2, "5", "", "red", "");
+    n += (size_t)snprintf(scenes + n, sizeof scenes - n, row, 2, 3, "5", "\"6\",", "red",
+                          "\"blue\",");
+    n += (size_t)snprintf(scenes + n, sizeof scenes - n, row, 1, 2, "7", "", "green", "");
+    n = (size_t)snprintf(pairs, sizeof pairs, pair, "green or leave", 'B');
+    n += (size_t)snprintf(pairs + n, sizeof pairs - n, pair, "red, blue or leave", 'C');
+    n += (size_t)snprintf(pairs + n, sizeof pairs - n, pair, "red or leave", 'B');
+    open_place(&p);
+    assert_ok(import_text(&p, "scenes", scenes, &err), err);
+    assert_ok(import_text(&p, "pairs", pairs, &err), err);
+    char *again = exported(&p, "pairs");
+    const char *green = strstr(again, "green"), *blue = strstr(again, "blue");
+    assert_true(green != NULL && blue != NULL && green < blue);
+    free(again);
+    close_place(&p);
+
+    open_place(&p); /* a list that no scene has */
+    assert_ok(import_text(&p, "scenes", scenes, &err), err);
+    snprintf(pairs, sizeof pairs, pair, "yellow or leave", 'B');
+    assert_int_equal(import_text(&p, "pairs", pairs, &err), UM_ERR_INPUT);
+    assert_non_null(strstr(err.text, "no scene without a pair has the list of the prompt"));
+    close_place(&p);
+}
+
 /* Malformed rows ------------------------------------------------------------------------------ */
 
 /* Row r of a JSONL text as an object. */
@@ -546,8 +589,11 @@ static void malformed_rows_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exports_survive_import),       cmocka_unit_test(forms_survive_import),
-        cmocka_unit_test(forms_are_what_trainers_read), cmocka_unit_test(data_sets_are_told_apart),
+        cmocka_unit_test(exports_survive_import),
+        cmocka_unit_test(forms_survive_import),
+        cmocka_unit_test(forms_are_what_trainers_read),
+        cmocka_unit_test(data_sets_are_told_apart),
+        cmocka_unit_test(lists_of_one_second_are_told_apart),
         cmocka_unit_test(malformed_rows_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

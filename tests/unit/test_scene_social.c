@@ -50,12 +50,15 @@ static um_dataset *friends_log(uint64_t seed, bool friends[USERS][USERS])
     return finish(b);
 }
 
-static uint32_t count_friends(const um_dataset *d, bool friends[USERS][USERS], uint32_t user,
-                              uint32_t item, int64_t time_s)
+/* known: whose interactions count, NULL: everybody's. */
+static uint32_t count_friends(const um_dataset *d, bool friends[USERS][USERS], const bool *known,
+                              uint32_t user, uint32_t item, int64_t time_s)
 {
     uint32_t n = 0;
     for (uint32_t other = 0; other < USERS; other++) {
         bool met = false;
+        if (known != NULL && !known[other])
+            continue;
         for (uint64_t i = d->user_start[other]; i < d->user_start[other + 1]; i++)
             met = met || (d->item[i] == item && d->time_s[i] < time_s);
         n += friends[user][other] && met;
@@ -74,13 +77,13 @@ static void friends_are_counted(void **state)
         um_error err;
         uint32_t mark[ITEMS] = {0}, epoch = 0, touched[ITEMS];
         float counts[ITEMS] = {0};
-        assert_ok(um_social_new(&social, d, &err), err);
+        assert_ok(um_social_new(&social, d, NULL, INT64_MAX, &err), err);
         for (uint32_t u = 0; u < USERS; u++) {
             for (int64_t t = 99940; t < 103200; t += 90) {
                 uint32_t n = um_social_counts(social, u, t, counts, touched, mark, &epoch),
                          some = 0;
                 for (uint32_t i = 0; i < ITEMS; i++) {
-                    uint32_t expected = count_friends(d, friends, u, i, t);
+                    uint32_t expected = count_friends(d, friends, NULL, u, i, t);
                     assert_int_equal(um_social_count(social, u, i, t), expected);
                     assert_int_equal((uint32_t)counts[i], expected);
                     some += expected > 0;
@@ -108,7 +111,7 @@ static void a_log_without_friends_has_no_graph(void **state)
     um_error err;
     float counts[9] = {0};
     uint32_t touched[9], mark[9] = {0}, epoch = 0;
-    assert_ok(um_social_new(&social, d, &err), err);
+    assert_ok(um_social_new(&social, d, NULL, INT64_MAX, &err), err);
     assert_null(social);
     assert_int_equal(um_social_count(NULL, 0, 0, INT64_MAX), 0);
     assert_int_equal(um_social_counts(NULL, 0, INT64_MAX, counts, touched, mark, &epoch), 0);
@@ -135,26 +138,33 @@ static bool user_has(const um_dataset *d, uint32_t user, uint32_t item)
     return false;
 }
 
-/* Friends alone: distractors come by count, equal ones by index, then chance fills up. */
+/* Friends alone: distractors come by count, equal ones by index, then chance fills up. What
+ * held-out users did, and what anybody did after the cut, is not counted. */
 static void social_distractors_are_those_of_most_friends(void **state)
 {
     (void)state;
     bool friends[USERS][USERS];
-    size_t by_friends = 0, by_chance = 0;
-    for (uint64_t seed = 0; seed < 6; seed++) {
+    size_t by_friends = 0, by_chance = 0, withheld = 0;
+    for (uint64_t seed = 0; seed < 9; seed++) {
         um_dataset *d = friends_log(seed, friends);
         um_scene_options o;
+        um_split_plan plan;
+        um_error err;
         only(&o, UM_SOURCE_SOCIAL);
+        o.split_by = (um_split_by)(seed % 3);
+        assert_ok(um_split_plan_new(&plan, d, &o, &err), err);
         um_scene_set *set = build_scenes(d, &o, 2);
         for (size_t i = 0; i < set->n; i++) {
             const um_scene *s = &set->scenes[i];
             bool used[ITEMS] = {false};
+            int64_t until_s = s->time_s < plan.known_until_s ? s->time_s : plan.known_until_s;
             for (uint32_t j = 0; j < s->k; j++) {
                 uint32_t best = ITEMS, most = 0;
                 if (j == s->target)
                     continue;
                 for (uint32_t item = 0; item < ITEMS; item++) {
-                    uint32_t n = count_friends(d, friends, s->user, item, s->time_s);
+                    uint32_t n = count_friends(d, friends, plan.train_user, s->user, item, until_s);
+                    withheld += n < count_friends(d, friends, NULL, s->user, item, s->time_s);
                     if (n > most && !used[item] && !user_has(d, s->user, item)) {
                         best = item;
                         most = n;
@@ -171,10 +181,11 @@ static void social_distractors_are_those_of_most_friends(void **state)
                 by_friends++;
             }
         }
+        um_split_plan_dispose(&plan);
         um_scene_set_free(set);
         um_dataset_free(d);
     }
-    assert_true(by_friends > 500 && by_chance > 50);
+    assert_true(by_friends > 500 && by_chance > 50 && withheld > 500);
 }
 
 /* Without friends the source changes nothing. */

@@ -199,7 +199,7 @@ static void friends_are_counted(void **state)
     um_render_scene scene = {.user = ann, .time_s = 999};
     um_render_action(&r, &out, &scratch, &scene, x);
     assert_string_equal(um_str_text(&out), "x"); /* without a graph nobody has friends */
-    assert_ok(um_social_new(&social, d, &err), err);
+    assert_ok(um_social_new(&social, d, NULL, INT64_MAX, &err), err);
     r.social = social;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         um_str_clear(&out);
