@@ -57,6 +57,30 @@ bool um_choice_coefficient(const um_choice_model *model, size_t i, const char **
 void um_choice_fit_figures(const um_choice_model *model, size_t *scenes, double *bits,
                            double *uniform_bits);
 
+/*
+ * Baselines that rank a list by its likeness to what the user met before the scene: by who met the
+ * same items (GF-CF, Shen et al., CIKM 2021, from interactions that training knows), or by words
+ * (cosine of TF-IDF vectors, truncated SVD). p is proportional to exp(slope x the score
+ * standardised within the list); the slope is fitted on the base and train scenes, for the
+ * collaborative score on users whose rows are not in its factors. The action "none of these" gets
+ * um_scene_none_share. Users without earlier items get a uniform guess.
+ */
+typedef struct um_similarity um_similarity;
+typedef enum um_similarity_kind {
+    UM_SIMILARITY_SPECTRAL,
+    UM_SIMILARITY_CONTENT
+} um_similarity_kind;
+/* rank: vectors kept. The data set is borrowed and must outlive *out, which is yours; the scenes
+ * are looked at here only. The same for any number of threads (<= 0: all CPUs). */
+um_status um_similarity_fit(um_similarity **out, um_similarity_kind kind, const um_dataset *dataset,
+                            const um_scene_set *scenes, uint32_t rank, uint64_t seed, int threads,
+                            um_error *err) UM_CHECKED;
+void um_similarity_free(um_similarity *model);
+/* p: [scene->k]. */
+um_status um_similarity_probabilities(const um_similarity *model, const um_scene *scene, double *p,
+                                      um_error *err) UM_CHECKED;
+double um_similarity_slope(const um_similarity *model);
+
 typedef enum um_choice_voice {
     UM_VOICE_CHOICE_MODEL, /* draws its choice from the fitted distribution, names what drove it */
     UM_VOICE_UNTUTORED     /* rationalises the logged choice with random attributes of the memory,

@@ -41,8 +41,8 @@ struct um_choice_model {
     int64_t *shown_time;
 
     double none_share; /* um_scene_none_share */
-    int none_feature;  /* its constant: 1 for the action "none of these", whose other features are 0;
-                          -1 when no scene has that action */
+    int none_feature; /* its constant: 1 for the action "none of these", whose other features are 0;
+                         -1 when no scene has that action */
     int n_features;
     char *feature_names[UM_CHOICE_MAX_FEATURES];
     double scale[UM_CHOICE_MAX_FEATURES]; /* features are divided by it */

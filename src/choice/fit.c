@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "choice/known.h"
 
 #define NEW_RELEASE_S ((int64_t)180 * 86400)
 #define RECENT_ITEMS  3    /* of the history: its last ones */
@@ -54,23 +55,6 @@ int um_choice_band(const um_choice_model *model, uint64_t interaction)
 
 /* The crowd's record -------------------------------------------------------------------------- */
 
-/* What training knows: interactions of users that are not held out, before the time cut. */
-typedef struct known {
-    bool *held_out; /* [users] */
-    int64_t until_s;
-} known;
-
-/* The end of what is known of a user's interactions. */
-static uint64_t known_end(const um_dataset *d, const known *k, uint32_t user)
-{
-    uint64_t begin = d->user_start[user], end = d->user_start[user + 1];
-    if (k->held_out[user])
-        return begin;
-    while (end > begin && d->time_s[end - 1] >= k->until_s)
-        end--;
-    return end;
-}
-
 typedef struct event {
     int64_t time;
     double rating;
@@ -89,7 +73,7 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Known interactions by item, in time order, ratings summed along. */
-static um_status count_clicks(um_choice_model *m, const known *k, um_error *err)
+static um_status count_clicks(um_choice_model *m, const um_known *k, um_error *err)
 {
     const um_dataset *d = m->dataset;
     uint32_t n_items = d->items.n_rows;
@@ -107,7 +91,7 @@ static um_status count_clicks(um_choice_model *m, const known *k, um_error *err)
     }
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t u = 0; u < d->users.n_rows; u++) {
-            uint64_t end = known_end(d, k, u);
+            uint64_t end = um_known_end(k, d, u);
             for (uint64_t i = d->user_start[u]; i < end; i++) {
                 if (pass == 0) {
                     m->item_start[d->item[i] + 1]++;
@@ -138,7 +122,7 @@ done:
     return status;
 }
 
-static um_status count_impressions(um_choice_model *m, const known *k, um_error *err)
+static um_status count_impressions(um_choice_model *m, const um_known *k, um_error *err)
 {
     const um_dataset *d = m->dataset;
     uint32_t n_items = d->items.n_rows;
@@ -153,7 +137,7 @@ static um_status count_impressions(um_choice_model *m, const known *k, um_error 
     }
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t u = 0; u < d->users.n_rows; u++) {
-            uint64_t end = known_end(d, k, u);
+            uint64_t end = um_known_end(k, d, u);
             for (uint64_t i = d->user_start[u]; i < end; i++) {
                 for (uint64_t j = d->impression_start[i]; j < d->impression_start[i + 1]; j++) {
                     uint32_t item = d->impression_item[j];
@@ -477,7 +461,7 @@ done:
 }
 
 /* Bands: half a standard deviation around the mean rating of training users is "middle". */
-static void set_bands(um_choice_model *m, const known *k)
+static void set_bands(um_choice_model *m, const um_known *k)
 {
     const um_dataset *d = m->dataset;
     double sum = 0, squares = 0, n = 0;
@@ -485,7 +469,7 @@ static void set_bands(um_choice_model *m, const known *k)
     if (m->rating != NULL && m->rating->numbers == NULL)
         m->rating = NULL;
     for (uint32_t u = 0; m->rating != NULL && u < d->users.n_rows; u++) {
-        uint64_t end = known_end(d, k, u);
+        uint64_t end = um_known_end(k, d, u);
         for (uint64_t i = d->user_start[u]; i < end; i++) {
             double r = m->rating->numbers[i];
             if (isnan(r))
@@ -506,22 +490,19 @@ um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset,
 {
     um_status status;
     um_choice_model *m = um_calloc(1, sizeof *m);
-    known k = {.held_out = um_calloc(dataset->users.n_rows, sizeof *k.held_out),
-               .until_s = INT64_MAX};
+    um_known k = {0};
 
-    if (m == NULL || k.held_out == NULL) {
+    if (m == NULL) {
         status = um_fail_memory(err, "choice model");
         goto done;
     }
+    if ((status = um_known_init(&k, dataset, scenes, err)) != UM_OK)
+        goto done;
     m->dataset = dataset;
     m->none_feature = -1;
     m->none_share = um_scene_none_share(scenes);
-    if (scenes->split_by != UM_SPLIT_BY_USER)
-        k.until_s = scenes->time_cut_s;
     for (size_t s = 0; s < scenes->n; s++) {
         const um_scene *scene = &scenes->scenes[s];
-        if (scene->split == UM_SPLIT_EVAL && scenes->split_by != UM_SPLIT_BY_TIME)
-            k.held_out[scene->user] = true;
         if (scene->k > 0 && scene->items[scene->k - 1] == UM_SCENE_NONE)
             m->none_feature = 0; /* until name_features places it */
     }
@@ -536,7 +517,7 @@ um_status um_choice_fit(um_choice_model **out, const um_dataset *dataset,
     m = NULL;
 done:
     um_choice_free(m);
-    free(k.held_out);
+    um_known_dispose(&k);
     return status;
 }
 

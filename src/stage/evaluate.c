@@ -21,6 +21,8 @@
 static const um_eval_row rows[] = {
     {"uniform", UM_ROW_UNIFORM, NULL, "a uniform guess"},
     {"popularity", UM_ROW_POPULARITY, NULL, "what training users chose most so far"},
+    {"spectral", UM_ROW_SPECTRAL, NULL, "collaborative filter (GF-CF) of training users' choices"},
+    {"content", UM_ROW_CONTENT, NULL, "likeness of texts (TF-IDF) to what the user chose before"},
     {"choice_model", UM_ROW_CHOICE, NULL, "multinomial logit fitted on the log (the teacher)"},
     {"true_model", UM_ROW_TRUTH, NULL, "the world's own probabilities: nothing can do better"},
     {"weak_direct", UM_ROW_DIRECT, "base", "student before training, asked for the letter at once"},
@@ -74,16 +76,34 @@ static void guess_uniformly(const um_scene *scene, double none_share, double *p)
         p[n_items] = none_share;
 }
 
+/* The baseline of a row that is one; else *out stays NULL. */
+static um_status fit_similarity(um_similarity **out, const evaluation *e, um_error *err)
+{
+    const um_config *c = e->s->config;
+    bool spectral = e->row->kind == UM_ROW_SPECTRAL;
+
+    *out = NULL;
+    if (!spectral && e->row->kind != UM_ROW_CONTENT)
+        return UM_OK;
+    return um_similarity_fit(
+        out, spectral ? UM_SIMILARITY_SPECTRAL : UM_SIMILARITY_CONTENT, e->s->dataset, e->s->scenes,
+        (uint32_t)(spectral ? c->scenes.spectral_rank : c->scenes.content_rank), c->seed,
+        (int)c->threads, err);
+}
+
 /* Rows that no language model is asked for. */
 static um_status plain_row(evaluation *e, um_error *err)
 {
     um_session *s = e->s;
     const um_choice_model *choice = NULL;
+    um_similarity *similarity = NULL;
     double p[UM_SCENE_MAX_ITEMS], none_share = um_scene_none_share(s->scenes);
     um_status status = UM_OK;
 
     if (e->row->kind == UM_ROW_CHOICE || e->row->kind == UM_ROW_POPULARITY)
         status = um_session_choice(s, &choice, err);
+    if (status == UM_OK)
+        status = fit_similarity(&similarity, e, err);
     if (status == UM_OK)
         status = um_workspace_begin(s->ws, err);
     for (size_t i = 0; i < e->ids.len && status == UM_OK; i++) {
@@ -92,6 +112,8 @@ static um_status plain_row(evaluation *e, um_error *err)
             status = um_choice_popularity(choice, scene, p, err);
         else if (e->row->kind == UM_ROW_CHOICE)
             status = um_choice_probabilities(choice, scene, p, err);
+        else if (similarity != NULL)
+            status = um_similarity_probabilities(similarity, scene, p, err);
         if (e->row->kind == UM_ROW_UNIFORM)
             guess_uniformly(scene, none_share, p);
         if (e->row->kind == UM_ROW_TRUTH)
@@ -106,6 +128,7 @@ static um_status plain_row(evaluation *e, um_error *err)
         status = um_workspace_commit(s->ws, err);
     if (status != UM_OK)
         um_workspace_rollback(s->ws);
+    um_similarity_free(similarity);
     return status;
 }
 
@@ -305,13 +328,15 @@ static um_status model_row(evaluation *e, um_error *err)
 
 bool um_eval_row_applies(const um_eval_row *row, const um_scene_set *set)
 {
-    if (row->kind != UM_ROW_TRUTH)
-        return true;
+    bool truth = true, log = false; /* imported scenes name no interactions */
     for (size_t i = 0; i < set->n; i++) {
-        if (set->scenes[i].split == UM_SPLIT_EVAL && set->scenes[i].truth == NULL)
-            return false;
+        const um_scene *scene = &set->scenes[i];
+        log = log || scene->n_history > 0 || scene->interaction != UM_SCENE_NO_INTERACTION;
+        truth = truth && (scene->split != UM_SPLIT_EVAL || scene->truth != NULL);
     }
-    return true;
+    return row->kind == UM_ROW_TRUTH                                     ? truth
+           : row->kind == UM_ROW_SPECTRAL || row->kind == UM_ROW_CONTENT ? log
+                                                                         : true;
 }
 
 um_status um_stage_eval(um_session *s, um_error *err)

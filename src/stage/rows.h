@@ -7,6 +7,8 @@
 typedef enum um_row_kind {
     UM_ROW_UNIFORM,
     UM_ROW_POPULARITY,
+    UM_ROW_SPECTRAL, /* scenes with a log behind them only, as the next */
+    UM_ROW_CONTENT,
     UM_ROW_CHOICE,
     UM_ROW_TRUTH,  /* synthetic worlds only */
     UM_ROW_DIRECT, /* a model, asked for the letter at once */

@@ -10,7 +10,7 @@ for key in '"seconds":' '"peak_rss_mb":' '"stages":\[' '"scenes":{' '"pairs":' '
     '"expected_accuracy":' '"log_loss":' '"true_position_histogram":\['; do
     grep -q "$key" out/summary.json || die "summary.json lacks $key"
 done
-for row in uniform popularity choice_model true_model weak_direct weak direct_sft sft sft_dpo; do
+for row in uniform popularity spectral content choice_model true_model weak_direct weak direct_sft sft sft_dpo; do
     grep -q "\"$row\":{\"mean\"" out/summary.json || die "summary.json lacks the row $row"
 done
 grep -q '<html' out/report.html || die 'report.html is no page'
