@@ -177,13 +177,14 @@ void um_ingest_defaults(um_ingest_options *options);
 /* Rows rejected for one reason. */
 #define UM_INGEST_MAX_REASONS 32
 #define UM_INGEST_EXAMPLES    3
+#define UM_INGEST_NAME        128 /* bytes of a file's path inside the log, NUL included */
 typedef struct um_ingest_reason {
     char text[112]; /* numbers and quoted values left out: "rating '...' is not a number" */
     bool is_filter; /* one of um_ingest_filters, not a bad row */
     uint64_t rows;
     size_t n_examples; /* the first rows */
     struct {
-        char file[64];
+        char file[UM_INGEST_NAME];
         uint64_t line;
         char reason[160];
     } examples[UM_INGEST_EXAMPLES];
@@ -195,7 +196,7 @@ typedef struct um_ingest_reason {
  * interactions or lists is rejected when none of them is kept.
  */
 typedef struct um_ingest_file {
-    char name[64];
+    char name[UM_INGEST_NAME]; /* path inside the folder or zip; a long one's end */
     uint64_t rows_read, rows_kept, rows_rejected;
     uint64_t bytes; /* unpacked */
 } um_ingest_file;

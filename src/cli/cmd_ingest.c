@@ -152,6 +152,12 @@ static void append_report_text(um_str *s, const um_ingest_report *r)
     }
 }
 
+/* "1 user", "2 users" */
+static void append_number_of(um_str *s, uint64_t n, const char *one, const char *many)
+{
+    um_str_appendf(s, "%" PRIu64 " %s", n, n == 1 ? one : many);
+}
+
 /* What would be stored. */
 static void append_dataset(um_str *s, const um_dataset *d, bool json)
 {
@@ -176,14 +182,30 @@ static void append_dataset(um_str *s, const um_dataset *d, bool json)
         um_str_append(s, "}\n");
         return;
     }
-    um_str_appendf(s, "\nIngest would store, as %s: %u users, %u items, %" PRIu64 " interactions",
-                   d->name, d->users.n_rows, d->items.n_rows, d->n_interactions);
-    if (d->n_skips > 0)
-        um_str_appendf(s, ", %" PRIu64 " lists nobody chose from", d->n_skips);
+    um_str_appendf(s, "\nIngest would store, as %s: ", d->name);
+    append_number_of(s, d->users.n_rows, "user, ", "users, ");
+    append_number_of(s, d->items.n_rows, "item, ", "items, ");
+    append_number_of(s, d->n_interactions, "interaction", "interactions");
+    if (d->n_skips > 0) {
+        um_str_append(s, ", ");
+        append_number_of(s, d->n_skips, "list nobody chose from", "lists nobody chose from");
+    }
     um_str_append(s, d->impression_start != NULL ? "; with the lists shown" : "");
     if (range.any)
         um_str_appendf(s, "; %s to %s", first, last);
     um_str_append(s, "\n");
+}
+
+/* Reading ended early: what was counted until then. */
+static void append_stop(um_str *s, const um_error *err, bool json)
+{
+    if (!json) {
+        um_str_append(s, "\nReading ended there: nothing would be stored.\n");
+        return;
+    }
+    um_str_append(s, ",\"error\":");
+    um_str_append_json(s, err->text);
+    um_str_append(s, "}\n");
 }
 
 /* Reads everything, writes nothing. */
@@ -200,17 +222,20 @@ static int check(const cli_args *args, const char *path)
     um_config_ingest_options(&args->config, &options);
     if (report != NULL)
         status = um_dataset_read(&d, report, path, &options, cli_monitor(args), &err);
-    if (status == UM_OK) {
+    if (status == UM_OK || (report != NULL && report->rows_rejected > 0)) {
         if (args->json)
             append_report_json(&s, report);
         else
             append_report_text(&s, report);
-        append_dataset(&s, d, args->json);
-        status = um_str_status(&s, &err);
+        if (status == UM_OK)
+            append_dataset(&s, d, args->json);
+        else
+            append_stop(&s, &err, args->json);
+        if (status == UM_OK)
+            status = um_str_status(&s, &err);
     }
     cli_progress_end();
-    if (status == UM_OK)
-        fputs(um_str_text(&s), stdout);
+    fputs(um_str_text(&s), stdout);
     um_str_dispose(&s);
     um_dataset_free(d);
     free(report);

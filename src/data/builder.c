@@ -64,6 +64,8 @@ void um_builder_clear(um_dataset_builder *b)
     um_vec_dispose(&b->skip_line);
     um_vec_dispose(&b->skip_end);
     um_vec_dispose(&b->skip_item);
+    um_vec_dispose(&b->units);
+    um_vec_dispose(&b->unit_line);
     um_vec_dispose(&b->tables);
     um_dataset_free(b->dataset);
     *b = (um_dataset_builder){0};

@@ -38,6 +38,14 @@ typedef struct um_builder_table {
     size_t first_interaction, first_skip;
 } um_builder_table;
 
+/* Rows of a file that make interactions, or a list nobody chose from, together with the lines these
+ * have. */
+typedef struct um_builder_unit {
+    uint64_t end;      /* of its lines in unit_line */
+    uint32_t first, n; /* the interactions; n = 0: the skip `first` */
+    bool is_withdrawn;
+} um_builder_unit;
+
 struct um_dataset_builder {
     um_dataset *dataset; /* owns the strings */
     um_builder_side users, items;
@@ -58,6 +66,8 @@ struct um_dataset_builder {
     UM_VEC(uint32_t) skip_line;   /* may be shorter: the rest has none */
     UM_VEC(uint64_t) skip_end;    /* of its list in skip_item */
     UM_VEC(uint32_t) skip_item;
+    UM_VEC(um_builder_unit) units;
+    UM_VEC(uint32_t) unit_line;
     UM_VEC(um_builder_table) tables; /* empty: one table with everything */
 };
 
@@ -75,6 +85,13 @@ um_status um_builder_begin_table(um_dataset_builder *b, um_error *err) UM_CHECKE
  * one line and was added without another line in between is one row of the file. Those without a
  * line are rows of their own. */
 um_status um_builder_set_line(um_dataset_builder *b, uint64_t line, um_error *err) UM_CHECKED;
+/* The last n_interactions, or with 0 the last skip, are a unit: rows at these lines too are part of
+ * it, and are left out when all of it is. Units are numbered from 0. */
+um_status um_builder_add_rows(um_dataset_builder *b, const uint64_t *lines, size_t n_lines,
+                              size_t n_interactions, um_error *err) UM_CHECKED;
+size_t um_builder_n_units(const um_dataset_builder *b);
+/* What is in the unit is left out, as if it had not been added. */
+void um_builder_withdraw(um_dataset_builder *b, size_t unit);
 
 typedef struct um_builder_finish_options {
     bool unique;                      /* keep the first of rows with equal user, item and time */

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "data/builder.h"
+#include "data/builder_rows.h"
 #include "data/dataset_memory.h"
 
 typedef struct finish {
@@ -84,74 +85,6 @@ static um_status filter_rows(finish *f, um_error *err)
     return status;
 }
 
-/* A walk over interactions and skips as they were added. */
-typedef struct walk {
-    size_t i, s;         /* next interaction, next skip */
-    size_t end_i, end_s; /* of the table */
-} walk;
-
-/* The next thing's line and reason; false at the end of the table. */
-static bool next_thing(const finish *f, const walk *w, uint32_t *line, uint8_t *reason,
-                       bool *is_skip)
-{
-    const um_dataset_builder *b = f->b;
-    if (w->i == w->end_i && w->s == w->end_s)
-        return false;
-    *is_skip = w->i == w->end_i || (w->s < w->end_s && b->skip_before.data[w->s] <= w->i);
-    if (*is_skip) {
-        *line = w->s < b->skip_line.len ? b->skip_line.data[w->s] : 0;
-        *reason = f->skip_left_out[w->s];
-    } else {
-        *line = w->i < b->line.len ? b->line.data[w->i] : 0;
-        *reason = f->left_out[w->i];
-    }
-    return true;
-}
-
-static um_status report_table(const finish *f, size_t table, walk *w, um_error *err)
-{
-    uint32_t line = 0, row_line = 0;
-    uint8_t reason = UM_KEPT, row_reason = UM_KEPT;
-    bool is_skip = false, any_kept = false;
-    for (bool more = next_thing(f, w, &line, &reason, &is_skip); more;) {
-        row_line = line;
-        row_reason = reason;
-        any_kept = false;
-        do {
-            any_kept = any_kept || reason == UM_KEPT;
-            *(is_skip ? &w->s : &w->i) += 1;
-            more = next_thing(f, w, &line, &reason, &is_skip);
-        } while (more && line == row_line && line != 0);
-        if (any_kept)
-            continue;
-        um_status status = f->options->on_left_out(f->options->context, table, row_line,
-                                                   (um_left_out_reason)row_reason, err);
-        if (status != UM_OK)
-            return status;
-    }
-    return UM_OK;
-}
-
-static um_status report_left_out(const finish *f, um_error *err)
-{
-    const um_dataset_builder *b = f->b;
-    size_t n_tables = b->tables.len > 0 ? b->tables.len : 1;
-    um_status status = UM_OK;
-    if (f->options->on_left_out == NULL)
-        return UM_OK;
-    for (size_t t = 0; t < n_tables && status == UM_OK; t++) {
-        bool last = t + 1 == n_tables;
-        walk w = {.end_i = last ? b->user.len : b->tables.data[t + 1].first_interaction,
-                  .end_s = last ? b->skip_user.len : b->tables.data[t + 1].first_skip};
-        if (b->tables.len > 0) {
-            w.i = b->tables.data[t].first_interaction;
-            w.s = b->tables.data[t].first_skip;
-        }
-        status = report_table(f, t, &w, err);
-    }
-    return status;
-}
-
 /* The order of all rows, less those left out. */
 static um_status order_rows(finish *f, um_error *err)
 {
@@ -165,19 +98,21 @@ static um_status order_rows(finish *f, um_error *err)
     if (status == UM_OK)
         status = um_order_make(&f->skips, b->skip_user.data, b->skip_time_s.data, b->skip_user.len,
                                f->n_users, err);
-    if (status != UM_OK || (!o->unique && !filters))
+    if (status != UM_OK || (!o->unique && !filters && b->units.len == 0))
         return status;
     f->left_out = um_calloc(b->user.len, 1);
     f->skip_left_out = um_calloc(b->skip_user.len, 1);
     if (f->left_out == NULL || f->skip_left_out == NULL)
         return um_fail_memory(err, "the order of interactions");
+    const um_builder_marks marks = {f->left_out, f->skip_left_out};
+    um_builder_mark_withdrawn(b, &marks);
     if (o->unique)
         status = um_order_mark_repeats(&f->log, b->item.data, b->time_s.data, f->left_out,
                                        UM_LEFT_OUT_DUPLICATE, err);
     if (status == UM_OK && filters)
         status = filter_rows(f, err);
-    if (status == UM_OK)
-        status = report_left_out(f, err);
+    if (status == UM_OK && o->on_left_out != NULL)
+        status = um_builder_report_left_out(b, &marks, o, err);
     if (status != UM_OK)
         return status;
     um_order_squeeze(&f->log, f->left_out, f->user_kept);
@@ -433,6 +368,8 @@ um_status um_builder_finish_with(um_dataset_builder *b, const um_builder_finish_
         goto done;
     um_vec_dispose(&b->user);
     um_vec_dispose(&b->line);
+    um_vec_dispose(&b->unit_line);
+    um_vec_dispose(&b->units);
     status = gather_table(f.dataset, &f.dataset->users, &b->users, f.user_kept, err);
     if (status == UM_OK)
         status = gather_table(f.dataset, &f.dataset->items, &b->items, f.item_kept, err);

@@ -33,6 +33,12 @@ static um_status add_entry(entry_list *list, const char *path, const char *name,
     return UM_OK;
 }
 
+/* "._name": what macOS keeps beside a file, in zips too, is no file of its own. */
+static bool is_apple_double(const char *name)
+{
+    return um_str_starts(um_path_base(name), "._");
+}
+
 static um_status list_folder(entry_list *list, const char *root, const char *inside, int depth,
                              um_error *err)
 {
@@ -56,7 +62,7 @@ static um_status list_folder(entry_list *list, const char *root, const char *ins
         if (status == UM_OK)
             status = um_path_join(&full, root, name, err);
         if (status == UM_OK && stat(full, &info) == 0) {
-            if (S_ISREG(info.st_mode))
+            if (S_ISREG(info.st_mode) && !is_apple_double(name))
                 status = add_entry(list, root, name, false, 0, err);
             else if (S_ISDIR(info.st_mode) && depth < FOLDER_DEPTH)
                 status = list_folder(list, root, name, depth + 1, err);
@@ -128,7 +134,7 @@ static um_status list_zip(entry_list *list, const char *path, um_error *err)
                              path, name);
             goto done;
         }
-        if (archive_entry_filetype(entry) != AE_IFREG)
+        if (archive_entry_filetype(entry) != AE_IFREG || is_apple_double(name))
             continue;
         status = add_entry(list, path, name, archive_entry_is_encrypted(entry) != 0, index, err);
         if (status != UM_OK)

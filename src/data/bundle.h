@@ -32,7 +32,8 @@ typedef struct um_entry {
 typedef struct um_bundle {
     um_bundle_kind kind;
     char *path;
-    um_entry *entries; /* regular files, sorted by name; folders are looked into two levels deep */
+    um_entry
+        *entries; /* regular files but "._*", sorted; folders are looked into two levels deep */
     size_t n_entries;
     uint64_t packed_bytes;   /* size of the zip */
     uint64_t unpacked_bytes; /* read from the zip so far */

@@ -17,7 +17,8 @@ const char *um_left_out_text(um_left_out_reason reason)
         [UM_LEFT_OUT_OLD] = "older than the newest share that is kept",
         [UM_LEFT_OUT_RARE_ITEM] = "its item has too few interactions",
         [UM_LEFT_OUT_FEW] = "its user has too few interactions",
-        [UM_LEFT_OUT_MANY] = "its user has too many interactions"};
+        [UM_LEFT_OUT_MANY] = "its user has too many interactions",
+        [UM_LEFT_OUT_BROKEN] = "another row of its impression is bad"};
     return texts[reason];
 }
 

@@ -28,6 +28,7 @@ typedef enum um_left_out_reason {
     UM_LEFT_OUT_RARE_ITEM, /* min_item_interactions */
     UM_LEFT_OUT_FEW,       /* min_user_interactions */
     UM_LEFT_OUT_MANY,      /* max_user_interactions */
+    UM_LEFT_OUT_BROKEN,    /* a row of the same list is bad */
     UM_LEFT_OUT_COUNT
 } um_left_out_reason;
 const char *um_left_out_text(um_left_out_reason reason); /* "its user has too few interactions" */

@@ -129,6 +129,25 @@ um_status um_reading_count(um_reading *r, um_error *err)
     return check_stop(r, err);
 }
 
+/* Files are told apart by their folders, and a file that is read again ("repeats" of a mapping) by
+ * a number: no two of a report have one name. */
+static void name_file(const um_ingest_report *report, um_ingest_file *file, const char *path)
+{
+    char number[16] = "";
+    bool is_taken = true;
+    for (int copy = 2; is_taken; copy++) {
+        size_t len = strlen(path), room = sizeof file->name - 1 - strlen(number);
+        if (len <= room)
+            snprintf(file->name, sizeof file->name, "%s%s", path, number);
+        else
+            snprintf(file->name, sizeof file->name, "...%s%s", path + len - (room - 3), number);
+        is_taken = false;
+        for (const um_ingest_file *f = report->files; f < file; f++)
+            is_taken = is_taken || strcmp(f->name, file->name) == 0;
+        snprintf(number, sizeof number, " (%d)", copy);
+    }
+}
+
 um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_interactions,
                            um_lines *lines, um_error *err)
 {
@@ -138,9 +157,10 @@ um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_intera
                        report->adapter, report->n_files);
     um_ingest_file *file = &report->files[report->n_files++];
     *file = (um_ingest_file){0};
-    snprintf(file->name, sizeof file->name, "%s", um_path_base(entry->name));
     r->file = file;
     r->file_name = entry->name;
+    name_file(report, file, entry->name);
+    r->is_open = true;
     r->first_bad.text[0] = r->first_filtered.text[0] = '\0';
     if (has_interactions) {
         if (r->n_tables == UM_ADAPTER_MAX_TABLES)
@@ -156,12 +176,19 @@ um_status um_reading_begin(um_reading *r, const um_entry *entry, bool has_intera
     return um_lines_open(lines, r->bundle, entry, err);
 }
 
+/* The file in hand is read as far as it will be. */
+static void count_kept(um_reading *r)
+{
+    r->file->rows_kept = r->file->rows_read - r->file->rows_rejected;
+    r->report->rows_kept += r->file->rows_kept;
+    r->is_open = false;
+}
+
 um_status um_reading_end_any(um_reading *r, um_lines *lines, um_error *err)
 {
     um_ingest_file *file = r->file;
     file->bytes = lines->bytes;
-    file->rows_kept = file->rows_read - file->rows_rejected;
-    r->report->rows_kept += file->rows_kept;
+    count_kept(r);
     show_progress(r);
     if (file->rows_read == 0)
         return um_fail(err, UM_ERR_INPUT, "%s: no rows%s", r->file_name,
@@ -200,27 +227,58 @@ static void name_adapters(um_str *text)
     um_str_append(text, " (mirrorer ingest --adapters lists their files)");
 }
 
-/* Whether the bundle has a file, plain or packed, that the adapter names. */
-static bool has_a_file_of(const um_bundle *bundle, const um_adapter *adapter)
+/*
+ * Whether a file is called like one word of an adapter's list: "ratings.dat",
+ * "meta_<CATEGORY>.json",
+ * "*_interaction.jsonl". What stands for any text must have a name beside it: "<CATEGORY>.json"
+ * says nothing about a file.
+ */
+static bool is_called(const char *name, size_t len, const char *word, size_t word_len)
 {
+    size_t before = 0, after = 0;
+    while (before < word_len && word[before] != '<' && word[before] != '*')
+        before++;
+    if (before == word_len)
+        return len == word_len && memcmp(name, word, len) == 0;
+    while (after < word_len && word[word_len - after - 1] != '>' &&
+           word[word_len - after - 1] != '*')
+        after++;
+    const char *end = word + word_len - after;
+    return (before > 0 || memchr(end, '_', after) != NULL) && len > before + after &&
+           memcmp(name, word, before) == 0 && memcmp(name + len - after, end, after) == 0;
+}
+
+/* A file of the bundle, plain or packed, that the adapter names; NULL when there is none. */
+static const um_entry *find_file_of(const um_bundle *bundle, const um_adapter *adapter)
+{
+    static const char blanks[] = " ,;()";
     for (size_t i = 0; i < bundle->n_entries; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s", um_path_base(bundle->entries[i].name));
-        if (um_str_ends(name, ".gz"))
-            name[strlen(name) - 3] = '\0';
-        if (strchr(name, '.') != NULL && strstr(adapter->files, name) != NULL)
-            return true;
+        const char *name = um_path_base(bundle->entries[i].name), *word = adapter->files;
+        size_t len = strlen(name) - (um_str_ends(name, ".gz") ? 3 : 0), n = 0;
+        for (word += strspn(word, blanks); *word != '\0'; word += n, word += strspn(word, blanks)) {
+            n = strcspn(word, blanks);
+            if (memchr(word, '.', n) != NULL && is_called(name, len, word, n))
+                return &bundle->entries[i];
+        }
     }
-    return false;
+    return NULL;
 }
 
 /* Adapters of which a part is there come first, with all they need. */
 static void describe_near_adapters(um_str *text, const um_bundle *bundle)
 {
+    const char *twice = NULL;
     for (size_t i = 0; i < N_ADAPTERS; i++) {
-        if (has_a_file_of(bundle, adapters[i]))
-            um_str_appendf(text, "; %s needs %s", adapters[i]->name, adapters[i]->files);
+        const um_entry *entry = find_file_of(bundle, adapters[i]);
+        if (entry == NULL)
+            continue;
+        um_str_appendf(text, "; %s needs %s", adapters[i]->name, adapters[i]->files);
+        const char *name = um_path_base(entry->name);
+        if (twice == NULL && um_bundle_find(bundle, name) == NULL)
+            twice = name;
     }
+    if (twice != NULL)
+        um_str_appendf(text, "; %s is there more than once: give the folder of one", twice);
 }
 
 static um_status fail_unrecognised(const um_bundle *bundle, um_error *err)
@@ -409,6 +467,8 @@ um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char
                          (unsigned long long)r.report->rows_filtered);
     }
 done:
+    if (r.is_open) /* a report tells how far a reading came that failed */
+        count_kept(&r);
     um_dataset_builder_free(r.builder);
     um_bundle_free(r.bundle);
     return status;

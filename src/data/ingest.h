@@ -25,6 +25,7 @@ typedef struct um_reading {
     const char *file_name; /* its path inside the bundle */
     uint64_t bad;          /* rejected rows that count towards max_bad */
     bool is_past_max_bad;
+    bool is_open;            /* a file was begun and not ended */
     um_error first_bad;      /* text of the first of them in this file */
     um_error first_filtered; /* the same of well-formed rows that are left out */
     void *state; /* the adapter's own while it reads: a row callback gets nothing else */

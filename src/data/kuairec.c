@@ -188,11 +188,16 @@ static um_status take_category(um_reading *r, const um_row *row, um_error *err)
         return um_reading_reject(r, err, row->line, "video id is empty");
     bool good = um_json_parse(&list, row->field[1], row->len[1], "feat", NULL) == UM_OK &&
                 json_is_array(list);
+    um_str_clear(&k->text);
+    if (good)
+        um_json_dump(&k->text, list);
     json_decref(list);
     if (!good)
         return um_reading_reject(r, err, row->line, "categories '%.60s' are not a list like [1, 2]",
                                  row->field[1]);
-    um_status status = um_dataset_builder_item(r->builder, row->field[0], &item, &added, err);
+    um_status status = um_str_status(&k->text, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_item(r->builder, row->field[0], &item, &added, err);
     if (status != UM_OK)
         return status;
     if (!added)
@@ -204,7 +209,7 @@ static um_status take_category(um_reading *r, const um_row *row, um_error *err)
         status = declare_item(r, item, err);
     if (status == UM_OK)
         status = um_dataset_builder_set_item(r->builder, item, "category_ids", UM_COLUMN_FEATURE,
-                                             row->field[1], err);
+                                             um_str_text(&k->text), err);
     return status;
 }
 

@@ -49,6 +49,7 @@ typedef struct lastfm {
     UM_VEC(tagging) taggings;
     UM_VEC(listening) listenings;
     UM_VEC(friendship) friends;
+    UM_VEC(uint64_t) lines; /* of the interaction in hand, but the first */
     um_str text;
 } lastfm;
 
@@ -61,6 +62,7 @@ static void lastfm_dispose(lastfm *l)
     um_vec_dispose(&l->taggings);
     um_vec_dispose(&l->listenings);
     um_vec_dispose(&l->friends);
+    um_vec_dispose(&l->lines);
     um_str_dispose(&l->text);
 }
 
@@ -283,7 +285,7 @@ static void append_tag_list(um_str *out, lastfm *l, const tagging *t, size_t n)
         if (l->given.data[t[i].tag] == t->line)
             continue;
         l->given.data[t[i].tag] = t->line;
-        um_str_append(out, any ? ", " : "");
+        um_str_append(out, any ? "," : "");
         um_str_append_json(out, l->tag_names.data[t[i].tag]);
         any = true;
     }
@@ -309,6 +311,13 @@ static um_status add_interaction(um_reading *r, lastfm *l, const tagging *t, siz
         status = um_dataset_builder_number(r->builder, "listens", heard->weight, err);
     if (status == UM_OK)
         status = um_builder_set_line(r->builder, t->line, err);
+    l->lines.len = 0;
+    for (size_t i = 1; i < n && status == UM_OK; i++) {
+        if (!um_vec_push(&l->lines, t[i].line))
+            status = um_fail_memory(err, "interactions");
+    }
+    if (status == UM_OK && n > 1)
+        status = um_builder_add_rows(r->builder, l->lines.data, l->lines.len, 1, err);
     return status;
 }
 
@@ -350,7 +359,7 @@ static um_status set_friends(um_reading *r, lastfm *l, um_error *err)
         for (end = i; end < l->friends.len && f[end].user == f[i].user; end++) {
             if (end > i && f[end].other == f[end - 1].other)
                 continue;
-            um_str_append(&l->text, end > i ? ", " : "");
+            um_str_append(&l->text, end > i ? "," : "");
             um_str_append_json(&l->text, f[end].other_id);
         }
         um_str_append_char(&l->text, ']');

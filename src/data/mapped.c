@@ -198,7 +198,7 @@ static um_status take_fields(um_reading *r, const um_row *row, um_error *err)
 
 static um_status end_file(um_reading *r, um_error *err)
 {
-    return um_mapped_close_group(r->state, err);
+    return um_mapped_end_shown(r->state, err);
 }
 
 /* The member of that name; where there is none and the name has dots, the one inside. */
@@ -292,7 +292,7 @@ static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_lo
     if (status == UM_OK && s->r->file->rows_read > 0)
         status = check_seen(s, err);
     if (status == UM_OK)
-        status = um_mapped_close_group(s, err);
+        status = um_mapped_end_shown(s, err);
     if (status == UM_OK)
         status = um_reading_end(s->r, &lines, err);
     um_lines_close(&lines);
@@ -317,6 +317,7 @@ static um_status read_source(um_mapped *s, const um_mapped_source *source, um_ma
             um_str_dispose(&found);
             break;
         }
+        s->n_rejected = 0;
         const um_table_spec spec = {
             .separator = source->separator,
             .is_quoted = source->is_quoted,

@@ -2,7 +2,9 @@
  * mapped_log.c - rows of a mapped log as choices and lists shown.
  *
  * What was shown is either a list in the row of its choice, or one row an item: then rows of one
- * impression stand together, are gathered in a group, and enter the builder when it ends.
+ * impression stand together, are gathered in a group, and enter the builder when it ends. A list
+ * that lacks an item is not what was shown, so one bad row leaves out its whole impression; a row
+ * whose impression cannot be read leaves out those it may belong to, before and after it.
  */
 #include "data/mapped_row.h"
 
@@ -296,74 +298,104 @@ static um_status add_click(um_mapped *s, uint32_t user, size_t place, um_error *
     return status == UM_OK ? um_builder_set_line(b, g->rows.data[place].line, err) : status;
 }
 
+/* Rows of the group that nothing is to come of. */
 static um_status filter_group(um_mapped *s, um_error *err)
 {
     const um_mapped_group *g = &s->group;
     um_status status = UM_OK;
     for (size_t i = 0; i < g->rows.len && status == UM_OK; i++)
-        status = um_reading_filter(s->r, err, g->rows.data[i].line, LONG_LIST, g->rows.len);
+        status = g->is_broken
+                     ? um_reading_filter(s->r, err, g->rows.data[i].line, "%s",
+                                         um_left_out_text(UM_LEFT_OUT_BROKEN))
+                     : um_reading_filter(s->r, err, g->rows.data[i].line, LONG_LIST, g->rows.len);
     return status;
 }
 
-/* The group enters the builder: an interaction a click, or a list that nobody chose from. */
-um_status um_mapped_close_group(um_mapped *s, um_error *err)
+/* An interaction a click, or a list that nobody chose from; all rows of the group go with them. */
+static um_status add_group(um_mapped *s, um_error *err)
 {
     um_mapped_group *g = &s->group;
     um_dataset_builder *b = s->r->builder;
-    uint32_t user = 0, over = 0;
-    bool any = false;
-    if (!g->is_open)
-        return UM_OK;
-    g->is_open = false;
-    uint64_t first_line = g->rows.data[0].line;
-    if (is_past_limit(s, g->rows.len))
-        return filter_group(s, err);
-    um_status status = um_ids_intern(&s->seen, &s->seen_memory, g->text.data + g->id, "impression",
-                                     &over, NULL, err);
-    if (status == UM_OK)
-        status = um_dataset_builder_user(b, g->text.data + g->user, &user, NULL, err);
-    if (status == UM_OK && !um_vec_reserve(&s->items, g->rows.len))
-        status = um_fail_memory(err, "a list of items");
+    uint32_t user = 0;
+    size_t n_clicks = 0;
+    const uint64_t first_line = g->rows.data[0].line;
+    s->lines.len = 0;
+    if (!um_vec_reserve(&s->items, g->rows.len) || !um_vec_reserve(&s->lines, g->rows.len))
+        return um_fail_memory(err, "an impression");
+    for (size_t i = 0; i < g->rows.len; i++) {
+        n_clicks += g->rows.data[i].is_clicked;
+        if (!g->rows.data[i].is_clicked)
+            s->lines.data[s->lines.len++] = g->rows.data[i].line;
+    }
     qsort(g->rows.data, g->rows.len, sizeof *g->rows.data, compare_positions);
+    um_status status = um_dataset_builder_user(b, g->text.data + g->user, &user, NULL, err);
     for (size_t i = 0; i < g->rows.len && status == UM_OK; i++)
         status = um_dataset_builder_item(b, g->text.data + g->rows.data[i].item, &s->items.data[i],
                                          NULL, err);
     for (size_t i = 0; i < g->rows.len && status == UM_OK; i++) {
-        if (!g->rows.data[i].is_clicked)
-            continue;
-        any = true;
-        status = add_click(s, user, i, err);
+        if (g->rows.data[i].is_clicked)
+            status = add_click(s, user, i, err);
     }
-    if (status == UM_OK && !any) {
-        status = um_dataset_builder_skip(b, user, g->time_s, s->items.data, g->rows.len, err);
-        if (status == UM_OK)
-            status = um_builder_set_line(b, first_line, err);
-    }
+    if (status != UM_OK || n_clicks > 0)
+        return status == UM_OK ? um_builder_add_rows(b, s->lines.data, s->lines.len, n_clicks, err)
+                               : status;
+    status = um_dataset_builder_skip(b, user, g->time_s, s->items.data, g->rows.len, err);
+    if (status == UM_OK)
+        status = um_builder_set_line(b, first_line, err);
+    return status == UM_OK ? um_builder_add_rows(b, s->lines.data + 1, s->lines.len - 1, 0, err)
+                           : status;
+}
+
+/* The group, if one is open, is over. */
+static um_status close_group(um_mapped *s, um_error *err)
+{
+    um_mapped_group *g = &s->group;
+    uint32_t over = 0;
+    if (!g->is_open)
+        return UM_OK;
+    g->is_open = false;
+    um_status status = um_ids_intern(&s->seen, &s->seen_memory, g->text.data + g->id, "impression",
+                                     &over, NULL, err);
+    if (status == UM_OK && !um_vec_push(&s->seen_unit, SIZE_MAX))
+        status = um_fail_memory(err, "impressions");
+    if (status != UM_OK || g->rows.len == 0)
+        return status;
+    if (g->is_broken || is_past_limit(s, g->rows.len))
+        return filter_group(s, err);
+    status = add_group(s, err);
+    s->seen_unit.data[over] = um_builder_n_units(s->r->builder) - 1;
     return status;
 }
 
-static um_status open_group(um_mapped *s, const um_mapped_cell *id, int64_t time_s, um_error *err)
+static um_status open_group(um_mapped *s, const char *id, bool is_broken, um_error *err)
 {
     um_mapped_group *g = &s->group;
     um_str_clear(&g->text);
     g->rows.len = g->numbers.len = g->texts.len = 0;
     um_map_dispose(&g->items);
     um_arena_reset(&g->keys);
-    g->id = keep_text(&g->text, id->text);
-    g->user = keep_text(&g->text, um_mapped_cell_of(s, &s->m->user)->text);
-    g->time_s = time_s;
+    g->id = keep_text(&g->text, id);
     g->is_open = true;
+    g->is_broken = is_broken;
     return um_str_status(&g->text, err);
 }
 
-static um_status add_to_group(um_mapped *s, const char *item, int64_t position, bool is_clicked,
+static um_status add_to_group(um_mapped *s, int64_t time_s, int64_t position, bool is_clicked,
                               uint64_t line, um_error *err)
 {
     const um_mapping *m = s->m;
     um_mapped_group *g = &s->group;
+    const char *item = um_mapped_cell_of(s, &m->item)->text;
     um_mapped_shown row = {
         .line = line, .index = g->rows.len, .position = position, .is_clicked = is_clicked};
+    if (g->rows.len == 0) {
+        g->user = keep_text(&g->text, um_mapped_cell_of(s, &m->user)->text);
+        g->time_s = time_s;
+    }
     row.item = keep_text(&g->text, item);
+    char *key = um_arena_strdup(&g->keys, item);
+    if (key == NULL || !um_map_put(&g->items, key, 0, NULL))
+        return um_fail_memory(err, "an impression");
     for (size_t i = 0; i < m->numbers.n; i++) {
         const um_mapped_cell *c = um_mapped_cell_of(s, &m->numbers.data[i]);
         double number = 0;
@@ -373,10 +405,10 @@ static um_status add_to_group(um_mapped *s, const char *item, int64_t position, 
     }
     for (size_t i = 0; i < m->texts.n; i++) {
         const um_mapped_cell *c = um_mapped_cell_of(s, &m->texts.data[i]);
-        if (c->text != NULL)
+        bool is_kept = c->text != NULL && is_clicked;
+        if (is_kept)
             um_mapped_to_json(s, c, &m->texts.data[i], false);
-        size_t place =
-            c->text != NULL && is_clicked ? keep_text(&g->text, um_str_text(&s->text)) : SIZE_MAX;
+        size_t place = is_kept ? keep_text(&g->text, um_str_text(&s->text)) : SIZE_MAX;
         if (!um_vec_push(&g->texts, place))
             return um_fail_memory(err, "an impression");
     }
@@ -386,76 +418,107 @@ static um_status add_to_group(um_mapped *s, const char *item, int64_t position, 
     return status == UM_OK ? um_str_status(&g->text, err) : status;
 }
 
-/* The row's place among those of its impression; reason in s->text or static when it is bad. */
-static const char *check_shown(um_mapped *s, const um_mapped_cell *id, const um_mapped_cell *item,
-                               int64_t *position, bool *is_clicked)
+/* The row's place among those of its impression; the reason, in s->text, when it is bad. */
+static const char *check_shown(um_mapped *s, int64_t *position, bool *is_clicked)
 {
     const um_mapping *m = s->m;
     um_mapped_group *g = &s->group;
-    const um_mapped_cell *place = um_mapped_cell_of(s, &m->position);
+    const um_mapped_cell *place = um_mapped_cell_of(s, &m->position),
+                         *click = um_mapped_cell_of(s, &m->clicked);
+    const char *item = um_mapped_cell_of(s, &m->item)->text, *id = g->text.data + g->id;
     uint32_t found = 0;
     *position = (int64_t)g->rows.len;
     um_str_clear(&s->text);
-    const char *bad = to_flag(um_mapped_cell_of(s, &m->clicked), is_clicked);
+    const char *bad = to_flag(click, is_clicked);
     if (bad != NULL)
         um_str_appendf(&s->text, "%s '%.40s' %s", column_name(s, m->clicked.column),
-                       um_mapped_cell_of(s, &m->clicked)->text != NULL
-                           ? um_mapped_cell_of(s, &m->clicked)->text
-                           : "",
-                       bad);
+                       click->text != NULL ? click->text : "", bad);
     else if (m->position.column != UM_MAPPED_NONE &&
              (place->text == NULL || !um_parse_i64(place->text, position)))
         um_str_appendf(&s->text, "%s '%.40s' is not a whole number",
                        column_name(s, m->position.column), place->text != NULL ? place->text : "");
-    else if (!g->is_open && um_ids_find(&s->seen, id->text, &found))
-        um_str_appendf(&s->text,
-                       "impression '%.60s' was over before: its rows must stand together (sort the "
-                       "file by %s)",
-                       id->text, column_name(s, m->impression.column));
-    else if (g->is_open &&
+    else if (g->rows.len > 0 &&
              strcmp(g->text.data + g->user, um_mapped_cell_of(s, &m->user)->text) != 0)
-        um_str_appendf(&s->text, "impression '%.60s' has another user in line %llu", id->text,
+        um_str_appendf(&s->text, "impression '%.60s' has another user in line %llu", id,
                        (unsigned long long)g->rows.data[0].line);
-    else if (g->is_open && um_map_get(&g->items, item->text, &found))
-        um_str_appendf(&s->text, "item '%.60s' is shown twice in impression '%.60s'", item->text,
-                       id->text);
-    else if (g->is_open && g->rows.len >= MAX_LIST)
-        um_str_appendf(&s->text, "impression '%.60s' has more than %d items", id->text, MAX_LIST);
+    else if (um_map_get(&g->items, item, &found))
+        um_str_appendf(&s->text, "item '%.60s' is shown twice in impression '%.60s'", item, id);
+    else if (g->rows.len >= MAX_LIST)
+        um_str_appendf(&s->text, "impression '%.60s' has more than %d items", id, MAX_LIST);
     else
         return NULL;
     return um_str_text(&s->text);
 }
 
-um_status um_mapped_take_shown(um_mapped *s, uint64_t line, um_error *err)
+/* A row of the group that is open: it joins it, or breaks it. */
+static um_status take_in_group(um_mapped *s, uint64_t line, um_error *err)
 {
-    const um_mapping *m = s->m;
-    um_mapped_group *g = &s->group;
-    const um_mapped_cell *id = um_mapped_cell_of(s, &m->impression),
-                         *item = um_mapped_cell_of(s, &m->item);
     int64_t time_s = 0, position = 0;
     bool good = false, is_clicked = false;
     um_status status = check_row(s, line, &time_s, &good, err);
-    if (status != UM_OK || !good)
-        return status;
-    if (id->text == NULL || item->text == NULL)
-        return um_reading_reject(
-            s->r, err, line, "%s is absent",
-            column_name(s, id->text == NULL ? m->impression.column : m->item.column));
-    if (g->is_open && strcmp(g->text.data + g->id, id->text) != 0)
-        status = um_mapped_close_group(s, err);
-    if (status != UM_OK)
-        return status;
-    if (!g->is_open)
-        g->rows.len = 0;
-    const char *bad = check_shown(s, id, item, &position, &is_clicked);
-    if (bad != NULL)
-        return um_reading_reject(s->r, err, line, "%s", bad);
-    if (!g->is_open)
-        status = open_group(s, id, time_s, err);
-    char *key = um_arena_strdup(&g->keys, item->text);
-    if (status == UM_OK && (key == NULL || !um_map_put(&g->items, key, 0, NULL)))
-        status = um_fail_memory(err, "an impression");
-    return status == UM_OK ? add_to_group(s, item->text, position, is_clicked, line, err) : status;
+    if (status == UM_OK && good) {
+        const char *bad = NULL;
+        if (um_mapped_cell_of(s, &s->m->item)->text == NULL) {
+            good = false;
+            status = um_reading_reject(s->r, err, line, "%s is absent",
+                                       column_name(s, s->m->item.column));
+        } else if ((bad = check_shown(s, &position, &is_clicked)) != NULL) {
+            good = false;
+            status = um_reading_reject(s->r, err, line, "%s", bad);
+        }
+    }
+    s->group.is_broken = s->group.is_broken || !good;
+    return status == UM_OK && good ? add_to_group(s, time_s, position, is_clicked, line, err)
+                                   : status;
+}
+
+/* The impression was over: what it gave lacks this row, and is taken back. */
+static um_status reject_late(um_mapped *s, const char *id, uint32_t over, uint64_t line,
+                             um_error *err)
+{
+    if (s->seen_unit.data[over] != SIZE_MAX)
+        um_builder_withdraw(s->r->builder, s->seen_unit.data[over]);
+    return um_reading_reject(s->r, err, line,
+                             "impression '%.60s' was over before: its rows must stand together "
+                             "(sort the file by %s)",
+                             id, column_name(s, s->m->impression.column));
+}
+
+/* Whether rows were rejected, since one whose impression is known, that may be of any. */
+static bool lost_rows(const um_mapped *s)
+{
+    return s->r->file->rows_rejected != s->n_rejected;
+}
+
+um_status um_mapped_take_shown(um_mapped *s, uint64_t line, um_error *err)
+{
+    um_mapped_group *g = &s->group;
+    const char *id = um_mapped_cell_of(s, &s->m->impression)->text;
+    uint32_t over = 0;
+    um_status status = UM_OK;
+    if (id == NULL)
+        return um_reading_reject(s->r, err, line, "%s is absent",
+                                 column_name(s, s->m->impression.column));
+    bool is_broken = lost_rows(s);
+    g->is_broken = g->is_broken || is_broken;
+    if (g->is_open && strcmp(g->text.data + g->id, id) != 0)
+        status = close_group(s, err);
+    if (status == UM_OK && !g->is_open && um_ids_find(&s->seen, id, &over)) {
+        status = reject_late(s, id, over, line, err);
+    } else if (status == UM_OK) {
+        if (!g->is_open)
+            status = open_group(s, id, is_broken, err);
+        if (status == UM_OK)
+            status = take_in_group(s, line, err);
+    }
+    s->n_rejected = s->r->file->rows_rejected;
+    return status;
+}
+
+um_status um_mapped_end_shown(um_mapped *s, um_error *err)
+{
+    s->group.is_broken = s->group.is_broken || lost_rows(s);
+    return close_group(s, err);
 }
 
 void um_mapped_dispose_group(um_mapped *s)
@@ -468,5 +531,7 @@ void um_mapped_dispose_group(um_mapped *s)
     um_map_dispose(&g->items);
     um_arena_dispose(&g->keys);
     um_ids_dispose(&s->seen);
+    um_vec_dispose(&s->seen_unit);
+    um_vec_dispose(&s->lines);
     um_arena_dispose(&s->seen_memory);
 }

@@ -28,8 +28,9 @@ typedef UM_VEC(size_t) um_mapped_places;
 
 typedef struct um_mapped_group {
     bool is_open;
-    um_str text; /* ids and behaviour texts, each with its NUL */
-    size_t id, user;
+    bool is_broken;  /* a row of it is bad, or may be: its list would not be what was shown */
+    um_str text;     /* ids and behaviour texts, each with its NUL */
+    size_t id, user; /* user and time are those of the first good row */
     int64_t time_s;
     UM_VEC(um_mapped_shown) rows;
     UM_VEC(double) numbers; /* [rows][numbers]; NaN: absent */
@@ -58,6 +59,9 @@ struct um_mapped {
     um_mapped_group group;
     um_ids seen; /* impressions that are over */
     um_arena seen_memory;
+    um_mapped_places seen_unit; /* what each gave (builder.h); SIZE_MAX: nothing */
+    UM_VEC(uint64_t) lines;     /* of the impression in hand, those that nothing was chosen in */
+    uint64_t n_rejected;        /* rows of the file after the last row whose impression is known */
 };
 
 /* The cell of a field; absent where the field is not mapped. */
@@ -74,8 +78,8 @@ void um_mapped_append_element(um_str *out, um_jval value);
 /* A row with a choice, its list in it; a row that is one item shown. */
 um_status um_mapped_take_choice(um_mapped *s, uint64_t line, um_error *err) UM_CHECKED;
 um_status um_mapped_take_shown(um_mapped *s, uint64_t line, um_error *err) UM_CHECKED;
-/* The impression in hand, if any, is over and enters the builder. */
-um_status um_mapped_close_group(um_mapped *s, um_error *err) UM_CHECKED;
+/* At the end of a file: the impression in hand, if any, is over and enters the builder. */
+um_status um_mapped_end_shown(um_mapped *s, um_error *err) UM_CHECKED;
 void um_mapped_dispose_group(um_mapped *s);
 
 #endif

@@ -33,6 +33,7 @@ typedef struct mind {
     uint64_t n_lists;              /* lists looked at so far */
     UM_VEC(uint64_t) history_hash; /* [user] of the history taken; 0 = none yet */
     UM_VEC(uint32_t) history;      /* of the row in hand, each item once */
+    size_t n_clicks;               /* in that history, repeated ones too */
     UM_VEC(uint32_t) shown;        /* of the row in hand */
     UM_VEC(uint32_t) clicked;      /* places in `shown` */
     uint64_t n_kept, n_other_history;
@@ -114,13 +115,14 @@ static um_status read_history(um_reading *r, const um_row *row, bool *taken, um_
     mind *m = r->state;
     char *at = row->field[ROW_HISTORY];
     *taken = false;
-    m->history.len = 0;
+    m->history.len = m->n_clicks = 0;
     m->n_lists++;
     for (char *word = next_word(&at); word != NULL; word = next_word(&at)) {
         uint32_t item = 0;
         if (!um_builder_find_item(r->builder, word, &item))
             return um_reading_reject(r, err, row->line, "news '%.40s' of the history is not listed",
                                      word);
+        m->n_clicks++;
         if (m->in_list.data[item] == m->n_lists)
             continue; /* clicked again */
         m->in_list.data[item] = m->n_lists;
@@ -240,9 +242,9 @@ static um_status take_behavior(um_reading *r, const um_row *row, um_error *err)
         return status;
     note_seen(m, m->history.data, m->history.len, time_s);
     note_seen(m, m->shown.data, m->shown.len, time_s);
-    if ((int64_t)m->history.len < r->filters.min_history)
+    if ((int64_t)m->n_clicks < r->filters.min_history)
         return um_reading_filter(r, err, row->line, "%zu clicks before the log, need %lld",
-                                 m->history.len, (long long)r->filters.min_history);
+                                 m->n_clicks, (long long)r->filters.min_history);
     if (r->filters.max_list > 0 && (int64_t)m->shown.len > r->filters.max_list)
         return um_reading_filter(r, err, row->line, "%zu news shown, limit %lld", m->shown.len,
                                  (long long)r->filters.max_list);

@@ -132,15 +132,18 @@ static int compare_keys(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Of n rows of one user and one time. Keys are item << 32 | ordinal, so that sorting puts the first
- * row of each item in front. */
+/* Of n rows of one user and one time, those that are marked already looked past. Keys are
+ * item << 32 | ordinal, so that sorting puts the first row of each item in front. */
 static void mark_run(const uint32_t *ordinals, size_t n, const uint32_t *item, uint64_t *keys,
                      uint8_t *mark, uint8_t value)
 {
-    for (size_t i = 0; i < n; i++)
-        keys[i] = (uint64_t)item[ordinals[i]] << 32 | ordinals[i];
-    qsort(keys, n, sizeof *keys, compare_keys);
-    for (size_t i = 1; i < n; i++) {
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (mark[ordinals[i]] == 0)
+            keys[kept++] = (uint64_t)item[ordinals[i]] << 32 | ordinals[i];
+    }
+    qsort(keys, kept, sizeof *keys, compare_keys);
+    for (size_t i = 1; i < kept; i++) {
         if (keys[i] >> 32 == keys[i - 1] >> 32)
             mark[keys[i] & UINT32_MAX] = value;
     }

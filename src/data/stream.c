@@ -37,6 +37,10 @@ static um_status open_zip_entry(um_stream *s, const um_bundle *bundle, const um_
         return um_fail(err, UM_ERR_UNSUPPORTED,
                        "%s: %s is encrypted; unpack it with its password first", bundle->path,
                        entry->name);
+    if (um_str_ends(entry->name, ".gz"))
+        return um_fail(err, UM_ERR_UNSUPPORTED,
+                       "%s: %s is packed inside a zip; unpack the zip first", bundle->path,
+                       entry->name);
     s->archive = archive_read_new();
     if (s->archive == NULL)
         return um_fail_memory(err, "an archive");

@@ -8,6 +8,30 @@ err_has 'expected the files of one of: canonical, ml-1m'
 run 3 ingest "$work/absent" -w ws0
 err_has 'absent'
 
+# A wrong folder: what it lacks is said, and only of data sets that a file is called like.
+mkdir wrong
+echo a,b,c >wrong/a.csv
+run 3 ingest "$work/wrong" --check
+err_has 'found a.csv; describe its columns with --mapping'
+echo a,b,c >wrong/ratings.csv
+run 3 ingest "$work/wrong" --check
+err_has 'found a.csv, ratings.csv; ml-latest needs ratings.csv, movies.csv; describe'
+mv wrong/ratings.csv wrong/meta_Books.json
+run 3 ingest "$work/wrong" --check
+err_has 'amazon-2018 needs <CATEGORY>.json or <CATEGORY>_5.json, meta_<CATEGORY>.json; amazon-2014'
+
+# Files of one name in several folders, as MIND comes.
+for part in train dev; do
+    mkdir -p "mind/$part"
+    printf 'N1\ts\tg\tOne\t\t\t[]\t[]\nN2\ts\tg\tTwo\t\t\t[]\t[]\n' >"mind/$part/news.tsv"
+    printf '1\tU1\t11/11/2019 1:00:00 PM\tN1 N1 N2 N1 N2\tN1-0 N2-1\n' >"mind/$part/behaviors.tsv"
+done
+printf '2\tU2\t11/12/2019 1:00:00 PM\tN1\tN1-0 N2-1\n' >>mind/dev/behaviors.tsv
+run 0 ingest "$work/mind" -w wsmind --json
+out_has '"rejected":2,"filtered":1'
+run 0 ingest "$work/mind" --check
+out_has '^dev/behaviors.tsv  *2  *0  *2'
+
 # The same world through two adapters.
 run 0 world "$work/ml" --format ml-1m --users 50 --items 60 --interactions 800
 for file in ratings.dat users.dat movies.dat; do
@@ -53,6 +77,10 @@ out_has '"reason":"film .\.\.\.. is not in the list of films","filter":false,"ro
 out_has '"users":50,"items":60,"interactions":800,"skips":0,"impressions":false,"first_time":"2'
 run 3 ingest "$work/bad" --check --max-bad 2
 err_has 'ratings.dat:803'
+out_has 'ratings.dat  *803  *80[01]  *[23]'
+out_has 'Reading ended there'
+run 3 ingest "$work/bad" --check --max-bad 2 --json
+out_has '"name":"ratings.dat","read":803,"kept":800,"rejected":3,.*"error":"ratings.dat:803: '
 run 3 ingest "$work/empty" --check
 err_has 'expected the files of one of: canonical, ml-1m'
 run 2 ingest --check

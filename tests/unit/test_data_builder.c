@@ -517,6 +517,51 @@ static void rows_of_several_interactions(void **state)
     um_dataset_free(d);
 }
 
+/* Several lines may make one interaction or list, or belong to all clicks of one list. */
+static void interactions_of_several_rows(void **state)
+{
+    (void)state;
+    um_dataset_builder *b = new_builder();
+    um_dataset *d = NULL;
+    left l = {0};
+    const uint32_t list[] = {0};
+    const uint64_t two[] = {2, 3}, five[] = {5}, eight[] = {8}, ten[] = {10}, twelve[] = {12};
+    assert_int_equal(um_builder_add_rows(b, two, 2, 1, &err), UM_ERR_STATE);
+    assert_int_equal(um_builder_add_rows(b, two, 2, 0, &err), UM_ERR_STATE);
+    assert_ok(um_builder_begin_table(b, &err), err);
+    add(b, "v", "a", 1); /* lines 1 to 3: of a user who goes */
+    assert_ok(um_builder_set_line(b, 1, &err), err);
+    assert_ok(um_builder_add_rows(b, two, 2, 1, &err), err);
+    assert_ok(um_dataset_builder_skip(b, 0, 1, list, 1, &err), err); /* lines 4, 5: a list of it */
+    assert_ok(um_builder_set_line(b, 4, &err), err);
+    assert_ok(um_builder_add_rows(b, five, 1, 0, &err), err);
+    add(b, "u", "a", 1); /* lines 6 to 8: withdrawn below, so the one like it stays */
+    assert_ok(um_builder_set_line(b, 6, &err), err);
+    add(b, "u", "b", 1);
+    assert_ok(um_builder_set_line(b, 7, &err), err);
+    assert_ok(um_builder_add_rows(b, eight, 1, 2, &err), err);
+    add(b, "u", "a", 1); /* lines 9, 10: stay */
+    assert_ok(um_builder_set_line(b, 9, &err), err);
+    add(b, "u", "c", 1);
+    assert_ok(um_builder_set_line(b, 9, &err), err);
+    assert_ok(um_builder_add_rows(b, ten, 1, 2, &err), err);
+    assert_ok(um_builder_begin_table(b, &err), err);
+    add(b, "u", "a", 1); /* lines 11, 12 of the next file: the click is a repeat */
+    assert_ok(um_builder_set_line(b, 11, &err), err);
+    assert_ok(um_builder_add_rows(b, twelve, 1, 1, &err), err);
+    assert_int_equal(um_builder_n_units(b), 5);
+    um_builder_withdraw(b, 2);
+    const um_ingest_filters filters = {.min_user_interactions = 2};
+    const um_builder_finish_options options = {
+        .unique = true, .filters = &filters, .on_left_out = note_left, .context = &l};
+    assert_ok(um_builder_finish_with(b, &options, &d, &err), err);
+    um_dataset_builder_free(b);
+    assert_left(&l, "0:1=4 0:4=4 0:6=6 0:7=6 0:2=4 0:3=4 0:5=4 0:8=6 1:11=1 1:12=6 ");
+    assert_int_equal(d->n_interactions, 2);
+    assert_int_equal(d->n_skips, 0);
+    um_dataset_free(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -533,6 +578,7 @@ int main(void)
         cmocka_unit_test(skips_are_sorted_and_go_with_their_users),
         cmocka_unit_test(time_zero_is_no_time),
         cmocka_unit_test(rows_of_several_interactions),
+        cmocka_unit_test(interactions_of_several_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

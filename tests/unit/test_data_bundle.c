@@ -68,6 +68,8 @@ static void folders_and_gzip(void **state)
     snprintf(twin, sizeof twin, "%s/ml/twin", dir);
     put(twin, "movies.csv", movies);
     assert_refused("ml", UM_ERR_INPUT, "no data set recognised");
+    assert_refused("ml", UM_ERR_INPUT,
+                   "; movies.csv is there more than once: give the folder of one");
     assert_refused("empty", UM_ERR_INPUT, "found no files");
     assert_refused("nowhere", UM_ERR_IO, "nowhere");
 }
@@ -119,6 +121,23 @@ static void zips(void **state)
     const zipped nested[] = {{"ml.zip", "PK", 2}};
     put_zip(dir, "nested.zip", nested, 1, NULL);
     assert_refused("nested.zip", UM_ERR_INPUT, "archives inside are not read");
+    const zipped twice[] = {good[0], {"ml/ratings.csv.gz", "\x1f\x8b", 2}};
+    put_zip(dir, "twice.zip", twice, 2, NULL);
+    assert_refused("twice.zip", UM_ERR_UNSUPPORTED, "ratings.csv.gz is packed inside a zip");
+    /* What macOS adds has the endings of what is looked for. */
+    static const char user[] = "{\"user_id\":\"1\"}", item[] = "{\"item_id\":\"1\"}",
+                      log[] = "{\"user_id\":\"1\",\"item_id\":\"1\","
+                              "\"timestamp\":\"2020-01-01 00:00:00\"}";
+    const zipped mac[] = {{"x_user_feature.jsonl", user, sizeof user - 1},
+                          {"x_item_feature.jsonl", item, sizeof item - 1},
+                          {"x_interaction.jsonl", log, sizeof log - 1},
+                          {"__MACOSX/._x_interaction.jsonl", "\0\5\026\7", 4}};
+    um_dataset *d = NULL;
+    um_ingest_report report;
+    seen s;
+    put_zip(dir, "mac.zip", mac, 4, NULL);
+    assert_ok(read_with(&d, &report, &s, dir, "mac.zip", NULL, &err), err);
+    um_dataset_free(d);
 }
 
 static void damaged_zips(void **state)

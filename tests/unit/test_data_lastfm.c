@@ -75,10 +75,10 @@ static void interactions(void **state)
         int64_t time_s;
         double listens;
     } expected[] = {
-        {"2", "51", "[\"metal\", \"80s\", \"na\xC3\xAFve \\\"pop\\\"\"]", 1235858400, 13883},
+        {"2", "51", "[\"metal\",\"80s\",\"na\xC3\xAFve \\\"pop\\\"\"]", 1235858400, 13883},
         {"2", "52", "[\"80s\"]", 1238536800, 11690},
         {"3", "51", "[\"80s\"]", 1241128800, 7},
-        {"4", "51", "[\"d\", \"e\", \"f\"]", 1241128800, -1},
+        {"4", "51", "[\"d\",\"e\",\"f\"]", 1241128800, -1},
     };
     assert_int_equal(d->n_interactions, 4);
     uint64_t i = 0;
@@ -99,7 +99,7 @@ static void interactions(void **state)
     assert_null(item_text(d, "53", "tags"));
     assert_string_equal(item_text(d, "52", "name"), "Bj\xC3\xB6rk");
     assert_string_equal(item_text(d, "53", "name"), "\"Weird Al\" Yankovic");
-    assert_string_equal(user_text(d, "2", "friends"), "[\"3\", \"10\"]");
+    assert_string_equal(user_text(d, "2", "friends"), "[\"3\",\"10\"]");
     assert_string_equal(user_text(d, "3", "friends"), "[\"2\"]");
     assert_null(user_text(d, "4", "friends"));
     um_dataset_free(d);
@@ -149,6 +149,34 @@ static void bad_rows(void **state)
         assert_has(s.text[i], reasons[i]);
     assert_int_equal(s.n, sizeof reasons / sizeof *reasons);
     assert_int_equal(d->n_interactions, 1);
+    um_dataset_free(d);
+}
+
+/* An interaction of three rows that a filter leaves out is three rows left out. */
+static void filtered_rows(void **state)
+{
+    (void)state;
+    um_ingest_options options;
+    um_ingest_report report;
+    um_dataset *d = NULL;
+    seen s = {0};
+    put_tables();
+    put(dir, "user_taggedartists-timestamps.dat",
+        TAGGINGS "2\t51\t1\t1238536800000\n3\t51\t1\t1238536800000\n2\t52\t1\t1238536800000\n"
+                 "3\t51\t2\t1238536900000\n3\t51\t3\t1238536700000\n");
+    um_ingest_defaults(&options);
+    options.filters.min_user_interactions = 2;
+    options.on_rejection = see;
+    options.context = &s;
+    assert_ok(um_dataset_read(&d, &report, dir, &options, NULL, &err), err);
+    assert_counts_add_up(&report, &s);
+    assert_int_equal(d->n_interactions, 2);
+    assert_int_equal(report.rows_filtered, 3);
+    static const char *const lines[] = {"timestamps.dat:6: its user has too few",
+                                        "timestamps.dat:3: its user has too few",
+                                        "timestamps.dat:5: its user has too few"};
+    for (size_t i = 0; i < 3; i++)
+        assert_has(s.text[s.n - 3 + i], lines[i]);
     um_dataset_free(d);
 }
 
@@ -243,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(interactions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_rows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(filtered_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_folders, set_up, tear_down),
         cmocka_unit_test_setup_teardown(scenes, set_up, tear_down),
     };
