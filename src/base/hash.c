@@ -29,56 +29,56 @@ void um_hash_hex(uint64_t hash, char out[17])
 
 void um_map_dispose(um_map *m)
 {
-    free(m->keys);
-    free(m->values);
+    free(m->slots);
     *m = (um_map){0};
 }
 
-/* cap is a power of two and never full, so the probe ends at the key or at an empty slot. */
-static size_t find_slot(const char *const *keys, size_t cap, const char *key)
+uint64_t um_map_hash(const char *key, size_t len)
 {
-    size_t slot = (size_t)um_hash_str(key, 0) & (cap - 1);
-    while (keys[slot] != NULL && strcmp(keys[slot], key) != 0)
-        slot = (slot + 1) & (cap - 1);
-    return slot;
+    return um_hash(key, len, 0);
+}
+
+/* cap is a power of two and never full, so the probe ends at the key or at an empty slot. */
+static um_map_slot *find_slot(const um_map *m, const char *key, uint32_t hash)
+{
+    size_t at = hash & (m->cap - 1);
+    while (m->slots[at].key != NULL &&
+           (m->slots[at].hash != hash || strcmp(m->slots[at].key, key) != 0))
+        at = (at + 1) & (m->cap - 1);
+    return &m->slots[at];
 }
 
 static bool rehash(um_map *m, size_t cap)
 {
-    const char **keys = um_calloc(cap, sizeof *keys);
-    uint32_t *values = um_calloc(cap, sizeof *values);
-    if (keys == NULL || values == NULL) {
-        free(keys);
-        free(values);
+    um_map_slot *slots = um_calloc(cap, sizeof *slots);
+    if (slots == NULL)
         return false;
-    }
     for (size_t i = 0; i < m->cap; i++) {
-        if (m->keys[i] == NULL)
+        size_t at = m->slots[i].hash & (cap - 1);
+        if (m->slots[i].key == NULL)
             continue;
-        size_t slot = find_slot(keys, cap, m->keys[i]);
-        keys[slot] = m->keys[i];
-        values[slot] = m->values[i];
+        while (slots[at].key != NULL)
+            at = (at + 1) & (cap - 1);
+        slots[at] = m->slots[i];
     }
-    free(m->keys);
-    free(m->values);
-    m->keys = keys;
-    m->values = values;
+    free(m->slots);
+    m->slots = slots;
     m->cap = cap;
     return true;
 }
 
 bool um_map_put(um_map *m, const char *key, uint32_t value, bool *inserted)
 {
-    /* At most 3/4 full. */
+    /* At most 3/4 full; half a hash tells 2^32 slots apart. */
     if (m->len >= m->cap / 4 * 3) {
-        if (m->cap > SIZE_MAX / 2 || !rehash(m, m->cap == 0 ? 64 : m->cap * 2))
+        if (m->cap > UINT32_MAX / 2 || !rehash(m, m->cap == 0 ? 64 : m->cap * 2))
             return false;
     }
-    size_t slot = find_slot(m->keys, m->cap, key);
-    bool is_new = m->keys[slot] == NULL;
+    uint32_t hash = (uint32_t)um_map_hash(key, strlen(key));
+    um_map_slot *slot = find_slot(m, key, hash);
+    bool is_new = slot->key == NULL;
     if (is_new) {
-        m->keys[slot] = key;
-        m->values[slot] = value;
+        *slot = (um_map_slot){.key = key, .value = value, .hash = hash};
         m->len++;
     }
     if (inserted != NULL)
@@ -90,10 +90,26 @@ bool um_map_get(const um_map *m, const char *key, uint32_t *value)
 {
     if (m->len == 0)
         return false;
-    size_t slot = find_slot(m->keys, m->cap, key);
-    if (m->keys[slot] == NULL)
+    const um_map_slot *slot = find_slot(m, key, (uint32_t)um_map_hash(key, strlen(key)));
+    if (slot->key == NULL)
         return false;
     if (value != NULL)
-        *value = m->values[slot];
+        *value = slot->value;
     return true;
+}
+
+void um_map_prefetch_slot(const um_map *m, uint64_t hash)
+{
+    if (m->len > 0)
+        __builtin_prefetch(&m->slots[hash & (m->cap - 1)]);
+}
+
+void um_map_prefetch_key(const um_map *m, uint64_t hash)
+{
+    size_t at = hash & (m->cap - 1);
+    if (m->len == 0)
+        return;
+    while (m->slots[at].key != NULL && m->slots[at].hash != (uint32_t)hash)
+        at = (at + 1) & (m->cap - 1);
+    __builtin_prefetch(m->slots[at].key);
 }

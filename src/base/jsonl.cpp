@@ -78,7 +78,7 @@ static char type_at(const um_jsonl *j, size_t at)
     return (char)(j->view.tape[at] >> 56);
 }
 
-static key_text string_at(const um_jdoc *d, size_t at)
+static inline __attribute__((always_inline)) key_text string_at(const um_jdoc *d, size_t at)
 {
     key_text s;
     s.text = um_jdoc_string(d, at, &s.len);
@@ -327,7 +327,8 @@ void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found)
          at = um_jdoc_after(d, at + 1)) {
         key_text name = string_at(d, at);
         for (size_t tried = 0, i = expected; tried < n; tried++, i = i + 1 < n ? i + 1 : 0) {
-            if (name.len != keys[i].len || std::memcmp(name.text, keys[i].name, name.len) != 0)
+            if (name.len != keys[i].len || keys[i].name == nullptr ||
+                std::memcmp(name.text, keys[i].name, name.len) != 0)
                 continue;
             found[i] = um_jval{d, at + 1};
             expected = i + 1 < n ? i + 1 : 0;

@@ -60,8 +60,8 @@ bool um_jsonl_has_nul(const um_jsonl *parser);
 
 static inline um_jtype um_jval_type(um_jval v);
 bool um_jval_get(um_jval object, const char *key, um_jval *out); /* false when absent */
-/* The members of n names in one pass, found[i] without a document where keys[i] is absent. Quickest
- * when the members come in the order of the keys. */
+/* The members of n names in one pass, found[i] without a document where keys[i] is absent, or has
+ * no name. Quickest when the members come in the order of the keys. */
 typedef struct um_jkey {
     const char *name;
     size_t len;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/scan.h"
 
 #define NEAREST_MAX_BYTES 64
 
@@ -125,6 +126,11 @@ bool um_utf8_valid(const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
     while (n > 0) {
+        if (n >= UM_SCAN_BYTES && !um_scan_any(um_scan_load(p) & 0x80)) {
+            p += UM_SCAN_BYTES;
+            n -= UM_SCAN_BYTES;
+            continue;
+        }
         size_t len = utf8_sequence(p, n);
         if (len == 0)
             return false;
@@ -160,6 +166,14 @@ static void append_json_escape(um_str *s, unsigned char c)
     um_str_appendf(s, "\\u%04x", c);
 }
 
+/* Whether the next UM_SCAN_BYTES bytes are ASCII that stands in a JSON string as it is. */
+static bool is_plain_ascii(const unsigned char *p)
+{
+    um_scan_bytes b = um_scan_load(p);
+    um_scan_bytes special = (b < 0x20) | (b > 0x7f) | (b == '"') | (b == '\\');
+    return !um_scan_any(special);
+}
+
 void um_str_append_json(um_str *s, const char *text)
 {
     um_str_append_json_n(s, text, strlen(text));
@@ -172,6 +186,10 @@ void um_str_append_json_n(um_str *s, const char *text, size_t n)
     const unsigned char *plain = p; /* start of the bytes to copy as they are */
     um_str_append_char(s, '"');
     while (p < end) {
+        if (end - p >= UM_SCAN_BYTES && is_plain_ascii(p)) {
+            p += UM_SCAN_BYTES;
+            continue;
+        }
         size_t len = utf8_sequence(p, (size_t)(end - p));
         if (len > 1 || (len == 1 && *p >= 0x20 && *p != '"' && *p != '\\')) {
             p += len;

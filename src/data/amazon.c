@@ -212,8 +212,8 @@ static um_status take_meta(void *context, um_jval meta, uint64_t line, um_error 
     bool added = false;
     double n_ratings = 0;
     int64_t limit = r->filters.min_rating_count;
-    if (!um_member_id(meta, a->lay->item, &a->item_id))
-        return um_reading_reject(r, err, line, "%s is missing", a->lay->item);
+    if (!um_member_id(meta, a->lay->item.name, &a->item_id))
+        return um_reading_reject(r, err, line, "%s is missing", a->lay->item.name);
     const char *id = um_str_text(&a->item_id);
     if (um_builder_find_item(r->builder, id, &item) || um_ids_find(&a->left_out, id, &item))
         return um_reading_reject(r, err, line, "item '%.40s' was described before", id);
@@ -234,43 +234,53 @@ static um_status take_meta(void *context, um_jval meta, uint64_t line, um_error 
 /* Reviews -------------------------------------------------------------------------------------
  */
 
+enum { RATING, TITLE, TEXT, ITEM, USER, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
+
+/* The members of a review in the order of the 2023 files; absent where the layout has none. */
+static void pick_members(const um_amazon_layout *lay, um_jval review, um_jval v[N_MEMBERS])
+{
+    const um_jkey keys[N_MEMBERS] = {lay->rating, lay->title,    lay->text,
+                                     lay->item,   lay->user,     lay->time,
+                                     lay->votes,  lay->verified, UM_JKEY("style")};
+    um_jval_pick(review, keys, N_MEMBERS, v);
+}
+
 /* NULL when the time is good, else why it is not. */
-static const char *read_time(const amazon *a, um_jval review, int64_t *time_s)
+static const char *read_time(const um_amazon_layout *lay, um_jval v, int64_t *time_s)
 {
     int64_t time = 0;
-    if (!um_member_integer(review, a->lay->time, &time))
-        return a->lay->is_ms ? "is missing or no whole number of milliseconds since 1970"
-                             : "is missing or no whole number of seconds since 1970";
+    if (!um_value_integer(v, &time))
+        return lay->is_ms ? "is missing or no whole number of milliseconds since 1970"
+                          : "is missing or no whole number of seconds since 1970";
     if (time <= 0)
         return "is not after 1970";
-    if (a->lay->is_ms && time < TIME_LIMIT)
+    if (lay->is_ms && time < TIME_LIMIT)
         return "looks like seconds, need milliseconds since 1970";
-    if (!a->lay->is_ms && time > TIME_LIMIT)
+    if (!lay->is_ms && time > TIME_LIMIT)
         return "looks like milliseconds, need seconds since 1970";
-    *time_s = a->lay->is_ms ? time / 1000 : time;
+    *time_s = lay->is_ms ? time / 1000 : time;
     return *time_s > TIME_LIMIT ? "is past the year 5138" : NULL;
 }
 
 /* Votes: a number, "1,234", or [helpful, all] (2014). */
-static bool read_votes(const amazon *a, um_jval review, double *votes)
+static bool read_votes(um_jval v, double *votes)
 {
-    um_jval v, first;
-    const char *no_key;
-    if (um_member_number(review, a->lay->votes, votes))
+    um_jval first;
+    if (um_value_number(v, votes))
         return true;
-    if (!um_jval_get(review, a->lay->votes, &v) || um_jval_type(v) != UM_J_ARRAY)
+    if (um_jval_type(v) != UM_J_ARRAY)
         return false;
     um_jiter it = um_jval_iter(v);
-    return um_jiter_next(&it, &no_key, &first) && um_jval_f64(first, votes);
+    return um_jiter_next(&it, NULL, &first) && um_jval_f64(first, votes);
 }
 
 /* {"Size:": " Big Boys", "Color:": " Blue"} -> "Size: Big Boys; Color: Blue". */
-static void append_style(um_str *out, um_jval review)
+static void append_style(um_str *out, um_jval style)
 {
-    um_jval style, value;
+    um_jval value;
     const char *key = NULL, *text;
     size_t len = 0;
-    if (!um_jval_get(review, "style", &style) || um_jval_type(style) != UM_J_OBJECT)
+    if (um_jval_type(style) != UM_J_OBJECT)
         return;
     um_jiter it = um_jval_iter(style);
     while (um_jiter_next(&it, &key, &value)) {
@@ -286,22 +296,36 @@ static void append_style(um_str *out, um_jval review)
     }
 }
 
-static um_status put_review_text(amazon *a, um_jval review, const char *key, const char *series,
-                                 um_error *err)
+/* Of the review in hand: what is in a->text. */
+static um_status put_review_text(amazon *a, const char *series, um_error *err)
 {
-    um_str_clear(&a->text);
-    if (key == NULL)
-        append_style(&a->text, review);
-    else
-        um_member_text(review, key, " ", &a->text);
     um_status status = um_str_status(&a->text, err);
     if (status == UM_OK)
-        status = um_put_behaviour_text(a->r, series, um_str_text(&a->text), &a->json, err);
+        status =
+            um_put_behaviour_text(a->r, series, um_str_text(&a->text), a->text.len, &a->json, err);
     return status;
 }
 
-static um_status add_review(amazon *a, um_jval review, uint64_t line, uint32_t item, int64_t time_s,
-                            double rating, um_error *err)
+static um_status put_texts(amazon *a, const um_jval v[N_MEMBERS], um_error *err)
+{
+    um_str_clear(&a->text);
+    um_value_text(v[TITLE], " ", &a->text);
+    um_status status = put_review_text(a, "review_title", err);
+    if (status == UM_OK) {
+        um_str_clear(&a->text);
+        um_value_text(v[TEXT], " ", &a->text);
+        status = put_review_text(a, "review", err);
+    }
+    if (status == UM_OK) {
+        um_str_clear(&a->text);
+        append_style(&a->text, v[STYLE]);
+        status = put_review_text(a, "style", err);
+    }
+    return status;
+}
+
+static um_status add_review(amazon *a, const um_jval v[N_MEMBERS], uint64_t line, uint32_t item,
+                            int64_t time_s, double rating, um_error *err)
 {
     um_dataset_builder *b = a->r->builder;
     uint32_t user = 0;
@@ -317,15 +341,10 @@ static um_status add_review(amazon *a, um_jval review, uint64_t line, uint32_t i
     if (status == UM_OK)
         status = um_dataset_builder_number(b, "rating", rating, err);
     if (status == UM_OK)
-        status = put_review_text(a, review, a->lay->title, "review_title", err);
-    if (status == UM_OK)
-        status = put_review_text(a, review, a->lay->text, "review", err);
-    if (status == UM_OK)
-        status = put_review_text(a, review, NULL, "style", err);
-    if (status == UM_OK && a->lay->verified != NULL &&
-        um_member_bool(review, a->lay->verified, &verified))
+        status = put_texts(a, v, err);
+    if (status == UM_OK && um_jval_bool(v[VERIFIED], &verified))
         status = um_dataset_builder_number(b, "verified", verified, err);
-    if (status == UM_OK && read_votes(a, review, &votes))
+    if (status == UM_OK && read_votes(v[VOTES], &votes))
         status = um_dataset_builder_number(b, "helpful_votes", votes, err);
     return status;
 }
@@ -335,26 +354,28 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
     amazon *a = context;
     um_reading *r = a->r;
     const um_amazon_layout *lay = a->lay;
+    um_jval v[N_MEMBERS];
     uint32_t item = 0;
     int64_t time_s = 0;
     double rating = 0;
-    if (!um_member_id(review, lay->user, &a->user_id))
-        return um_reading_reject(r, err, line, "%s is missing", lay->user);
-    if (!um_member_id(review, lay->item, &a->item_id))
-        return um_reading_reject(r, err, line, "%s is missing", lay->item);
-    const char *id = um_str_text(&a->item_id), *why = read_time(a, review, &time_s);
+    pick_members(lay, review, v);
+    if (!um_value_id(v[USER], &a->user_id))
+        return um_reading_reject(r, err, line, "%s is missing", lay->user.name);
+    if (!um_value_id(v[ITEM], &a->item_id))
+        return um_reading_reject(r, err, line, "%s is missing", lay->item.name);
+    const char *id = um_str_text(&a->item_id), *why = read_time(lay, v[TIME], &time_s);
     if (why != NULL)
-        return um_reading_reject(r, err, line, "%s %s", lay->time, why);
-    if (!um_member_number(review, lay->rating, &rating))
-        return um_reading_reject(r, err, line, "%s is missing or no number", lay->rating);
+        return um_reading_reject(r, err, line, "%s %s", lay->time.name, why);
+    if (!um_value_number(v[RATING], &rating))
+        return um_reading_reject(r, err, line, "%s is missing or no number", lay->rating.name);
     if (!(rating >= 1 && rating <= 5))
-        return um_reading_reject(r, err, line, "%s %g is outside 1 .. 5", lay->rating, rating);
-    if (um_ids_find(&a->left_out, id, &item))
-        return um_reading_filter(r, err, line, "item '%.40s' has too few ratings, or no details",
-                                 id);
+        return um_reading_reject(r, err, line, "%s %g is outside 1 .. 5", lay->rating.name, rating);
     if (!um_builder_find_item(r->builder, id, &item))
-        return um_reading_reject(r, err, line, "item '%.40s' is not in the metadata", id);
-    return add_review(a, review, line, item, time_s, rating, err);
+        return um_ids_find(&a->left_out, id, &item)
+                   ? um_reading_filter(r, err, line,
+                                       "item '%.40s' has too few ratings, or no details", id)
+                   : um_reading_reject(r, err, line, "item '%.40s' is not in the metadata", id);
+    return add_review(a, v, line, item, time_s, rating, err);
 }
 
 /* Files ---------------------------------------------------------------------------------------
@@ -418,11 +439,14 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
     if (status == UM_OK)
         status = declare(r, err);
     if (status == UM_OK)
-        status = um_reading_objects(
-            r,
-            &(um_objects_spec){
-                .entry = l.reviews, .has_interactions = true, .take = take_review, .context = &a},
-            err);
+        status = um_reading_objects(r,
+                                    &(um_objects_spec){.entry = l.reviews,
+                                                       .has_interactions = true,
+                                                       .user = lay->user.name,
+                                                       .item = lay->item.name,
+                                                       .take = take_review,
+                                                       .context = &a},
+                                    err);
     um_partner_close(&meta);
     um_amazon_files_dispose(&l);
     um_ids_dispose(&a.left_out);

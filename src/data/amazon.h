@@ -6,11 +6,12 @@
 
 #include "data/objects.h"
 
-/* What differs between the layouts; NULL = the layout has no such member. */
+/* What differs between the layouts; a key without a name, or NULL: the layout has no
+ * such member. */
 typedef struct um_amazon_layout {
     const char *name, *review_prefix, *review_suffix;
     bool is_ms, has_counts, meta_is_python;
-    const char *item, *user, *rating, *time, *title, *text, *verified, *votes;
+    um_jkey item, user, rating, time, title, text, verified, votes; /* of reviews */
     const char *main_category, *categories, *brand, *features, *release;
 } um_amazon_layout;
 

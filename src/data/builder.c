@@ -119,6 +119,18 @@ bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t 
     return um_ids_find(&b->items.ids, id, index);
 }
 
+void um_builder_prefetch_slots(const um_dataset_builder *b, uint64_t user, uint64_t item)
+{
+    um_map_prefetch_slot(&b->users.ids.map, user);
+    um_map_prefetch_slot(&b->items.ids.map, item);
+}
+
+void um_builder_prefetch_keys(const um_dataset_builder *b, uint64_t user, uint64_t item)
+{
+    um_map_prefetch_key(&b->users.ids.map, user);
+    um_map_prefetch_key(&b->items.ids.map, item);
+}
+
 static um_status get_column(um_dataset_builder *b, um_builder_side *side, const char *name,
                             um_column_kind kind, um_builder_column **out, um_error *err)
 {
@@ -233,8 +245,11 @@ um_status um_builder_set_line(um_dataset_builder *b, uint64_t line, um_error *er
 static um_status get_series(um_dataset_builder *b, const char *name, um_builder_series **out,
                             um_error *err)
 {
-    for (size_t i = 0; i < b->series.len; i++) {
+    /* Rows mostly give their values in one order: the series after the last one is tried first. */
+    for (size_t tried = 0, i = b->next_series; tried < b->series.len; tried++, i++) {
+        i = i < b->series.len ? i : 0;
         if (strcmp(b->series.data[i].name, name) == 0) {
+            b->next_series = i + 1;
             *out = &b->series.data[i];
             return UM_OK;
         }
@@ -259,10 +274,10 @@ um_status um_builder_declare_series(um_dataset_builder *b, const char *name, um_
 }
 
 static um_status put_text(um_dataset_builder *b, um_builder_series *series, size_t row,
-                          const char *json, um_error *err)
+                          const char *json, size_t len, um_error *err)
 {
     char *copy = NULL;
-    um_status status = um_dataset_keep_text(b->dataset, json, strlen(json), &copy, err);
+    um_status status = um_dataset_keep_text(b->dataset, json, len, &copy, err);
     if (status != UM_OK)
         return status;
     if (!um_vec_reserve(&series->texts, row + 1))
@@ -280,7 +295,7 @@ static um_status put_number_as_text(um_dataset_builder *b, um_builder_series *se
     um_str_append_number(&text, value);
     um_status status = um_str_status(&text, err);
     if (status == UM_OK)
-        status = put_text(b, series, row, um_str_text(&text), err);
+        status = put_text(b, series, row, um_str_text(&text), text.len, err);
     um_str_dispose(&text);
     return status;
 }
@@ -325,6 +340,12 @@ um_status um_dataset_builder_number(um_dataset_builder *b, const char *name, dou
 um_status um_dataset_builder_text(um_dataset_builder *b, const char *name, const char *json,
                                   um_error *err)
 {
+    return um_builder_text_n(b, name, json, json != NULL ? strlen(json) : 0, err);
+}
+
+um_status um_builder_text_n(um_dataset_builder *b, const char *name, const char *json, size_t len,
+                            um_error *err)
+{
     um_builder_series *series = NULL;
     if (b->user.len == 0)
         return um_fail(err, UM_ERR_STATE, "behaviour '%.80s' before any interaction", name);
@@ -336,7 +357,7 @@ um_status um_dataset_builder_text(um_dataset_builder *b, const char *name, const
         if (status != UM_OK)
             return status;
     }
-    return put_text(b, series, b->user.len - 1, json, err);
+    return put_text(b, series, b->user.len - 1, json, len, err);
 }
 
 um_status um_dataset_builder_impressions(um_dataset_builder *b, const uint32_t *items, size_t n,

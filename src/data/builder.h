@@ -56,6 +56,7 @@ struct um_dataset_builder {
     UM_VEC(int64_t) time_s;
     UM_VEC(uint32_t) line; /* may be shorter than the log: the rest has none */
     UM_VEC(um_builder_series) series;
+    size_t next_series;             /* where the next one is looked for first */
     UM_VEC(uint32_t) shown;         /* impression lists one after another */
     UM_VEC(uint64_t) shown_end;     /* by ordinal, may be shorter than the log */
     UM_VEC(int32_t) shown_position; /* same length as shown_end */
@@ -76,6 +77,13 @@ um_status um_builder_set_spool_dir(um_dataset_builder *b, const char *dir,
                                    um_error *err) UM_CHECKED;
 bool um_builder_find_user(const um_dataset_builder *b, const char *id, uint32_t *index);
 bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t *index);
+/* Of rows that come later: brings near what looking up their ids will touch, first the slots, then,
+ * some rows on, the keys. Hashes are um_map_hash of the ids, 0 = unknown. */
+void um_builder_prefetch_slots(const um_dataset_builder *b, uint64_t user, uint64_t item);
+void um_builder_prefetch_keys(const um_dataset_builder *b, uint64_t user, uint64_t item);
+/* um_dataset_builder_text with the length of json, which holds no NUL. */
+um_status um_builder_text_n(um_dataset_builder *b, const char *name, const char *json, size_t len,
+                            um_error *err) UM_CHECKED;
 /* Makes a behaviour column that may stay without a value. */
 um_status um_builder_declare_series(um_dataset_builder *b, const char *name,
                                     um_error *err) UM_CHECKED;

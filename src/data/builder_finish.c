@@ -385,6 +385,8 @@ um_status um_builder_finish_with(um_dataset_builder *b, const um_builder_finish_
         status = gather_skips(&f, err);
     if (status == UM_OK)
         status = gather_availability(&f, err);
+    if (status == UM_OK)
+        status = um_dataset_flush_texts(f.dataset, err);
     if (status != UM_OK)
         goto done;
     b->dataset = NULL;

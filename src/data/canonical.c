@@ -287,7 +287,7 @@ static um_status set_behaviour(canonical *c, um_jval behaviour, um_error *err)
             um_jval_dump(&c->text, value);
             status = um_str_status(&c->text, err);
             if (status == UM_OK)
-                status = um_dataset_builder_text(c->builder, name, um_str_text(&c->text), err);
+                status = um_builder_text_n(c->builder, name, c->text.data, c->text.len, err);
         }
     }
     return status;
@@ -370,7 +370,10 @@ static um_status take_row(canonical *c, const um_parsed_row *row, take_fn take, 
 
 static um_status read_file(canonical *c, const um_entry *entry, take_fn take, um_error *err)
 {
-    static const um_parsed_spec spec = {.noun = "JSON object"};
+    const um_parsed_spec spec = {.noun = "JSON object",
+                                 .builder = take == take_interaction ? c->builder : NULL,
+                                 .user = UM_JKEY("user_id"),
+                                 .item = UM_JKEY("item_id")};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;

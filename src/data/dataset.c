@@ -104,6 +104,11 @@ um_status um_dataset_read_text(const um_dataset *dataset, const char *text, um_s
     return um_str_status(out, err);
 }
 
+um_status um_dataset_flush_texts(um_dataset *dataset, um_error *err)
+{
+    return dataset->memory->texts != NULL ? um_spool_flush(dataset->memory->texts, err) : UM_OK;
+}
+
 void um_dataset_release_texts(const um_dataset *dataset)
 {
     if (dataset->memory->texts != NULL)

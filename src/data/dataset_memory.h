@@ -29,6 +29,8 @@ um_status um_dataset_keep_text(um_dataset *dataset, const char *text, size_t len
                                um_error *err) UM_CHECKED;
 um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len, char **out,
                                um_error *err) UM_CHECKED;
+/* After the last of them: only now may they be read. */
+um_status um_dataset_flush_texts(um_dataset *dataset, um_error *err) UM_CHECKED;
 /* Appends such a text to `out` without bringing its surroundings into memory: for reading many that
  * lie scattered. */
 um_status um_dataset_read_text(const um_dataset *dataset, const char *text, um_str *out,

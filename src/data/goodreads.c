@@ -258,9 +258,10 @@ static um_status put_review(goodreads *g, um_jval row, um_error *err)
     if (whole == NULL)
         um_member_text(row, "review_text_incomplete", " ", &g->text);
     um_status status = um_str_status(&g->text, err);
+    if (whole == NULL)
+        whole = um_str_text(&g->text);
     if (status == UM_OK)
-        status = um_put_behaviour_text(
-            g->r, "review", whole != NULL ? whole : um_str_text(&g->text), &g->json, err);
+        status = um_put_behaviour_text(g->r, "review", whole, strlen(whole), &g->json, err);
     return status;
 }
 
@@ -447,11 +448,14 @@ static um_status read_goodreads(um_reading *r, um_error *err)
     if (status == UM_OK)
         status = declare(r, err);
     if (status == UM_OK)
-        status = um_reading_objects(
-            r,
-            &(um_objects_spec){
-                .entry = l.log, .has_interactions = true, .take = take_interaction, .context = &g},
-            err);
+        status = um_reading_objects(r,
+                                    &(um_objects_spec){.entry = l.log,
+                                                       .has_interactions = true,
+                                                       .user = "user_id",
+                                                       .item = "book_id",
+                                                       .take = take_interaction,
+                                                       .context = &g},
+                                    err);
     um_textjoin_free(g.reviews);
     um_ids_dispose(&g.author_ids);
     um_vec_dispose(&g.author_names);

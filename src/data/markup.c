@@ -3,6 +3,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/scan.h"
+
 #define MAX_REFERENCE_BYTES 10 /* "&thetasym;" */
 
 static bool is_letter(char c)
@@ -137,31 +139,15 @@ static bool is_special(unsigned char c)
     return c < ' ' || c == '<' || c == '&' || c == 0x7f;
 }
 
-#define BYTES(c) (0x0101010101010101u * (c))
-
-/* The top bit of each byte that is c, and no other. */
-static uint64_t equal_bytes(uint64_t word, unsigned char c)
-{
-    uint64_t x = word ^ BYTES((uint64_t)c), low = BYTES(0x7fu);
-    return ~(((x & low) + low) | x | low);
-}
-
-static bool has_special(uint64_t word)
-{
-    uint64_t below = (word - BYTES(0x20u)) & ~word & BYTES(0x80u);
-    return (below | equal_bytes(word, '<') | equal_bytes(word, '&') | equal_bytes(word, 0x7f)) != 0;
-}
-
-/* True when a plain text goes on through text[0..BLOCK); looks at one byte more, before which a
- * blank may be the last that stays. */
-#define BLOCK 8
+/* Whether a plain text goes on through text[0..UM_SCAN_BYTES); looks at one byte more, before which
+ * a blank may be the last that stays. */
 static bool is_plain_block(const char *text)
 {
-    uint64_t word, next;
-    memcpy(&word, text, sizeof word);
-    memcpy(&next, text + 1, sizeof next);
-    return !has_special(word) && !has_special(next) &&
-           (equal_bytes(word, ' ') & equal_bytes(next, ' ')) == 0;
+    um_scan_bytes b = um_scan_load(text), next = um_scan_load(text + 1);
+    um_scan_bytes special =
+        (b < ' ') | (b == '<') | (b == '&') | (b == 0x7f) | ((b == ' ') & (next == ' '));
+    const char *last = text + UM_SCAN_BYTES - 1;
+    return !um_scan_any(special) && !(last[0] == ' ' && is_special((unsigned char)last[1]));
 }
 
 /* Bytes from text on that stay as they are; the first of them is no blank. */
@@ -169,11 +155,11 @@ static size_t plain_length(const char *text, size_t len)
 {
     size_t i = 0;
     while (i < len) {
-        if (i + BLOCK < len && is_plain_block(text + i)) {
-            i += BLOCK;
+        if (i + UM_SCAN_BYTES < len && is_plain_block(text + i)) {
+            i += UM_SCAN_BYTES;
             continue;
         }
-        for (size_t stop = i + BLOCK < len ? i + BLOCK : len; i < stop; i++) {
+        for (size_t stop = i + UM_SCAN_BYTES < len ? i + UM_SCAN_BYTES : len; i < stop; i++) {
             unsigned char c = (unsigned char)text[i];
             unsigned char next = i + 1 < len ? (unsigned char)text[i + 1] : ' ';
             if (is_special(c) || (c == ' ' && (next == ' ' || is_special(next))))

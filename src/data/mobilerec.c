@@ -148,7 +148,8 @@ static um_status take_review(um_reading *r, const um_row *row, um_error *err)
     if (status == UM_OK)
         status = um_str_status(&m->text, err);
     if (status == UM_OK)
-        status = um_put_behaviour_text(r, "review", um_str_text(&m->text), &m->json, err);
+        status =
+            um_put_behaviour_text(r, "review", um_str_text(&m->text), m->text.len, &m->json, err);
     return status;
 }
 

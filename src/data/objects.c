@@ -35,9 +35,7 @@ static um_status take_row(um_reading *r, const um_objects_spec *spec, const um_p
 
 um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_error *err)
 {
-    static const um_parsed_spec json = {.noun = "JSON object"};
-    static const um_parsed_spec python = {
-        .noun = "Python dict", .is_other = is_surely_python, .to_json = um_pyliteral_to_json};
+    um_parsed_spec how = {.noun = "JSON object"};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;
@@ -45,9 +43,19 @@ um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_erro
     um_bundle *bundle = r->bundle;
     if (spec->bundle != NULL)
         r->bundle = spec->bundle;
+    if (spec->is_python) {
+        how.noun = "Python dict";
+        how.is_other = is_surely_python;
+        how.to_json = um_pyliteral_to_json;
+    }
+    if (spec->user != NULL) {
+        how.builder = r->builder;
+        how.user = (um_jkey){spec->user, strlen(spec->user)};
+        how.item = (um_jkey){spec->item, strlen(spec->item)};
+    }
     um_status status = um_reading_begin(r, spec->entry, spec->has_interactions, &lines, err);
     if (status == UM_OK)
-        status = um_parsed_open(&parsed, spec->is_python ? &python : &json, &lines, err);
+        status = um_parsed_open(&parsed, &how, &lines, err);
     while (status == UM_OK) {
         status = um_parsed_next(parsed, &row, &any, err);
         if (status != UM_OK || !any)
@@ -149,20 +157,29 @@ void um_name_of_part(um_str *name, const char *prefix, const char *part)
 /* Members -------------------------------------------------------------------------------------
  */
 
-bool um_member_id(um_jval object, const char *key, um_str *out)
+/* Absent where the object has no such member. */
+static um_jval member(um_jval object, const char *key)
 {
-    um_jval v;
+    um_jval value = {0};
+    return um_jval_get(object, key, &value) ? value : (um_jval){0};
+}
+
+bool um_value_id(um_jval v, um_str *out)
+{
     const char *text;
     size_t len = 0;
     int64_t number = 0;
     um_str_clear(out);
-    if (!um_jval_get(object, key, &v))
-        return false;
     if (um_jval_i64(v, &number))
         um_str_appendf(out, "%lld", (long long)number);
     else if (um_jval_str(v, &text, &len) && memchr(text, '\0', len) == NULL)
         um_str_append_n(out, text, len);
     return out->len > 0;
+}
+
+bool um_member_id(um_jval object, const char *key, um_str *out)
+{
+    return um_value_id(member(object, key), out);
 }
 
 static bool append_text(um_str *out, um_jval v)
@@ -177,18 +194,15 @@ static bool append_text(um_str *out, um_jval v)
     return out->len > before;
 }
 
-bool um_member_text(um_jval object, const char *key, const char *separator, um_str *out)
+bool um_value_text(um_jval v, const char *separator, um_str *out)
 {
-    um_jval v, element;
-    const char *no_key;
+    um_jval element;
     size_t before = out->len;
     bool any = false;
-    if (!um_jval_get(object, key, &v))
-        return false;
     if (um_jval_type(v) != UM_J_ARRAY)
         return append_text(out, v);
     um_jiter it = um_jval_iter(v);
-    while (um_jiter_next(&it, &no_key, &element)) {
+    while (um_jiter_next(&it, NULL, &element)) {
         size_t length = out->len;
         if (any)
             um_str_append(out, separator);
@@ -200,6 +214,11 @@ bool um_member_text(um_jval object, const char *key, const char *separator, um_s
         }
     }
     return out->len > before;
+}
+
+bool um_member_text(um_jval object, const char *key, const char *separator, um_str *out)
+{
+    return um_value_text(member(object, key), separator, out);
 }
 
 bool um_parse_grouped(const char *text, double *out)
@@ -214,14 +233,11 @@ bool um_parse_grouped(const char *text, double *out)
     return *text == '\0' && um_parse_f64(plain, out);
 }
 
-bool um_member_number(um_jval object, const char *key, double *out)
+bool um_value_number(um_jval v, double *out)
 {
-    um_jval v;
     const char *text;
     size_t len = 0;
     double number = 0;
-    if (!um_jval_get(object, key, &v))
-        return false;
     if (um_jval_str(v, &text, &len)) {
         if (strlen(text) != len || !um_parse_grouped(text, &number))
             return false;
@@ -234,17 +250,25 @@ bool um_member_number(um_jval object, const char *key, double *out)
     return true;
 }
 
-bool um_member_integer(um_jval object, const char *key, int64_t *out)
+bool um_member_number(um_jval object, const char *key, double *out)
 {
-    um_jval v;
+    return um_value_number(member(object, key), out);
+}
+
+bool um_value_integer(um_jval v, int64_t *out)
+{
     double number = 0;
-    if (um_jval_get(object, key, &v) && um_jval_i64(v, out))
+    if (um_jval_i64(v, out))
         return true;
-    if (!um_member_number(object, key, &number) || number != trunc(number) ||
-        fabs(number) > MAX_EXACT_INTEGER)
+    if (!um_value_number(v, &number) || number != trunc(number) || fabs(number) > MAX_EXACT_INTEGER)
         return false;
     *out = (int64_t)number;
     return true;
+}
+
+bool um_member_integer(um_jval object, const char *key, int64_t *out)
+{
+    return um_value_integer(member(object, key), out);
 }
 
 bool um_member_bool(um_jval object, const char *key, bool *out)
@@ -280,27 +304,16 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
     return status;
 }
 
-um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text,
+um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,
                                 um_str *scratch, um_error *err)
 {
-    size_t len = strlen(text), at = 0;
     if (len == 0)
         return UM_OK;
     um_str_clear(scratch);
-    um_str_append_char(scratch, '"');
-    while (at < len) {
-        size_t n = strcspn(text + at, "\"\\");
-        um_str_append_n(scratch, text + at, n);
-        at += n;
-        if (at < len) {
-            um_str_append_char(scratch, '\\');
-            um_str_append_char(scratch, text[at++]);
-        }
-    }
-    um_str_append_char(scratch, '"');
+    um_str_append_json_n(scratch, text, len);
     um_status status = um_str_status(scratch, err);
     if (status == UM_OK)
-        status = um_dataset_builder_text(r->builder, series, um_str_text(scratch), err);
+        status = um_builder_text_n(r->builder, series, scratch->data, scratch->len, err);
     return status;
 }
 

@@ -16,6 +16,7 @@ typedef struct um_objects_spec {
     const um_entry *entry;
     bool is_python; /* lines may also be Python dicts (data/pyliteral.h) */
     bool has_interactions;
+    const char *user, *item; /* the log's members with the ids, to be looked up; NULL = none are */
     um_object_fn take;
     void *context;
 } um_objects_spec;
@@ -49,16 +50,22 @@ const um_entry *um_bundle_next_like(const um_bundle *bundle, const char *prefix,
 void um_name_of_part(um_str *name, const char *prefix, const char *part);
 
 /* Members of an object ------------------------------------------------------------------------
+ *
+ * Each takes a value, which may be absent (um_jval_pick), or the name of a member.
  */
 
 /* An id: a string without NUL, or an integer, as text in out (emptied first). False: absent. */
+bool um_value_id(um_jval value, um_str *out);
 bool um_member_id(um_jval object, const char *key, um_str *out);
 /* Appends a text, or a number as text; markup is taken out. Lists of texts are joined by
  * `separator`. False when nothing was appended. */
+bool um_value_text(um_jval value, const char *separator, um_str *out);
 bool um_member_text(um_jval object, const char *key, const char *separator, um_str *out);
 /* A finite number, also one written as a text, with or without commas at the thousands. */
+bool um_value_number(um_jval value, double *out);
 bool um_member_number(um_jval object, const char *key, double *out);
 /* The same as a whole number. */
+bool um_value_integer(um_jval value, int64_t *out);
 bool um_member_integer(um_jval object, const char *key, int64_t *out);
 bool um_member_bool(um_jval object, const char *key, bool *out);
 bool um_parse_grouped(const char *text, double *out); /* "1,234.5" */
@@ -73,7 +80,7 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
                         um_error *err) UM_CHECKED; /* a feature */
 /* A behaviour cell, of the interaction added last. The text is UTF-8 as um_markup_clean leaves it,
  * without control characters. */
-um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text,
+um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,
                                 um_str *scratch, um_error *err) UM_CHECKED; /* "" = absent */
 
 /*

@@ -7,6 +7,7 @@
 #define UM_DATA_PARSED_H
 
 #include "base/jsonl.h"
+#include "data/builder.h"
 #include "data/lines.h"
 
 typedef struct um_parsed um_parsed;
@@ -17,6 +18,10 @@ typedef struct um_parsed_spec {
      * else when the line is not JSON. Both run in the thread; NULL = lines are JSON. */
     bool (*is_other)(const char *text, size_t len);
     um_status (*to_json)(um_str *json, const char *text, size_t len, um_error *err);
+    /* Rows whose members `user` and `item` will be looked up in this builder: what that touches is
+     * brought near some rows before. NULL = they are not. */
+    const um_dataset_builder *builder;
+    um_jkey user, item;
 } um_parsed_spec;
 
 typedef struct um_parsed_row {

@@ -12,8 +12,9 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define HEAP_BYTES  ((size_t)1 << 20)  /* of the first piece, which is in no file */
-#define PIECE_BYTES ((size_t)64 << 20) /* of the others, unless one text is longer */
+#define HEAP_BYTES  ((size_t)1 << 20)   /* of the first piece, which is in no file */
+#define PIECE_BYTES ((size_t)64 << 20)  /* of the others, unless one text is longer */
+#define STAGE_BYTES ((size_t)256 << 10) /* written at a time: stays in the cache */
 #define SYSTEM_DIR  "/var/tmp"
 #define MAP_BYTES   ((uint64_t)256 << 20) /* of a spool that is read through its map */
 #define READ_BYTES  512                   /* most texts are shorter */
@@ -31,6 +32,8 @@ struct um_spool {
     uint64_t file_bytes;
     UM_VEC(piece) pieces;     /* the last one is being filled */
     UM_VEC(uint32_t) by_data; /* those in the file, by address */
+    char *stage; /* what is not yet written: the end of the last piece; NULL: no file */
+    size_t staged;
 };
 
 um_status um_spool_new(um_spool **out, const char *dir, um_error *err)
@@ -64,6 +67,7 @@ void um_spool_free(um_spool *s)
     }
     um_vec_dispose(&s->pieces);
     um_vec_dispose(&s->by_data);
+    free(s->stage);
     if (s->fd >= 0)
         close(s->fd);
     free(s->dir);
@@ -89,27 +93,28 @@ static um_status open_file(um_spool *s, um_error *err)
     return status;
 }
 
-/* Space on the disk first: writing to a mapping that the disk has no room for ends the process. */
+static um_status fail_write(const um_spool *s, int code, size_t bytes, um_error *err)
+{
+    if (code == ENOSPC || code == EDQUOT || code == EFBIG)
+        return um_fail(err, UM_ERR_IO,
+                       "%s: disk is full: long texts are put aside there, %zu bytes more are "
+                       "needed; free space and run the same command again",
+                       s->dir, bytes);
+    errno = code;
+    return um_fail_errno(err, "write a temporary file in", s->dir);
+}
+
+/* The file grows without taking space: that is taken, or found lacking, when a text is written. */
 static um_status map_piece(um_spool *s, piece *p, um_error *err)
 {
     um_status status = s->fd < 0 ? open_file(s, err) : UM_OK;
     if (status != UM_OK)
         return status;
-    int code = 0;
-    do {
-        code = posix_fallocate(s->fd, (off_t)s->file_bytes, (off_t)p->cap);
-    } while (code == EINTR);
-    if (code == ENOSPC || code == EDQUOT || code == EFBIG)
-        return um_fail(err, UM_ERR_IO,
-                       "%s: disk is full: long texts are put aside there, %zu bytes more are "
-                       "needed; free space and run the same command again",
-                       s->dir, p->cap);
-    if (code != 0) {
-        errno = code;
-        return um_fail_errno(err, "take space in", s->dir);
-    }
-    void *data =
-        mmap(NULL, p->cap, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, (off_t)s->file_bytes);
+    if (s->stage == NULL && (s->stage = malloc(STAGE_BYTES)) == NULL)
+        return um_fail_memory(err, "a text store");
+    if (ftruncate(s->fd, (off_t)(s->file_bytes + p->cap)) != 0)
+        return fail_write(s, errno, p->cap, err);
+    void *data = mmap(NULL, p->cap, PROT_READ, MAP_SHARED, s->fd, (off_t)s->file_bytes);
     if (data == MAP_FAILED)
         return um_fail_errno(err, "map a temporary file in", s->dir);
     p->data = data;
@@ -117,6 +122,66 @@ static um_status map_piece(um_spool *s, piece *p, um_error *err)
     p->is_mapped = true;
     s->file_bytes += p->cap;
     return UM_OK;
+}
+
+static um_status write_all(const um_spool *s, const char *bytes, size_t n, uint64_t offset,
+                           um_error *err)
+{
+    while (n > 0) {
+        ssize_t got = pwrite(s->fd, bytes, n, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return fail_write(s, got < 0 ? errno : ENOSPC, n, err);
+        bytes += got;
+        n -= (size_t)got;
+        offset += (uint64_t)got;
+    }
+    return UM_OK;
+}
+
+um_status um_spool_flush(um_spool *s, um_error *err)
+{
+    if (s->staged == 0)
+        return UM_OK;
+    const piece *p = &s->pieces.data[s->pieces.len - 1];
+    um_status status = write_all(s, s->stage, s->staged, p->offset + (p->len - s->staged), err);
+    if (status == UM_OK)
+        s->staged = 0;
+    return status;
+}
+
+const char *um_spool_look(const um_spool *s, const char *text)
+{
+    if (s->staged == 0)
+        return text;
+    const piece *p = &s->pieces.data[s->pieces.len - 1];
+    const char *first = p->data + (p->len - s->staged);
+    return text >= first && text < first + s->staged ? s->stage + (text - first) : text;
+}
+
+/* Puts bytes at the end of the last piece, which has room for them. */
+static um_status put(um_spool *s, const char *bytes, size_t n, um_error *err)
+{
+    piece *p = &s->pieces.data[s->pieces.len - 1];
+    um_status status = UM_OK;
+    if (!p->is_mapped) {
+        memcpy(p->data + p->len, bytes, n);
+    } else if (n > STAGE_BYTES) {
+        status = um_spool_flush(s, err);
+        if (status == UM_OK)
+            status = write_all(s, bytes, n, p->offset + p->len, err);
+    } else {
+        if (n > STAGE_BYTES - s->staged)
+            status = um_spool_flush(s, err);
+        if (status == UM_OK) {
+            memcpy(s->stage + s->staged, bytes, n);
+            s->staged += n;
+        }
+    }
+    if (status == UM_OK)
+        p->len += n;
+    return status;
 }
 
 static um_status add_piece(um_spool *s, size_t need, um_error *err)
@@ -196,24 +261,22 @@ static void let_go(const piece *p)
 
 um_status um_spool_add(um_spool *s, const char *text, size_t len, char **out, um_error *err)
 {
-    piece *last = s->pieces.len > 0 ? &s->pieces.data[s->pieces.len - 1] : NULL;
+    const piece *last = s->pieces.len > 0 ? &s->pieces.data[s->pieces.len - 1] : NULL;
+    um_status status = UM_OK;
     if (len > SIZE_MAX / 4)
         return um_fail(err, UM_ERR_LIMIT, "a text of %zu bytes", len);
     if (last == NULL || last->cap - last->len <= len) {
-        if (last != NULL)
-            let_go(last);
-        um_status status = add_piece(s, len + 1, err);
+        status = um_spool_flush(s, err);
+        if (status == UM_OK)
+            status = add_piece(s, len + 1, err);
         if (status != UM_OK)
             return status;
         last = &s->pieces.data[s->pieces.len - 1];
     }
-    char *at = last->data + last->len;
+    *out = last->data + last->len;
     if (len > 0)
-        memcpy(at, text, len);
-    at[len] = '\0';
-    last->len += len + 1;
-    *out = at;
-    return UM_OK;
+        status = put(s, text, len, err);
+    return status == UM_OK ? put(s, "", 1, err) : status;
 }
 
 void um_spool_release(um_spool *s)

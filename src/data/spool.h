@@ -1,11 +1,12 @@
 /*
  * spool.h - texts kept on disk: an append-only store in an unlinked temporary file, mapped into
- * memory piece by piece.
+ * memory piece by piece for reading.
  *
- * What was added stays where it is, readable and writable, until the spool is freed; the kernel
- * reads it back when somebody looks. Only the piece that is being filled counts as memory in use:
- * full ones are let go. The first texts stay on the heap, so that a small log needs no file. One
- * thread adds; any number may read what was added before.
+ * Every text has its address as soon as it is added, and keeps it until the spool is freed. It is
+ * written some hundred kilobytes later: what is added can be looked at there after um_spool_flush,
+ * and before that with um_spool_look. The kernel reads it back when somebody looks; memory in use
+ * is only what is not yet written. The first texts stay on the heap, so that a small log needs no
+ * file. One thread adds; any number may read what was flushed before.
  */
 #ifndef UM_DATA_SPOOL_H
 #define UM_DATA_SPOOL_H
@@ -22,14 +23,17 @@ typedef struct um_spool um_spool;
  * folder for large temporary files. */
 um_status um_spool_new(um_spool **out, const char *dir, um_error *err) UM_CHECKED;
 void um_spool_free(um_spool *spool);
-/* Copies text[0..len) and a NUL after it. UM_ERR_IO when the disk is full: space is taken before it
- * is written to. */
+/* Copies text[0..len) and a NUL after it. UM_ERR_IO when the disk is full. */
 um_status um_spool_add(um_spool *spool, const char *text, size_t len, char **out,
                        um_error *err) UM_CHECKED;
+/* Writes what was added: from here on it can be read at its address. */
+um_status um_spool_flush(um_spool *spool, um_error *err) UM_CHECKED;
+/* Where the text at this address can be read now; good until the next text is added. */
+const char *um_spool_look(const um_spool *spool, const char *text);
 /*
- * Appends a text to `out`. Where the spool is large the file is read, not the map: looking at texts
- * that lie scattered maps 64 KiB for each, and this maps nothing. A text that is not of this spool
- * is appended as it stands.
+ * Appends a flushed text to `out`. Where the spool is large the file is read, not the map: looking
+ * at texts that lie scattered maps 64 KiB for each, and this maps nothing. A text that is not of
+ * this spool is appended as it stands.
  */
 um_status um_spool_read(const um_spool *spool, const char *text, um_str *out,
                         um_error *err) UM_CHECKED;

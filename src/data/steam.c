@@ -171,7 +171,8 @@ static um_status put_review_text(steam *s, um_jval review, const char *key, cons
     um_member_text(review, key, " ", &s->text);
     um_status status = um_str_status(&s->text, err);
     if (status == UM_OK)
-        status = um_put_behaviour_text(s->r, series, um_str_text(&s->text), &s->json, err);
+        status =
+            um_put_behaviour_text(s->r, series, um_str_text(&s->text), s->text.len, &s->json, err);
     return status;
 }
 
@@ -251,6 +252,8 @@ static um_status read_steam(um_reading *r, um_error *err)
                                     &(um_objects_spec){.entry = reviews,
                                                        .is_python = true,
                                                        .has_interactions = true,
+                                                       .user = "username",
+                                                       .item = "product_id",
                                                        .take = take_review,
                                                        .context = &s},
                                     err);

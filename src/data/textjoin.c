@@ -62,7 +62,8 @@ static slot *find(const um_textjoin *t, const char *key, uint64_t hash)
 {
     size_t at = (size_t)hash & (t->cap - 1);
     while (t->slots[at].entry != NULL &&
-           (t->slots[at].hash != hash || strcmp(t->slots[at].entry, key) != 0))
+           (t->slots[at].hash != hash ||
+            strcmp(um_spool_look(t->spool, t->slots[at].entry), key) != 0))
         at = (at + 1) & (t->cap - 1);
     return &t->slots[at];
 }
@@ -116,7 +117,7 @@ const char *um_textjoin_get(um_textjoin *t, const char *key)
     const slot *s = find(t, key, um_hash_str(key, HASH_SEED));
     if (s->entry == NULL)
         return NULL;
-    const char *text = s->entry + strlen(key) + 1;
+    const char *text = um_spool_look(t->spool, s->entry) + strlen(key) + 1;
     t->seen_bytes += strlen(text);
     if (t->seen_bytes >= RELEASE_BYTES) {
         um_spool_release(t->spool);

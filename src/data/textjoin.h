@@ -22,7 +22,7 @@ size_t um_textjoin_len(const um_textjoin *t);
 /* *added = false when the key is there already; its first text stays. Neither may hold a NUL. */
 um_status um_textjoin_put(um_textjoin *t, const char *key, const char *text, bool *added,
                           um_error *err) UM_CHECKED;
-/* The text of the key, NULL when there is none; borrowed. */
+/* The text of the key, NULL when there is none; borrowed until the next text is put. */
 const char *um_textjoin_get(um_textjoin *t, const char *key);
 
 #endif

@@ -562,6 +562,8 @@ um_status um_log_load(um_workspace *ws, um_dataset **out, um_error *err)
         status = load_histories(&l, ws, err);
     if (status == UM_OK)
         status = load_skips(&l, ws, err);
+    if (status == UM_OK)
+        status = um_dataset_flush_texts(l.d, err);
     if (status == UM_OK) {
         um_dataset_find_first_seen(l.d);
         um_dataset_release_texts(l.d);
