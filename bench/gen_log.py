@@ -3,8 +3,13 @@
 
   gen_log.py DIR --form ml-latest --rows 25000000    movies.csv, ratings.csv
   gen_log.py DIR --form canonical --rows 25000000    three JSONL files, a review text a row
+  gen_log.py DIR --form amazon-2023 --rows 400000    Bench.jsonl, meta_Bench.jsonl
+
+The last has the members, lengths and packed size of the published files (about 450 bytes a review
+and 1,500 an item, gzip to a third) with words that mean nothing.
 """
 import argparse
+import itertools
 import json
 import os
 import random
@@ -30,11 +35,68 @@ def entities(path, form, n_users, n_items):
                                 "item_features": {}}) + "\n")
 
 
+def sentences(rng, n):
+    """Sentences of words drawn as a language draws them, here and there with markup or a quote."""
+    letters = "eeeeeetttttaaaaoooiiinnnsssrrhhldcumwfgypbvk"
+    vocabulary = ["".join(rng.choices(letters, k=min(2 + i // 40, rng.randint(3, 10))))
+                  for i in range(8000)]
+    weights = list(itertools.accumulate(1 / (i + 3) for i in range(len(vocabulary))))
+    made = []
+    for _ in range(n):
+        words = rng.choices(vocabulary, cum_weights=weights, k=rng.randint(4, 22))
+        if rng.random() < 0.05:
+            words.insert(rng.randrange(len(words)), rng.choice(['5"', "I'm", "&amp;", "don\u2019t"]))
+        made.append(" ".join(words).capitalize() + rng.choice(["."] * 8 + ["!", "?", ".<br />"]))
+    return made
+
+
+def amazon(args, rng):
+    said = sentences(rng, 40000)
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    user_ids = ["A" + "".join(rng.choices(digits, k=27)) for _ in range(args.users)]
+    item_ids = ["B0" + "".join(rng.choices(digits, k=8)) for _ in range(args.items)]
+
+    def text(most):
+        return " ".join(rng.choices(said, k=1 + int(most * rng.random() ** 2)))
+
+    def image():
+        name = "".join(rng.choices(digits, k=9))
+        return {f"{k}": f"https://m.media-amazon.com/images/I/{name}.{size}_.jpg"
+                for k, size in (("thumb", "_SS40"), ("large", "_AC"), ("hi_res", "_AC_SL1500"))}
+
+    with open(os.path.join(args.dir, "meta_Bench.jsonl"), "w", buffering=1 << 20) as f:
+        for item in item_ids:
+            f.write(json.dumps({
+                "main_category": "Bench", "title": rng.choice(said)[:80],
+                "average_rating": rng.randint(10, 50) / 10,
+                "rating_number": 10 + int(5000 * rng.random() ** 6),
+                "features": [rng.choice(said) for _ in range(rng.randint(0, 5))],
+                "description": [text(6)] if rng.random() < 0.5 else [],
+                "price": rng.choice([None, f"{rng.randint(199, 9999) / 100}"]),
+                "images": [image() for _ in range(rng.randint(1, 6))], "videos": [],
+                "store": rng.choice(said)[:12], "categories": ["Bench", rng.choice(WORDS)],
+                "details": {"Brand": rng.choice(said)[:12], "Date First Available":
+                            f"June {rng.randint(1, 28)}, {rng.randint(2005, 2015)}",
+                            "Item model number": item[2:7]},
+                "parent_asin": item, "bought_together": None}) + "\n")
+    with open(os.path.join(args.dir, "Bench.jsonl"), "w", buffering=1 << 20) as f:
+        for _ in range(args.rows):
+            item = item_ids[int(args.items * rng.random() ** 2)]
+            f.write(json.dumps({
+                "rating": float(rng.randint(1, 5)), "title": rng.choice(said)[:30],
+                "text": text(6), "images": [image()] if rng.random() < 0.05 else [],
+                "asin": item, "parent_asin": item,
+                "user_id": user_ids[int(args.users * rng.random() ** 1.5)],
+                "timestamp": 1400000000000 + int(rng.random() * 2.8e11),
+                "helpful_vote": int(8 * rng.random() ** 4),
+                "verified_purchase": rng.random() < 0.9}) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir")
-    parser.add_argument("--form", choices=["ml-latest", "canonical"], required=True)
+    parser.add_argument("--form", choices=["ml-latest", "canonical", "amazon-2023"], required=True)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--users", type=int, default=160000)
     parser.add_argument("--items", type=int, default=60000)
@@ -42,6 +104,9 @@ def main():
     args = parser.parse_args()
     os.makedirs(args.dir, exist_ok=True)
     rng = random.Random(1)
+    if args.form == "amazon-2023":
+        amazon(args, rng)
+        return
     entities(args.dir, args.form, args.users, args.items)
     reviews = [" ".join(rng.choices(WORDS, k=rng.randint(1, 2 * args.words)))
                for _ in range(5000)]
