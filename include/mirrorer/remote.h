@@ -196,9 +196,9 @@ typedef enum um_remote_event_kind {
 
 typedef struct um_remote_event {
     um_remote_event_kind kind;
+    uint32_t sample; /* number of the sample, of the text, or of the embedded text */
     um_remote_key key;
     uint64_t prompt;    /* um_prompt.key (0 for embeddings) */
-    uint32_t sample;    /* number of the sample, of the text, or of the embedded text */
     const char *answer; /* ANSWERED: one line of JSON to store as it is and to give to lookup */
     size_t answer_len;
     uint32_t prompt_tokens, completion_tokens; /* ANSWERED; of several answers of one request the

@@ -29,7 +29,7 @@
 typedef struct transfer {
     CURL *easy;
     um_http_target *target;
-    struct transfer *previous, *next; /* active ones */
+    struct transfer *previous, *next; /* active ones, or idle ones */
     void *token;
     um_str body;
     bool too_big;
@@ -47,8 +47,7 @@ struct um_http_target {
     char *url;
     struct curl_slist *headers;
     bool post, loopback, tls;
-    transfer **idle; /* [n_idle] */
-    size_t n_idle, cap_idle;
+    transfer *idle; /* a stack, by next */
 };
 
 struct um_http {
@@ -246,9 +245,11 @@ static void target_free(um_http_target *target)
 {
     if (target == NULL)
         return;
-    for (size_t i = 0; i < target->n_idle; i++)
-        transfer_free(target->idle[i]);
-    free(target->idle);
+    transfer *next;
+    for (transfer *t = target->idle; t != NULL; t = next) {
+        next = t->next;
+        transfer_free(t);
+    }
     for (struct curl_slist *h = target->headers; h != NULL; h = h->next)
         explicit_bzero(h->data, strlen(h->data));
     curl_slist_free_all(target->headers);
@@ -388,22 +389,17 @@ static void deactivate(um_http *http, transfer *t)
 /* Puts a handle back into its target's stock. */
 static void stock(transfer *t)
 {
-    um_http_target *target = t->target;
     if (t->body.cap > KEEP_BODY_BYTES)
         um_str_dispose(&t->body);
-    if (target->n_idle == target->cap_idle &&
-        !um_vec_grow((void *)&target->idle, &target->cap_idle, target->n_idle + 1,
-                     sizeof *target->idle)) {
-        transfer_free(t);
-        return;
-    }
-    target->idle[target->n_idle++] = t;
+    t->next = t->target->idle;
+    t->target->idle = t;
 }
 
 void um_http_abort(um_http *http)
 {
-    while (http->active != NULL) {
-        transfer *t = http->active;
+    transfer *next;
+    for (transfer *t = http->active; t != NULL; t = next) {
+        next = t->next;
         deactivate(http, t);
         stock(t);
     }
@@ -430,13 +426,16 @@ um_status um_http_send(um_http *http, um_http_target *target, const char *body, 
                        uint32_t deadline_ms, void *token, um_error *err)
 {
     transfer *t = NULL;
-    if (target->n_idle > 0) {
-        t = target->idle[--target->n_idle];
+    um_status status = UM_OK;
+    if (target->idle != NULL) {
+        t = target->idle;
+        target->idle = t->next;
+        t->next = NULL;
     } else {
-        um_status status = transfer_new(&t, target, err);
-        if (status != UM_OK)
-            return status;
+        status = transfer_new(&t, target, err);
     }
+    if (t == NULL)
+        return status;
     t->token = token;
     t->too_big = false;
     t->why[0] = '\0';

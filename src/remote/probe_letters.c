@@ -67,7 +67,7 @@ static um_status find_top(um_probe *p, um_error *err)
     um_sampling s = {.temperature = 1, .top_p = 1, .max_tokens = 1};
     um_ask ask = {.messages = choose_z,
                   .n_messages = 1,
-                  .opening = can->opening != UM_REMOTE_OPENING_ASKED ? BEFORE_LETTER + 1 : NULL,
+                  .opening = can->opening != UM_REMOTE_OPENING_ASKED ? &BEFORE_LETTER[1] : NULL,
                   .sampling = &s,
                   .n = 1,
                   .top = true};
@@ -104,7 +104,7 @@ static um_status try_constraint(um_probe *p, um_remote_constraint constraint, bo
     double mass = 0;
     um_ask ask = {.messages = choose_z,
                   .n_messages = 1,
-                  .opening = can->opening != UM_REMOTE_OPENING_ASKED ? BEFORE_LETTER + 1 : NULL,
+                  .opening = can->opening != UM_REMOTE_OPENING_ASKED ? &BEFORE_LETTER[1] : NULL,
                   .sampling = &s,
                   .n = 1,
                   .top = can->top_logprobs > 0,

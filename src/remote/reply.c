@@ -232,9 +232,11 @@ um_status um_reply_read(um_reply *out, um_ask_kind kind, const char *body, size_
     json_t *item;
     size_t i;
     r.answers = um_calloc(n, sizeof *r.answers);
-    if (r.answers == NULL)
-        status = um_fail_memory(err, "answers");
-    else if (!json_is_array(list))
+    if (r.answers == NULL) {
+        json_decref(root);
+        return um_fail_memory(err, "answers");
+    }
+    if (!json_is_array(list))
         status = um_fail(err, UM_ERR_REMOTE, "the answer has no list of %s",
                          kind == UM_ASK_EMBEDDING ? "data" : "choices");
     json_array_foreach(list, i, item)

@@ -252,7 +252,7 @@ static um_status pull(um_runner *r, um_error *err)
     if (room > r->remote->options.max_concurrency)
         room = r->remote->options.max_concurrency;
     while (status == UM_OK && !r->end && r->active < room) {
-        um_next what;
+        um_next what = UM_NEXT_END;
         status = pull_one(r, &what, err);
         if (status != UM_OK || what == UM_NEXT_LATER)
             break;
@@ -499,8 +499,12 @@ static um_status wind_up(um_runner *r, um_status status, um_error *err)
         free(r->waiting.data[i].text);
     um_flights *lists[] = {&r->ready, &r->later, &r->others};
     for (size_t i = 0; i < 3; i++) {
-        while (lists[i]->head != NULL)
-            free_flight(r, lists[i]->head);
+        um_flight *next;
+        for (um_flight *f = lists[i]->head; f != NULL; f = next) {
+            next = f->next;
+            um_str_dispose(&f->body);
+            free(f);
+        }
     }
     um_vec_dispose(&r->events);
     um_vec_dispose(&r->waiting);

@@ -73,7 +73,7 @@ static void append_messages(um_str *out, um_remote_opening how, const um_ask *as
                        ask_for && last ? opening : "");
     }
     if (ask_for && !asked)
-        append_message(out, "user", UM_ASK_FOR_OPENING + 2, opening, "");
+        append_message(out, "user", &UM_ASK_FOR_OPENING[2], opening, "");
     if (how != UM_REMOTE_OPENING_ASKED && (given(opening) || given(text)))
         append_message(out, "assistant", opening, text, "");
     if (how == UM_REMOTE_OPENING_PREFIX && (given(opening) || given(text))) {

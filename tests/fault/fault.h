@@ -18,7 +18,7 @@
  *     truncate (half the JSON, well formed HTTP)        html    giant=BYTES (after the answer)
  *     nolength (no Content-Length; the end of the connection ends the answer)
  *     choices=N             reverse    duplicate    null    noindex    finish=REASON
- *     nologprobs            nousage
+ *     nologprobs            nousage    nostop (stop strings are passed over)
  *     redirect=URL
  *
  * GET /fault/stats answers the counts below as JSON; POST /fault/reset sets them, and those of the
@@ -100,7 +100,7 @@ typedef struct fault_rule {
     uint32_t delay_ms, drip_ms;
     fault_close_at close;
     bool reset, silence, truncate, html, reverse, duplicate, null, noindex, nologprobs, nousage;
-    bool nolength;
+    bool nolength, nostop;
     uint64_t giant;
     int choices; /* -1: what is right */
 } fault_rule;

@@ -339,9 +339,10 @@ static void write_text(um_str *out, const ask *a, uint64_t h)
 }
 
 /* Cuts at the first stop string, then at max_tokens. */
-static const char *cut(const ask *a, um_str *text, uint64_t *tokens)
+static const char *cut(const ask *a, const fault_rule *rule, um_str *text, uint64_t *tokens)
 {
-    const json_t *stops = json_object_get(a->root, "stop");
+    bool pass = rule != NULL && rule->nostop;
+    const json_t *stops = pass ? NULL : json_object_get(a->root, "stop");
     const char *finish = "stop";
     json_t *item;
     size_t i;
@@ -375,7 +376,7 @@ static void append_choice(um_str *out, const ask *a, int64_t i, uint64_t random,
                  (a->config->same_n && a->seeded ? 0 : mix((uint64_t)i + 77));
     uint64_t used;
     write_text(&text, a, h);
-    const char *finish = cut(a, &text, &used);
+    const char *finish = cut(a, rule, &text, &used);
     *tokens += used;
     if (rule != NULL && rule->finish[0] != '\0')
         finish = rule->finish;

@@ -74,12 +74,11 @@ static bool parse_flag(fault_rule *r, const char *name)
     const struct {
         const char *name;
         bool *flag;
-    } flags[] = {{"reset", &r->reset},       {"silence", &r->silence},
-                 {"truncate", &r->truncate}, {"html", &r->html},
-                 {"reverse", &r->reverse},   {"duplicate", &r->duplicate},
-                 {"null", &r->null},         {"noindex", &r->noindex},
-                 {"nolength", &r->nolength}, {"nologprobs", &r->nologprobs},
-                 {"nousage", &r->nousage}};
+    } flags[] = {
+        {"reset", &r->reset},   {"silence", &r->silence},       {"truncate", &r->truncate},
+        {"html", &r->html},     {"reverse", &r->reverse},       {"duplicate", &r->duplicate},
+        {"null", &r->null},     {"noindex", &r->noindex},       {"nolength", &r->nolength},
+        {"nostop", &r->nostop}, {"nologprobs", &r->nologprobs}, {"nousage", &r->nousage}};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
         if (strcmp(name, flags[i].name) == 0)
             return *flags[i].flag = true;

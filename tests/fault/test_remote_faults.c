@@ -76,6 +76,7 @@ static const fault_case cases[] = {
     {"finish=content_filter", RECOVERS, NULL, 1, 3, true},
     {"noindex", RECOVERS, NULL, 0, 0, true},
     {"nousage", RECOVERS, NULL, 0, 0, true},
+    {"nostop", RECOVERS, NULL, 0, 0, true}, /* texts are cut here too */
 };
 
 typedef struct bench {
@@ -113,6 +114,10 @@ static void expect_recovery(const fault_case *c, const memory_journal *j, const 
     const um_remote_failure *list;
     assert_int_equal(um_remote_failures(remote, &list), 0);
     assert_int_equal(got->got, ROWS);
+    for (size_t i = 0; i < ROWS; i++) {
+        assert_null(strstr(got->texts[i], "Behavior:"));
+        assert_int_equal(got->finish[i], UM_FINISH_STOP);
+    }
     assert_int_equal(j->answered, ROWS);
     assert_true(stats->requests >= ROWS + c->extra);
     assert_true(stats->requests <= ROWS + 3);
@@ -240,8 +245,20 @@ static void test_retry_after(void **state)
 /* A row that is always answered badly fails; the others do not. */
 static void test_poisoned_row(void **state)
 {
-    static const char *const actions[] = {"status=500", "close=before", "close=mid", "null",
-                                          "html",       "truncate",     "status=502"};
+    static const struct {
+        const char *action, *says;
+    } actions[] = {
+        {"giant=70000 nolength", "larger than 65536 bytes"},
+        {"giant=70000", "larger than 65536 bytes"},
+        {"status=500", "HTTP 500: scripted"},
+        {"close=before", "connection broken"},
+        {"close=mid", "connection broken"},
+        {"null", "the content is null"},
+        {"html", "a web page"},
+        {"truncate", "is not JSON, or is cut short"},
+        {"finish=tool_calls", "the finish reason is tool_calls"},
+        {"status=502", "HTTP 502"},
+    };
     bench *b = *state;
     um_remote_options o = b->options;
     o.retries = 3;
@@ -255,13 +272,15 @@ static void test_poisoned_row(void **state)
             um_remote *remote = open_client(b->server, &o);
             fault_reset(b->server, "");
             assert_ok(um_remote_assume(remote, "vllm", &err), err);
-            snprintf(script, sizeof script, "match=<%u> when=all %s\n", row, actions[i]);
+            snprintf(script, sizeof script, "match=<%u> when=all %s\n", row, actions[i].action);
             assert_true(fault_reset(b->server, script));
             assert_ok(run_samples(remote, &j, &b->p, 1, &got, NULL, &err), err);
             assert_int_equal(got.got, ROWS - 1);
             assert_null(got.texts[row]);
             assert_int_equal(um_remote_failures(remote, &list), 1);
             assert_int_equal(list[0].prompt, 1000 + row);
+            if (strstr(list[0].reason, actions[i].says) == NULL)
+                fail_msg("%s: the reason is '%s'", actions[i].action, list[0].reason);
             assert_int_equal(j.failed, 1);
             assert_int_equal(journal_open_intents(&j), 0);
             collected_free(&got);
@@ -310,6 +329,29 @@ static void test_systematic(void **state)
         journal_free(&j);
         um_remote_free(remote);
     }
+}
+
+/* ... before everything is asked for. */
+static void test_many_failures(void **state)
+{
+    bench *b = *state;
+    um_error err;
+    prompts p;
+    collected got;
+    fault_stats stats;
+    prompts_init(&p, 200, OPENING);
+    um_remote *remote = open_client(b->server, &b->options);
+    fault_reset(b->server, "");
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    assert_true(fault_reset(b->server, "when=20-9999 status=400\n"));
+    assert_int_equal(run_samples(remote, NULL, &p, 1, &got, NULL, &err), UM_ERR_REMOTE);
+    assert_non_null(strstr(err.text, "16 requests failed in a row; the last: HTTP 400"));
+    assert_int_equal(got.got, 20);
+    fault_get(b->server, &stats);
+    assert_true(stats.requests < 20 + 16 + 2 * b->options.max_concurrency);
+    collected_free(&got);
+    prompts_free(&p);
+    um_remote_free(remote);
 }
 
 /* Several choices a request ---------------------------------------------------------------------
@@ -438,6 +480,31 @@ static void test_outage(void **state)
     fault_stop(o.server);
 }
 
+/* Without retries the failures that reveal an outage are final, but no more than those. */
+static void test_outage_without_retries(void **state)
+{
+    (void)state;
+    um_error err;
+    fault_config config = {.latency_ms = 5};
+    fault_server *s = fault_start(&config);
+    um_remote_options o = quick_options();
+    prompts p;
+    collected got;
+    o.max_choices = 1;
+    o.retries = 0;
+    um_remote *remote = open_client(s, &o);
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    assert_true(fault_reset(s, "when=8-15 close=headers delay=30\n"));
+    prompts_init(&p, 40, OPENING);
+    assert_ok(run_samples(remote, NULL, &p, 1, &got, NULL, &err), err);
+    assert_int_equal(um_remote_totals_of(remote)->failed, 5);
+    assert_int_equal(got.got, 35);
+    collected_free(&got);
+    prompts_free(&p);
+    um_remote_free(remote);
+    fault_stop(s);
+}
+
 /* It does not come back: the run ends in time, and the next one goes on. */
 static void test_long_outage(void **state)
 {
@@ -543,12 +610,20 @@ static void test_one_of_two(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),        cmocka_unit_test(test_forbidden),
-        cmocka_unit_test(test_slow_bodies),  cmocka_unit_test(test_retry_after),
-        cmocka_unit_test(test_poisoned_row), cmocka_unit_test(test_systematic),
-        cmocka_unit_test(test_groups),       cmocka_unit_test(test_refused_groups),
-        cmocka_unit_test(test_outage),       cmocka_unit_test(test_long_outage),
-        cmocka_unit_test(test_adapts),       cmocka_unit_test(test_one_of_two),
+        cmocka_unit_test(test_cases),
+        cmocka_unit_test(test_forbidden),
+        cmocka_unit_test(test_slow_bodies),
+        cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_poisoned_row),
+        cmocka_unit_test(test_systematic),
+        cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_many_failures),
+        cmocka_unit_test(test_outage_without_retries),
+        cmocka_unit_test(test_refused_groups),
+        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_long_outage),
+        cmocka_unit_test(test_adapts),
+        cmocka_unit_test(test_one_of_two),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
