@@ -234,6 +234,7 @@ static um_status hold_out(bool **out, const um_training *what, const um_row_set 
  * held-out rows) shows itself. */
 typedef struct passed_on {
     const um_monitor *monitor;
+    const metrics_sink *sink;
     uint64_t shown_ms;
 } passed_on;
 
@@ -241,10 +242,18 @@ static void pass_on_progress(void *context, const um_progress *p)
 {
     passed_on *to = context;
     uint64_t now = um_clock_ms();
+    um_run *run = to->sink->run;
+    char detail[96];
     if (strcmp(p->unit, "steps") == 0 || now - to->shown_ms < SHOW_MS)
         return;
     to->shown_ms = now;
-    um_monitor_progress(to->monitor, p);
+    if (!to->sink->begun) {
+        um_monitor_progress(to->monitor, p);
+    } else if (run->done < run->total) { /* within the steps, which go on being counted */
+        snprintf(detail, sizeof detail, "%s: %llu/%llu", p->stage, (unsigned long long)p->done,
+                 (unsigned long long)p->total);
+        um_run_progress(run, run->done, detail);
+    }
 }
 
 static void pass_on_message(void *context, const char *text)
@@ -344,7 +353,7 @@ um_status um_training_run(um_run *run, const um_training *what, um_model *model,
     options.checkpoint_dir = dir;
     options.log_dir = log_dir;
     options.held_out = held_out;
-    passed_on to_caller = {s->monitor, um_clock_ms()};
+    passed_on to_caller = {s->monitor, &sink, um_clock_ms()};
     um_monitor quiet = {.on_progress = pass_on_progress,
                         .on_message = pass_on_message,
                         .context = &to_caller,

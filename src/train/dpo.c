@@ -158,7 +158,7 @@ static um_status compute_reference(dpo *d, um_trainer *t, uint64_t first, um_err
                                                  "scored; %zu of %zu rows are done",
                                                  i, t->n);
             }
-            um_monitor_progress(t->monitor, &(um_progress){.stage = "reference scores",
+            um_monitor_progress(t->monitor, &(um_progress){.stage = "Reference scores",
                                                            .unit = "rows",
                                                            .done = i,
                                                            .total = t->n,

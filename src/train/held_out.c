@@ -90,7 +90,7 @@ um_status um_held_out_evaluate(um_trainer *t, um_loss_sums *sums, um_error *err)
             return um_fail(err, UM_ERR_INTERRUPTED, "training: interrupted");
         if (!um_pack_has_room(&t->pack, &t->plan.sizes[i])) { /* never with an empty pack */
             status = evaluate_pass(t, norm, sums, err);
-            um_monitor_progress(t->monitor, &(um_progress){.stage = "Held-out rows",
+            um_monitor_progress(t->monitor, &(um_progress){.stage = "held-out rows",
                                                            .unit = "rows",
                                                            .done = done,
                                                            .total = t->plan.n_held});

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 small_world world
+small="$small --set dpo.holdout_share=0.2 --set dpo.eval_every=2 --set dpo.keep=best"
 # What must be equal: every text, distribution, pair, prediction, the weights, and metrics.jsonl.
 fingerprint() {
     (cd "$1/models" && find . -type f ! -path '*checkpoints*' \
@@ -54,5 +55,6 @@ for signal in KILL INT; do
     same straight.print stopped.print
 done
 grep -q 'sft_dpo.log/metrics.jsonl' straight.print || die 'no metrics'
+grep -q eval_loss straight/models/sft_dpo.log/metrics.jsonl || die 'no held-out rows'
 [ $kills -ge 4 ] || die "only $kills stops hit a running program: the test is too slow to mean anything"
 echo "ok: $kills stops"

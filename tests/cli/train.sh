@@ -74,6 +74,10 @@ else
     echo 'SKIPPED: event files (no python3)'
 fi
 
+run 0 report -w straight --out out --json
+out_has '"held_out":{"train.sft":\[{"loss":'
+out_has '"train.dpo":\[{"loss":[^]]*"rewards/accuracies":'
+
 # Refusals.
 cp -r stopped refused
 for stage in 'decide --role teacher' 'decide --role student' predict distill; do

@@ -102,6 +102,9 @@ static void defaults_are_valid(void **state)
     assert_close(c.dpo.weight_decay, 0.05, 0);
     assert_int_equal(c.dpo.epochs, 2);
     assert_int_equal(c.dpo.warmup_steps, 10);
+    assert_close(c.dpo.holdout_share, 0, 0);
+    assert_string_equal(c.dpo.keep, "last");
+    assert_int_equal(c.dpo.patience, 0);
     assert_int_equal(c.dpo.batch_rows, 4);
     assert_close(c.dpo_more.beta, 0.1, 0);
     assert_int_equal(c.sft.max_tokens, 8192);
