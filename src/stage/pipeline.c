@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "mirrorer/eval.h"
 #include "stage/session.h"
+#include "stage/training.h"
 
 /* Report -------------------------------------------------------------------------------------- */
 
@@ -131,9 +132,22 @@ done:
     return status;
 }
 
+/* What a later stage would refuse for its options alone is refused before hours of earlier ones. */
+static um_status check_trainings(const um_config *c, um_error *err)
+{
+    um_status status = um_training_check("base", &c->base, err);
+    if (status == UM_OK)
+        status = um_training_check("sft", &c->sft, err);
+    if (status == UM_OK)
+        status = um_training_check("dpo", &c->dpo, err);
+    return status == UM_OK ? um_training_check("direct", &c->direct, err) : status;
+}
+
 um_status um_session_run(um_session *s, const char *path, const char *out_dir, um_error *err)
 {
-    um_status status = path != NULL ? um_stage_ingest(s, path, err) : UM_OK;
+    um_status status = check_trainings(s->config, err);
+    if (status == UM_OK && path != NULL)
+        status = um_stage_ingest(s, path, err);
     for (const um_stage_info *i = um_stages() + 1; i->name != NULL && status == UM_OK; i++) {
         bool imported = false;
         if (strncmp(i->name, "decide.", 7) == 0 || strcmp(i->name, "predict") == 0)

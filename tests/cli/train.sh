@@ -86,6 +86,8 @@ for stage in 'decide --role teacher' 'decide --role student' predict distill; do
 done
 run 3 train sft -w refused --set sft.keep=best
 err_has 'sft.holdout_share'
+run 3 run "$work/world" -w other --set dpo.patience=2
+err_has 'dpo.patience goes by held-out rows, and dpo.holdout_share is 0'
 run 2 train sft -w refused --set sft.holdout_share=1
 run 2 train sft -w refused --set sft.keep=first
 

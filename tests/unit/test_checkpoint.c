@@ -30,6 +30,7 @@ typedef struct scenario {
     char messages[4096];
     volatile sig_atomic_t stop;
     int64_t stop_at; /* update after which to stop; 0: never */
+    int reports;     /* of the last call */
     um_train_result result;
 } scenario;
 
@@ -37,6 +38,7 @@ static um_status stop_there(void *context, const um_train_metrics *metrics, um_e
 {
     (void)err;
     scenario *s = context;
+    s->reports++;
     if (metrics->step == s->stop_at && !metrics->held_out)
         s->stop = 1;
     return UM_OK;
@@ -98,6 +100,7 @@ static int64_t steps_of(const scenario *s)
 static um_status run(scenario *s, float *weights, um_error *err)
 {
     s->messages[0] = '\0';
+    s->reports = 0;
     um_model *model = golden_model(s->gold);
     um_compute *compute;
     um_monitor monitor = {.on_message = keep_message, .context = s, .stop = &s->stop};
@@ -219,13 +222,21 @@ static void interrupted_runs_go_on(void **state)
             assert_int_equal(s.result.resumed, i > 0);
             assert_in_range(count_checkpoints(s.dir, last), 1, 2);
         }
+        if (s.options.held_out != NULL) { /* all updates are done, the last evaluation is not */
+            s.stop_at = steps_of(&s);
+            assert_int_equal(run(&s, NULL, &err), UM_ERR_INTERRUPTED);
+        }
         s.stop_at = 0;
+        char left[400]; /* by a kill while it was written */
+        snprintf(left, sizeof left, "%s/step-000000000099.ckpt.tmp", s.dir);
+        assert_ok(um_file_write(left, "x", 1, &err), err);
         assert_run_gives(&s, expected);
         assert_true(s.result.resumed);
         assert_int_equal(count_checkpoints(s.dir, last), 2);
         uint64_t processed = s.result.tokens_processed;
         double first_loss = s.result.first_loss;
         assert_run_gives(&s, expected); /* finished: nothing is left to do */
+        assert_int_equal(s.reports, 0);
         assert_true(s.result.tokens_processed == processed && s.result.first_loss == first_loss);
         free(expected);
         close_scenario(&s);
