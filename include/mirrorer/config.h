@@ -35,8 +35,9 @@ typedef struct um_train_config {
     int64_t epochs, warmup_steps, batch_rows, max_tokens, pack_tokens, checkpoint_every;
     double holdout_share;
     int64_t eval_every, patience;
-    char keep[8]; /* "last" or "best" */
-    int64_t lora_rank; /* 0: all weights are trained */
+    char keep[8];       /* "last" or "best" */
+    char precision[16]; /* "float32" or "bfloat16" */
+    int64_t lora_rank;  /* 0: all weights are trained */
     double lora_alpha;
     char lora_targets[64];
 } um_train_config;

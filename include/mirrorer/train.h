@@ -55,6 +55,8 @@ typedef struct um_train_options {
                               there. Epochs repeat as needed and `epochs` is not looked at. */
     uint64_t memory_bytes; /* of weights and training together, 0 = what the machine has. Changes
                               time, never a result: layers are computed again until it fits */
+    bool bf16; /* bfloat16 weights and activations, as model/graph.h says; the weights themselves,
+                  gradients, moments and all sums stay float32, so that no update is lost */
     um_lora *adapter; /* NULL: all weights are trained. Else the adapter alone is, in place, and the
                          model stays as it is; DPO's reference is the model with the adapter as
                          given. No gradient and no moments of the weights are kept */

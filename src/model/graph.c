@@ -12,7 +12,9 @@
  * Kept for backward: layer_acts. Norm outputs and swiglu outputs are computed again, being cheap.
  * With recompute = r the layers 0 .. r share one place for all but x: each writes over the one
  * before it, backward finds the last of them there and computes the others again, from x, by the
- * same calls and so to the same bits. The workspace is one block:
+ * same calls and so to the same bits. In bf16 mode one layer at a time lies in float32, and what
+ * is kept of the others is narrowed; that loses nothing, as the values are rounded already. The
+ * workspace is one block:
  *
  *   | layer 0: x qkv attn lse mid gate_up rstd | ... | layer L-1 | top | scratch | logits |
  */
@@ -75,6 +77,63 @@ static layer_acts take_layer(cursor *at, const um_graph *g, int l)
     return acts;
 }
 
+static void take_layers(cursor *at, um_graph *g)
+{
+    layer_acts acts = {0};
+    for (int l = 0; l < g->config.layers; l++) {
+        if (l == 0 || l > g->sizes.recompute)
+            acts = take_layer(at, g, l);
+        acts.x = take(at, (size_t)g->sizes.max_rows, (size_t)g->config.hidden);
+        if (g->layers != NULL)
+            g->layers[l] = acts;
+    }
+}
+
+/* Room for 16-bit values. */
+static uint16_t *take_half(cursor *at, size_t rows, size_t cols)
+{
+    return (uint16_t *)(void *)take(at, rows, (cols + 1) / 2);
+}
+
+/* bf16: one place in float32 that each layer has in turn, and in 16 bits what is kept of the layers
+ * below the last: x, and the rest of those that are not computed again. */
+static void take_narrow(cursor *at, um_graph *g)
+{
+    const um_model_config *config = &g->config;
+    size_t t = (size_t)g->sizes.max_rows, c = (size_t)config->hidden, f = (size_t)config->ffn;
+    um_graph one = {.config = *config, .sizes = g->sizes};
+    one.sizes.recompute = config->layers - 1; /* wide enough for every layer */
+    layer_acts acts = take_layer(at, &one, 0);
+    acts.x = take(at, t, c);
+    for (int l = 0; l < config->layers; l++) {
+        layer_store kept = {0};
+        bool below = l < config->layers - 1;
+        if (l > 0 && l >= g->sizes.recompute)
+            acts.lse = take(at, t, (size_t)config->heads);
+        if (below)
+            kept.x = take_half(at, t, c);
+        if (below && l >= g->sizes.recompute) {
+            kept.qkv = take_half(at, t, (size_t)um_graph_qkv_width(g));
+            kept.attn = take_half(at, t, (size_t)um_graph_q_width(g));
+            kept.mid = take_half(at, t, c);
+            kept.gate_up = take_half(at, t, 2 * f);
+        }
+        if (g->layers != NULL) {
+            g->layers[l] = acts;
+            g->stored[l] = kept;
+        }
+    }
+    size_t panel = UM_GRAPH_PANEL_FLOATS, widest = f > c ? f : c, w = (size_t)um_graph_qkv_width(g);
+    size_t most = (size_t)config->vocab > 2 * f ? (size_t)config->vocab : 2 * f;
+    widest = widest > w ? widest : w;
+    most = most > w ? most : w;
+    if (most <= panel / widest)
+        panel = most * widest; /* no matrix is larger */
+    g->panel = take(at, 1, panel > widest ? panel : widest);
+    g->ones = take(at, 1, c);
+    g->norm_w = take(at, 1, c);
+}
+
 static void lay_out(cursor *at, um_graph *g)
 {
     const um_model_config *config = &g->config;
@@ -84,14 +143,10 @@ static void lay_out(cursor *at, um_graph *g)
     size_t t = (size_t)g->sizes.max_rows, n = (size_t)g->sizes.max_trained, most = t > n ? t : n;
     size_t wide = 4 * f > q_width + w ? 4 * f : q_width + w;
 
-    layer_acts acts = {0};
-    for (int l = 0; l < config->layers; l++) {
-        if (l == 0 || l > g->sizes.recompute)
-            acts = take_layer(at, g, l);
-        acts.x = take(at, t, c);
-        if (g->layers != NULL)
-            g->layers[l] = acts;
-    }
+    if (g->sizes.bf16)
+        take_narrow(at, g);
+    else
+        take_layers(at, g);
     g->top_attn = take(at, n, q_width);
     g->top_x = take(at, n, c);
     g->top = take(at, n, c);
@@ -117,6 +172,14 @@ size_t um_graph_bytes(const um_model_config *config, const um_graph_sizes *sizes
     cursor at = {0};
     lay_out(&at, &g);
     return at.failed ? SIZE_MAX : at.used * sizeof(float);
+}
+
+/* bf16: the weights of a norm that is weighed after rounding. */
+static void fill_ones(um_graph *g)
+{
+    const float one = 1.0f;
+    for (int i = 0; i < g->config.hidden && g->sizes.bf16; i++)
+        g->be->ops->upload(g->be, g->ones + i, &one, sizeof one);
 }
 
 um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute *compute,
@@ -149,10 +212,12 @@ um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute
     g->shape = (um_attention_shape){config->heads, config->kv_heads, config->head_dim,
                                     1.0f / sqrtf((float)config->head_dim)};
     g->layers = um_calloc((size_t)config->layers, sizeof *g->layers);
+    g->stored = um_calloc((size_t)config->layers, sizeof *g->stored);
     g->inv_freq = um_calloc((size_t)config->head_dim / 2, sizeof *g->inv_freq);
     g->top_spans = um_calloc((size_t)sizes->max_rows, sizeof *g->top_spans);
     g->is_trained = um_calloc((size_t)sizes->max_rows, sizeof *g->is_trained);
-    if (g->layers == NULL || g->inv_freq == NULL || g->top_spans == NULL || g->is_trained == NULL) {
+    if (g->layers == NULL || g->stored == NULL || g->inv_freq == NULL || g->top_spans == NULL ||
+        g->is_trained == NULL) {
         status = um_fail_memory(err, "training graph");
         goto done;
     }
@@ -165,6 +230,7 @@ um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute
         goto done;
     cursor at = {.base = g->workspace.data};
     lay_out(&at, g);
+    fill_ones(g);
     *out = g;
     g = NULL;
 done:
@@ -183,6 +249,7 @@ void um_graph_free(um_graph *g)
     free(g->top_spans);
     free(g->is_trained);
     free(g->layers);
+    free(g->stored);
     free(g);
 }
 

@@ -30,6 +30,14 @@ typedef struct um_batch {
     const int32_t *targets; /* [n_trained] token it predicts */
 } um_batch;
 
+/*
+ * bf16: the arithmetic of a bfloat16 model with float32 master weights. Weights are rounded as they
+ * are used; the output of every operation on [T,C]-like arrays (embedding, norm before and after
+ * its weight, matrix products with bias, rotation, attention, swiglu, residual sums), and every
+ * gradient of one, is rounded to nearest even. Sums, norms' and softmax' statistics, logits, the
+ * loss, an adapter's products and all gradients of weights are float32. Activations are kept in 16
+ * bits.
+ */
 typedef struct um_graph um_graph;
 
 typedef struct um_graph_sizes {
@@ -40,6 +48,7 @@ typedef struct um_graph_sizes {
      * smallest graph for forward passes alone. */
     int recompute;
     int lora_rank; /* of the adapter it will be given; 0: none */
+    bool bf16;     /* see below */
 } um_graph_sizes;
 
 um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute *compute,

@@ -33,9 +33,10 @@ static void head_backward(um_graph *g, const float *w, const um_batch *b, const 
             um_graph_project_gradient(g, gradient + g->params.lm_head, g->logits, g->top_norm + at,
                                       n, v, c);
     }
+    um_graph_round(g, g->dnorm, (size_t)b->n_trained * (size_t)c);
     ops->zero(g->be, g->dtop, (size_t)b->n_trained * (size_t)c * sizeof *g->dtop);
-    ops->rmsnorm_backward(g->be, g->dtop, um_graph_norm_gradient(g, gradient, g->params.final_norm),
-                          g->dnorm, g->top, w + g->params.final_norm, g->top_rstd, b->n_trained, c);
+    um_graph_norm_backward(g, g->dtop, gradient, g->dnorm, g->top, w, g->params.final_norm,
+                           g->top_rstd, b->n_trained);
 }
 
 /* dx[rows,C]: gradient of the layer's output on entry, of mid (which is that of x by the residual
@@ -46,20 +47,21 @@ static void mlp_backward(um_graph *g, const float *w, int layer, int rows, const
     const um_backend_ops *ops = g->be->ops;
     const um_layer_offsets *at = &g->params.layers[layer];
     layer_acts *acts = &g->layers[layer];
-    int c = g->config.hidden, f = g->config.ffn;
+    int f = g->config.ffn;
     size_t n = (size_t)rows * (size_t)f;
     float *ffn = g->wide, *dffn = ffn + n, *dgate_up = dffn + n; /* [rows,F] [rows,F] [rows,2F] */
 
     ops->swiglu_forward(g->be, ffn, acts->gate_up, acts->gate_up + f, 2 * f, rows, f);
+    um_graph_round(g, ffn, n);
     um_graph_linear_backward(g, w, layer, UM_GRAPH_DOWN, dffn, gradient, dx, ffn, rows);
     ops->swiglu_backward(g->be, dgate_up, dgate_up + f, 2 * f, dffn, acts->gate_up,
                          acts->gate_up + f, 2 * f, rows, f);
-    ops->rmsnorm_forward(g->be, g->norm, acts->rstd_mlp, acts->mid, w + at->mlp_norm, rows, c,
-                         g->config.rms_eps);
+    um_graph_round(g, dgate_up, 2 * n);
+    um_graph_norm(g, g->norm, acts->rstd_mlp, acts->mid, w, at->mlp_norm, rows);
     um_graph_linear_backward(g, w, layer, UM_GRAPH_GATE_UP, g->dnorm, gradient, dgate_up, g->norm,
                              rows);
-    ops->rmsnorm_backward(g->be, dx, um_graph_norm_gradient(g, gradient, at->mlp_norm), g->dnorm,
-                          acts->mid, w + at->mlp_norm, acts->rstd_mlp, rows, c);
+    um_graph_norm_backward(g, dx, gradient, g->dnorm, acts->mid, w, at->mlp_norm, acts->rstd_mlp,
+                           rows);
     um_graph_linear_backward(g, w, layer, UM_GRAPH_O, dattn, gradient, dx, attn, rows);
 }
 
@@ -71,27 +73,27 @@ static void attention_backward(um_graph *g, const float *w, const um_batch *b, i
     const um_backend_ops *ops = g->be->ops;
     const um_layer_offsets *at = &g->params.layers[layer];
     layer_acts *acts = &g->layers[layer];
-    int t = b->n_rows, c = g->config.hidden, width = um_graph_qkv_width(g),
-        ld = um_graph_q_width(g);
+    int t = b->n_rows, width = um_graph_qkv_width(g), ld = um_graph_q_width(g);
     const float *k = acts->qkv + ld, *v = k + um_graph_kv_width(g);
     float *dk = dqkv + ld, *dv = dk + um_graph_kv_width(g);
 
     ops->zero(g->be, dqkv, (size_t)t * (size_t)width * sizeof *dqkv);
     ops->attention_backward(g->be, dqkv, width, dk, dv, width, dattn, ld, acts->attn, ld, acts->lse,
                             acts->qkv, width, k, v, width, &g->shape, spans, n_spans, b->prefixes);
+    um_graph_round(g, dqkv, (size_t)t * (size_t)width);
     ops->rope(g->be, dqkv, width, t, g->config.heads + g->config.kv_heads, g->config.head_dim,
               b->positions, g->inv_freq, true);
+    um_graph_round(g, dqkv, (size_t)t * (size_t)width);
     if (at->qkv_bias != SIZE_MAX && g->lora == NULL)
         ops->bias_backward(g->be, gradient + at->qkv_bias, dqkv, t, width);
-    ops->rmsnorm_forward(g->be, g->norm, acts->rstd_attn, acts->x, w + at->attn_norm, t, c,
-                         g->config.rms_eps);
+    um_graph_norm(g, g->norm, acts->rstd_attn, acts->x, w, at->attn_norm, t);
     bool last = g->lora != NULL && layer == 0; /* below it nothing is trained */
     um_graph_linear_backward(g, w, layer, UM_GRAPH_QKV, last ? NULL : g->dnorm, gradient, dqkv,
                              g->norm, t);
     if (last)
         return;
-    ops->rmsnorm_backward(g->be, g->dx, um_graph_norm_gradient(g, gradient, at->attn_norm),
-                          g->dnorm, acts->x, w + at->attn_norm, acts->rstd_attn, t, c);
+    um_graph_norm_backward(g, g->dx, gradient, g->dnorm, acts->x, w, at->attn_norm, acts->rstd_attn,
+                           t);
 }
 
 /* The last layer: its mlp half ran on the trained entries, so the gradients of attention output
@@ -106,8 +108,10 @@ static void last_layer_backward(um_graph *g, const float *w, const um_batch *b, 
     mlp_backward(g, w, last, b->n_trained, g->top_attn, g->dtop, g->dtop_attn, gradient);
     ops->zero(g->be, dattn, rows * (size_t)width * sizeof *dattn);
     scatter_add(g, dattn, g->dtop_attn, b, width);
+    um_graph_round(g, dattn, rows * (size_t)width);
     ops->zero(g->be, g->dx, rows * (size_t)c * sizeof *g->dx);
     scatter_add(g, g->dx, g->dtop, b, c);
+    um_graph_round(g, g->dx, rows * (size_t)c);
     attention_backward(g, w, b, last, g->top_spans, g->n_top_spans, dattn, dqkv, gradient);
 }
 
@@ -127,8 +131,7 @@ um_status um_graph_backward(um_graph *g, const float *weights, const um_batch *b
     last_layer_backward(g, weights, b, gradient);
     float *dattn = g->wide, *dqkv = dattn + (size_t)b->n_rows * (size_t)um_graph_q_width(g);
     for (int l = g->config.layers - 2; l >= 0; l--) {
-        if (l < g->sizes.recompute)
-            um_graph_recompute(g, weights, b, l);
+        um_graph_restore(g, weights, b, l);
         mlp_backward(g, weights, l, b->n_rows, g->layers[l].attn, g->dx, dattn, gradient);
         attention_backward(g, weights, b, l, b->spans, b->n_spans, dattn, dqkv, gradient);
     }

@@ -32,18 +32,17 @@ static void attention_forward(um_graph *g, const float *w, const um_batch *b, in
     const um_backend_ops *ops = g->be->ops;
     const um_layer_offsets *at = &g->params.layers[layer];
     layer_acts *acts = &g->layers[layer];
-    int t = b->n_rows, c = g->config.hidden, width = um_graph_qkv_width(g);
+    int t = b->n_rows, width = um_graph_qkv_width(g);
 
-    ops->rmsnorm_forward(g->be, g->norm, acts->rstd_attn, acts->x, w + at->attn_norm, t, c,
-                         g->config.rms_eps);
+    um_graph_norm(g, g->norm, acts->rstd_attn, acts->x, w, at->attn_norm, t);
     um_graph_linear(g, w, layer, UM_GRAPH_QKV, acts->qkv, g->norm, t);
-    if (at->qkv_bias != SIZE_MAX)
-        ops->bias_forward(g->be, acts->qkv, w + at->qkv_bias, t, width);
     ops->rope(g->be, acts->qkv, width, t, g->config.heads + g->config.kv_heads, g->config.head_dim,
               b->positions, g->inv_freq, false);
+    um_graph_round(g, acts->qkv, (size_t)t * (size_t)width);
     const float *k = acts->qkv + um_graph_q_width(g), *v = k + um_graph_kv_width(g);
     ops->attention_forward(g->be, acts->attn, um_graph_q_width(g), acts->lse, acts->qkv, width, k,
                            v, width, &g->shape, spans, n_spans, b->prefixes);
+    um_graph_round(g, acts->attn, (size_t)t * (size_t)um_graph_q_width(g));
 }
 
 /* mid[rows,C] and gate_up[rows,2F] from x[rows,C] and attn[rows,H*D]; rows is T, or N in the last
@@ -54,12 +53,12 @@ static void gate_forward(um_graph *g, const float *w, int layer, int rows, const
     const um_backend_ops *ops = g->be->ops;
     const um_layer_offsets *at = &g->params.layers[layer];
     layer_acts *acts = &g->layers[layer];
-    int c = g->config.hidden;
+    size_t n = (size_t)rows * (size_t)g->config.hidden;
 
     um_graph_linear(g, w, layer, UM_GRAPH_O, acts->mid, attn, rows);
-    ops->add(g->be, acts->mid, x, (size_t)rows * (size_t)c);
-    ops->rmsnorm_forward(g->be, g->norm, acts->rstd_mlp, acts->mid, w + at->mlp_norm, rows, c,
-                         g->config.rms_eps);
+    ops->add(g->be, acts->mid, x, n);
+    um_graph_round(g, acts->mid, n);
+    um_graph_norm(g, g->norm, acts->rstd_mlp, acts->mid, w, at->mlp_norm, rows);
     um_graph_linear(g, w, layer, UM_GRAPH_GATE_UP, acts->gate_up, g->norm, rows);
 }
 
@@ -74,12 +73,45 @@ static void mlp_forward(um_graph *g, const float *w, int layer, int rows, const 
 
     gate_forward(g, w, layer, rows, x, attn);
     ops->swiglu_forward(g->be, ffn, acts->gate_up, acts->gate_up + f, 2 * f, rows, f);
+    um_graph_round(g, ffn, (size_t)rows * (size_t)f);
     um_graph_linear(g, w, layer, UM_GRAPH_DOWN, out, ffn, rows);
     ops->add(g->be, out, acts->mid, (size_t)rows * (size_t)c);
+    um_graph_round(g, out, (size_t)rows * (size_t)c);
 }
 
-void um_graph_recompute(um_graph *g, const float *w, const um_batch *b, int layer)
+/* bf16: between a layer's place in float32 and what is kept of it, x excepted. */
+static void move_kept(um_graph *g, int layer, int t, bool back)
 {
+    const um_backend_ops *ops = g->be->ops;
+    const layer_acts *acts = &g->layers[layer];
+    const layer_store *kept = &g->stored[layer];
+    const struct {
+        float *wide;
+        uint16_t *narrow;
+        int columns;
+    } parts[] = {{acts->qkv, kept->qkv, um_graph_qkv_width(g)},
+                 {acts->attn, kept->attn, um_graph_q_width(g)},
+                 {acts->mid, kept->mid, g->config.hidden},
+                 {acts->gate_up, kept->gate_up, 2 * g->config.ffn}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        size_t n = (size_t)t * (size_t)parts[i].columns;
+        if (back)
+            ops->from_bf16(g->be, parts[i].wide, parts[i].narrow, n);
+        else
+            ops->to_bf16(g->be, parts[i].narrow, parts[i].wide, n);
+    }
+}
+
+void um_graph_restore(um_graph *g, const float *w, const um_batch *b, int layer)
+{
+    if (g->sizes.bf16)
+        g->be->ops->from_bf16(g->be, g->layers[layer].x, g->stored[layer].x,
+                              (size_t)b->n_rows * (size_t)g->config.hidden);
+    if (layer >= g->sizes.recompute) {
+        if (g->sizes.bf16)
+            move_kept(g, layer, b->n_rows, true);
+        return;
+    }
     attention_forward(g, w, b, layer, b->spans, b->n_spans);
     gate_forward(g, w, layer, b->n_rows, g->layers[layer].x, g->layers[layer].attn);
 }
@@ -93,8 +125,7 @@ void um_graph_logits(um_graph *g, const float *w, int first, int n)
 static void head_forward(um_graph *g, const float *w, const um_batch *b, float *logp)
 {
     const um_backend_ops *ops = g->be->ops;
-    ops->rmsnorm_forward(g->be, g->top_norm, g->top_rstd, g->top, w + g->params.final_norm,
-                         b->n_trained, g->config.hidden, g->config.rms_eps);
+    um_graph_norm(g, g->top_norm, g->top_rstd, g->top, w, g->params.final_norm, b->n_trained);
     for (int first = 0; first < b->n_trained; first += g->chunk_rows) {
         int n = um_graph_chunk(g, b, first);
         um_graph_logits(g, w, first, n);
@@ -114,10 +145,15 @@ um_status um_graph_forward(um_graph *g, const float *weights, const um_batch *b,
     if (status != UM_OK)
         return status;
     ops->embed_forward(g->be, g->layers[0].x, weights + g->params.embedding, b->ids, b->n_rows, c);
+    um_graph_round(g, g->layers[0].x, (size_t)b->n_rows * (size_t)c);
     for (int l = 0; l < last; l++) {
+        if (g->sizes.bf16)
+            ops->to_bf16(g->be, g->stored[l].x, g->layers[l].x, (size_t)b->n_rows * (size_t)c);
         attention_forward(g, weights, b, l, b->spans, b->n_spans);
         mlp_forward(g, weights, l, b->n_rows, g->layers[l].x, g->layers[l].attn,
                     g->layers[l + 1].x);
+        if (g->sizes.bf16 && l >= g->sizes.recompute)
+            move_kept(g, l, b->n_rows, false);
     }
     if (b->n_trained > 0) {
         layer_acts *acts = &g->layers[last];

@@ -7,6 +7,72 @@
  */
 #include "model/graph_state.h"
 
+/* Rows of w that fit the panel. */
+static int panel_rows(int k, int n)
+{
+    int rows = UM_GRAPH_PANEL_FLOATS / k;
+    return rows < 1 ? 1 : rows < n ? rows : n;
+}
+
+void um_graph_project(const um_graph *g, float *y, const float *x, const float *w, int t, int n,
+                      int k)
+{
+    const um_backend_ops *ops = g->be->ops;
+    if (!g->sizes.bf16) {
+        ops->gemm(g->be, false, true, t, n, k, 1.0f, x, k, w, k, false, y, n);
+        return;
+    }
+    int rows = panel_rows(k, n);
+    for (int first = 0; first < n; first += rows) {
+        int count = n - first < rows ? n - first : rows;
+        ops->round_bf16(g->be, g->panel, w + (size_t)first * (size_t)k, (size_t)count * (size_t)k);
+        ops->gemm(g->be, false, true, t, count, k, 1.0f, x, k, g->panel, k, false, y + first, n);
+    }
+}
+
+void um_graph_project_back(const um_graph *g, float *dx, const float *dy, const float *w, int t,
+                           int n, int k)
+{
+    const um_backend_ops *ops = g->be->ops;
+    if (!g->sizes.bf16) {
+        ops->gemm(g->be, false, false, t, k, n, 1.0f, dy, n, w, k, false, dx, k);
+        return;
+    }
+    int rows = panel_rows(k, n);
+    for (int first = 0; first < n; first += rows) {
+        int count = n - first < rows ? n - first : rows;
+        ops->round_bf16(g->be, g->panel, w + (size_t)first * (size_t)k, (size_t)count * (size_t)k);
+        ops->gemm(g->be, false, false, t, k, count, 1.0f, dy + first, n, g->panel, k, first > 0, dx,
+                  k);
+    }
+}
+
+void um_graph_norm(const um_graph *g, float *out, float *rstd, const float *x, const float *w,
+                   size_t offset, int t)
+{
+    const um_backend_ops *ops = g->be->ops;
+    int c = g->config.hidden;
+    ops->rmsnorm_forward(g->be, out, rstd, x, g->sizes.bf16 ? g->ones : w + offset, t, c,
+                         g->config.rms_eps);
+    if (g->sizes.bf16)
+        ops->weigh_bf16(g->be, out, w + offset, t, c);
+}
+
+void um_graph_norm_backward(const um_graph *g, float *dx, float *gradient, const float *dout,
+                            const float *x, const float *w, size_t offset, const float *rstd, int t)
+{
+    const um_backend_ops *ops = g->be->ops;
+    int c = g->config.hidden;
+    const float *weights = w + offset;
+    if (g->sizes.bf16) {
+        ops->round_bf16(g->be, g->norm_w, weights, (size_t)c);
+        weights = g->norm_w;
+    }
+    ops->rmsnorm_backward(g->be, dx, g->lora == NULL ? gradient + offset : g->frozen, dout, x,
+                          weights, rstd, t, c);
+    um_graph_round(g, dx, (size_t)t * (size_t)c);
+}
+
 /* w [N,K] of a product and the adapter's slots [first, end) on it. */
 typedef struct matrix {
     size_t offset;
@@ -37,17 +103,25 @@ void um_graph_linear(um_graph *g, const float *w, int layer, um_graph_matrix whi
     const um_backend_ops *ops = g->be->ops;
     matrix m = matrix_of(g, layer, which);
     um_graph_project(g, y, x, w + m.offset, t, m.n, m.k);
-    if (g->lora == NULL)
-        return;
-    int r = g->lora->rank;
-    for (int s = m.first; s < m.end; s++) {
+    int r = g->lora != NULL ? g->lora->rank : 0;
+    for (int s = m.first; s < m.end && g->lora != NULL; s++) {
         const um_lora_slot *slot = &g->lora->layers[layer][s];
         if (slot->in == 0)
             continue;
-        um_graph_project(g, g->low, x, g->lora->data + slot->a, t, r, m.k);
+        ops->gemm(g->be, false, true, t, r, m.k, 1.0f, x, m.k, g->lora->data + slot->a, m.k, false,
+                  g->low, r);
         ops->gemm(g->be, false, true, t, slot->out, r, g->lora->scale, g->low, r,
                   g->lora->data + slot->b, r, true, y + slot->column, m.n);
     }
+    if (which == UM_GRAPH_QKV && g->params.layers[layer].qkv_bias != SIZE_MAX) {
+        const float *bias = w + g->params.layers[layer].qkv_bias;
+        if (g->sizes.bf16) {
+            ops->round_bf16(g->be, g->panel, bias, (size_t)m.n);
+            bias = g->panel;
+        }
+        ops->bias_forward(g->be, y, bias, t, m.n);
+    }
+    um_graph_round(g, y, (size_t)t * (size_t)m.n);
 }
 
 /* What the adapters of a product add to dx (NULL: not wanted) and to their gradient. */
@@ -62,7 +136,7 @@ static void adapters_backward(um_graph *g, int layer, const matrix *m, float *dx
         const float *part = dy + slot->column;
         if (slot->in == 0)
             continue;
-        um_graph_project(g, g->low, x, a, t, r, m->k);
+        ops->gemm(g->be, false, true, t, r, m->k, 1.0f, x, m->k, a, m->k, false, g->low, r);
         ops->gemm(g->be, false, false, t, r, slot->out, g->lora->scale, part, m->n, b, r, false,
                   g->dlow, r);
         ops->gemm(g->be, true, false, slot->out, r, t, g->lora->scale, part, m->n, g->low, r, true,
@@ -84,4 +158,6 @@ void um_graph_linear_backward(um_graph *g, const float *w, int layer, um_graph_m
         adapters_backward(g, layer, &m, dx, gradient, dy, x, t);
     else
         um_graph_project_gradient(g, gradient + m.offset, dy, x, t, m.n, m.k);
+    if (dx != NULL)
+        um_graph_round(g, dx, (size_t)t * (size_t)m.k);
 }

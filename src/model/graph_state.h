@@ -23,6 +23,13 @@ typedef struct layer_acts {
     float *gate_up;   /* [T,2F], last layer [N,2F] */
 } layer_acts;
 
+enum { UM_GRAPH_PANEL_FLOATS = 1 << 21 }; /* 8 MiB of weights rounded at a time */
+
+/* bf16: what is kept of a layer but the last; NULL where it is not. */
+typedef struct layer_store {
+    uint16_t *x, *qkv, *attn, *mid, *gate_up;
+} layer_store;
+
 struct um_graph {
     um_model_config config;
     um_params params;
@@ -33,8 +40,9 @@ struct um_graph {
     float *inv_freq;    /* [D/2], host */
     um_span *top_spans; /* [max rows], host: the spans of the last layer */
     int n_top_spans;
-    bool *is_trained;   /* [max rows], host: scratch */
-    layer_acts *layers; /* [L] */
+    bool *is_trained;    /* [max rows], host: scratch */
+    layer_acts *layers;  /* [L]; bf16: all one place but lse */
+    layer_store *stored; /* [L], bf16 only */
     um_buf workspace;
     const um_lora *lora; /* borrowed; NULL: gradients are of the weights */
 
@@ -52,6 +60,9 @@ struct um_graph {
     float *wide;       /* [max(T,N), max(4F, H*D + W)]: ffn, dffn, dgate_up or dattn, dqkv */
     float *logits;     /* [chunk_rows,V] */
     float *low, *dlow; /* [max(T,N),rank] x A^T and its gradient */
+    float *panel;      /* bf16: some rows of a matrix, rounded */
+    float *ones;       /* bf16: [C] */
+    float *norm_w;     /* bf16: [C] a norm's weights, rounded */
     float *frozen;     /* [C] gradients of norms that are not trained: written, never read */
 
     int ready_rows, ready_trained; /* of the forward pass a backward may follow; -1: none */
@@ -79,31 +90,31 @@ static inline int um_graph_chunk(const um_graph *g, const um_batch *b, int first
     return b->n_trained - first < g->chunk_rows ? b->n_trained - first : g->chunk_rows;
 }
 
-/* y[T,N] = x[T,K] w[N,K]^T */
-static inline void um_graph_project(const um_graph *g, float *y, const float *x, const float *w,
-                                    int t, int n, int k)
+/* bf16: rounds what an operation made; float32: nothing. */
+static inline void um_graph_round(const um_graph *g, float *x, size_t n)
 {
-    g->be->ops->gemm(g->be, false, true, t, n, k, 1.0f, x, k, w, k, false, y, n);
+    if (g->sizes.bf16)
+        g->be->ops->round_bf16(g->be, x, x, n);
 }
 
-/* Backward of project: dx[T,K] = dy[T,N] w[N,K] and dw[N,K] += dy^T x. */
-static inline void um_graph_project_back(const um_graph *g, float *dx, const float *dy,
-                                         const float *w, int t, int n, int k)
-{
-    g->be->ops->gemm(g->be, false, false, t, k, n, 1.0f, dy, n, w, k, false, dx, k);
-}
-
+/* y[T,N] = x[T,K] w[N,K]^T. y is not rounded. */
+void um_graph_project(const um_graph *g, float *y, const float *x, const float *w, int t, int n,
+                      int k);
+/* Backward of project: dx[T,K] = dy[T,N] w[N,K], not rounded, and dw[N,K] += dy^T x. */
+void um_graph_project_back(const um_graph *g, float *dx, const float *dy, const float *w, int t,
+                           int n, int k);
 static inline void um_graph_project_gradient(const um_graph *g, float *dw, const float *dy,
                                              const float *x, int t, int n, int k)
 {
     g->be->ops->gemm(g->be, true, false, n, k, t, 1.0f, dy, n, x, k, true, dw, k);
 }
 
-/* Where the gradient of a norm's weight goes. */
-static inline float *um_graph_norm_gradient(const um_graph *g, float *gradient, size_t offset)
-{
-    return g->lora == NULL ? gradient + offset : g->frozen;
-}
+/* RMSNorm of x[t,C] by the weights at an offset of the block, and backward: dx += ... */
+void um_graph_norm(const um_graph *g, float *out, float *rstd, const float *x, const float *w,
+                   size_t offset, int t);
+void um_graph_norm_backward(const um_graph *g, float *dx, float *gradient, const float *dout,
+                            const float *x, const float *w, size_t offset, const float *rstd,
+                            int t);
 
 /* A layer's matrix products: q, k, v together; gate and up together. */
 typedef enum um_graph_matrix {
@@ -121,8 +132,8 @@ void um_graph_linear_backward(um_graph *g, const float *w, int layer, um_graph_m
 
 /* UM_ERR_LIMIT or UM_ERR_INPUT, naming the row. */
 um_status um_graph_check_batch(const um_graph *g, const um_batch *b, um_error *err) UM_CHECKED;
-/* Of forward, for layers whose activations were not kept: what a layer keeps, made from its x. */
-void um_graph_recompute(um_graph *g, const float *w, const um_batch *b, int layer);
+/* Puts what a layer but the last kept for backward in its place: computed again, or widened. */
+void um_graph_restore(um_graph *g, const float *w, const um_batch *b, int layer);
 /* Logits of the trained entries [first, first + n) into the chunk buffer. */
 void um_graph_logits(um_graph *g, const float *w, int first, int n);
 

@@ -179,6 +179,15 @@ typedef struct um_backend_ops {
     double (*sum_squares)(um_backend *be, const float *x, size_t n);
     void (*adamw)(um_backend *be, float *w, const float *g, float *m, float *v, size_t n,
                   const um_adamw *hyper);
+
+    /* bfloat16, to nearest with ties to even; NaN stays NaN. round_bf16: dst[i] as a float32 (dst
+     * may be src). to_bf16, from_bf16: the 16 bits. weigh_bf16: x[T,C] = the rounded product of
+     * rounded x and rounded weights[C], the last step of an RMSNorm whose result is rounded before
+     * its weight. */
+    void (*round_bf16)(um_backend *be, float *dst, const float *src, size_t n);
+    void (*to_bf16)(um_backend *be, uint16_t *dst, const float *src, size_t n);
+    void (*from_bf16)(um_backend *be, float *dst, const uint16_t *src, size_t n);
+    void (*weigh_bf16)(um_backend *be, float *x, const float *weights, int t, int c);
 } um_backend_ops;
 
 /*

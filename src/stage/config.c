@@ -55,6 +55,8 @@ UM_EMBEDDED_DECLARE(profile_embedded);
              "weights the model ends with: the last, or those of the lowest held-out loss"),       \
         INT(section ".patience", field.patience, "0", 0, 1e9,                                      \
             "evaluations without a new lowest loss that end the training; 0 = off"),               \
+        TEXT(section ".precision", field.precision, "float32", "float32|bfloat16",                 \
+             "of weights and activations as computed with; weights are kept in float32"),          \
         INT(section ".lora_rank", field.lora_rank, "0", 0, 4096,                                   \
             "train a low-rank adapter (LoRA) of this rank; 0 = all weights"),                      \
         REAL(section ".lora_alpha", field.lora_alpha, "16", 0, 1e6,                                \

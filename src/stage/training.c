@@ -178,6 +178,7 @@ static void fill_options(um_train_options *o, const um_training *what, const um_
     o->pack_tokens = (int)t->pack_tokens;
     o->checkpoint_every = (int)t->checkpoint_every;
     o->token_budget = what->token_budget;
+    o->bf16 = strcmp(t->precision, "bfloat16") == 0;
     o->memory_bytes = (uint64_t)(c->run.memory_gib * (double)(1 << 30));
     o->eval_every = (int)t->eval_every;
     o->patience = (int)t->patience;

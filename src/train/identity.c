@@ -72,6 +72,8 @@ void um_identity_build(um_str *out, const char *kind, const um_model *model,
         put_int(out, "patience", (uint64_t)o->patience);
         put_int(out, "keep_best", o->keep_best);
     }
+    if (o->bf16)
+        um_str_append(out, "precision=bfloat16\n");
     if (o->adapter != NULL)
         put_hash(out, "adapter", um_lora_hash(o->adapter));
     if (strcmp(kind, "dpo") == 0) {

@@ -73,7 +73,8 @@ static um_status check_memory(um_train_progress *r, um_error *err)
     const um_train_shape shape = {.config = &t->model->config,
                                   .plan = &t->plan,
                                   .n_values = t->n_values,
-                                  .lora_rank = adapter != NULL ? adapter->rank : 0};
+                                  .lora_rank = adapter != NULL ? adapter->rank : 0,
+                                  .bf16 = t->options->bf16};
     uint64_t room = um_train_room(um_memory_physical(), um_memory_available(),
                                   t->options->memory_bytes, weights);
     um_status status = um_train_fit_memory(&r->memory, &shape, room, err);
@@ -104,7 +105,8 @@ static um_status set_up(um_train_progress *r, um_error *err)
     const um_graph_sizes sizes = {.max_rows = plan->max_rows,
                                   .max_trained = plan->max_trained,
                                   .recompute = r->memory.recompute,
-                                  .lora_rank = adapter != NULL ? adapter->rank : 0};
+                                  .lora_rank = adapter != NULL ? adapter->rank : 0,
+                                  .bf16 = t->options->bf16};
     um_status status = um_graph_new(&t->graph, &t->model->config, t->compute, &sizes, err);
     if (status == UM_OK && adapter != NULL)
         status = um_graph_adapt(t->graph, adapter, err);

@@ -37,8 +37,10 @@ static um_train_memory measure(const um_train_shape *shape, const um_graph_sizes
 static um_train_memory fit(const um_train_shape *shape, int max_rows, int max_trained,
                            uint64_t room)
 {
-    um_graph_sizes sizes = {
-        .max_rows = max_rows, .max_trained = max_trained, .lora_rank = shape->lora_rank};
+    um_graph_sizes sizes = {.max_rows = max_rows,
+                            .max_trained = max_trained,
+                            .lora_rank = shape->lora_rank,
+                            .bf16 = shape->bf16};
     um_train_memory m = measure(shape, &sizes);
     while (m.total > room && sizes.recompute < shape->config->layers - 1) {
         sizes.recompute++;
@@ -68,6 +70,10 @@ static void advise(um_str *out, const um_train_shape *shape, uint64_t room)
             um_str_appendf(out, "%sLoRA of rank %d fits, with %.2f GiB", out->len > 0 ? "; " : "",
                            LORA_RANK, (double)total / GIBIBYTE);
     }
+    um_train_shape narrow = *shape;
+    narrow.bf16 = true;
+    if (!shape->bf16 && fit(&narrow, plan->max_rows, plan->max_trained, room).total <= room)
+        um_str_appendf(out, "%sprecision bfloat16 fits", out->len > 0 ? "; " : "");
     if (out->len == 0)
         um_str_append(out, "not even one row fits: use a smaller model");
 }

@@ -32,6 +32,7 @@ typedef struct um_train_shape {
     const um_plan *plan;
     size_t n_values; /* floats that are trained */
     int lora_rank;   /* 0: the weights themselves */
+    bool bf16;
 } um_train_shape;
 
 /*

@@ -3,7 +3,8 @@
 . "$(dirname "$0")/lib.sh"
 
 lora="--set sft.lora_rank=4 --set sft.lora_targets=q,v,down --set sft.lr=1e-2
- --set dpo.lora_rank=2 --set dpo.lr=1e-2 --set direct.lora_rank=2"
+ --set dpo.lora_rank=2 --set dpo.lr=1e-2 --set dpo.precision=bfloat16
+ --set direct.lora_rank=2 --set direct.precision=bfloat16"
 small_world world
 # shellcheck disable=SC2086
 run 0 run "$work/world" -w ws --out out --threads 1 $small $lora

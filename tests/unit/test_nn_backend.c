@@ -411,6 +411,85 @@ static void test_row_bits(void **state)
     close_backends(&two);
 }
 
+/* Nearest by search: of the two neighbours in 16 bits the nearer, the even one at a tie. */
+static uint16_t nearest_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t low = bits & 0xFFFF0000u, high = low + 0x10000u;
+    float below, above;
+    memcpy(&below, &low, sizeof below);
+    memcpy(&above, &high, sizeof above);
+    double down = fabs((double)x - (double)below), up = fabs((double)above - (double)x);
+    bool even = (low >> 16 & 1u) == 0;
+    return (uint16_t)((down < up || (down == up && even) ? low : high) >> 16);
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    enum { N = 70001, C = 37, ROWS = N / C };
+    static const uint32_t known[][2] = {
+        /* float32, bfloat16 */
+        {0x3F800000, 0x3F80}, {0x3F808000, 0x3F80}, /* tie to even, down */
+        {0x3F818000, 0x3F82}, /* tie to even, up */ {0x3F808001, 0x3F81},
+        {0xBF818000, 0xBF82}, {0x3F7FFFFF, 0x3F80},
+        {0x00000000, 0x0000}, {0x80000000, 0x8000},
+        {0x00000001, 0x0000},                       /* least subnormal */
+        {0x00018000, 0x0002}, {0x7F7FFFFF, 0x7F80}, /* largest: infinity */
+        {0x7F800000, 0x7F80}, {0xFF800000, 0xFF80},
+        {0x7F800001, 0x7FC0}, /* NaN stays */
+        {0xFFFFFFFF, 0xFFFF},
+    };
+    enum { KNOWN = sizeof known / sizeof known[0] };
+    um_rng rng;
+    um_rng_init(&rng, 3, UM_RNG_TEST, 0, 0, 0);
+    float *x = new_floats(N), *y = new_floats(N), *z = new_floats(N), *w = new_floats(C);
+    uint16_t *narrow = malloc(N * sizeof *narrow);
+    assert_non_null(narrow);
+    for (int i = 0; i < N; i++)
+        x[i] = (float)(um_rng_normal(&rng) * exp(20.0 * um_rng_normal(&rng)));
+    for (int i = 0; i < C; i++)
+        w[i] = (float)um_rng_normal(&rng);
+    for (int i = 0; i < (int)KNOWN; i++)
+        memcpy(&x[i], &known[i][0], sizeof x[i]);
+    for (int threads = 1; threads <= 2; threads++) {
+        backend_set set = open_backends(threads);
+        for (int b = 0; b < set.n; b++) {
+            um_backend *be = set.be[b];
+            be->ops->to_bf16(be, narrow, x, N);
+            for (int i = 0; i < N; i++)
+                assert_int_equal(narrow[i], i < (int)KNOWN ? known[i][1] : nearest_bf16(x[i]));
+            be->ops->from_bf16(be, y, narrow, N);
+            be->ops->round_bf16(be, z, x, N);
+            check_bits("round_bf16", be, y, z, N);
+            be->ops->round_bf16(be, z, z, N); /* in place, and no change */
+            check_bits("round_bf16 twice", be, y, z, N);
+
+            for (int i = 0; i < N; i++) /* moderate: no infinite product */
+                y[i] = z[i] = (float)sin(i);
+            be->ops->weigh_bf16(be, z, w, ROWS, C);
+            for (int i = 0; i < ROWS * C; i++) {
+                uint32_t a = (uint32_t)nearest_bf16(y[i]) << 16;
+                uint32_t c = (uint32_t)nearest_bf16(w[i % C]) << 16, found;
+                float value, weight;
+                memcpy(&value, &a, sizeof value);
+                memcpy(&weight, &c, sizeof weight);
+                memcpy(&found, &z[i], sizeof found);
+                assert_int_equal(found, (uint32_t)nearest_bf16(value * weight) << 16);
+            }
+            for (int i = ROWS * C; i < N; i++)
+                assert_true(z[i] == y[i]);
+        }
+        close_backends(&set);
+    }
+    free(x);
+    free(y);
+    free(z);
+    free(w);
+    free(narrow);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_rows_and_bias),
         cmocka_unit_test(test_sum_squares_and_adamw),
         cmocka_unit_test(test_row_bits),
+        cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,7 +114,7 @@ static void keep_message(void *context, const char *text)
 }
 
 /* Trains a fresh model on `n` tokens in at most `limit` bytes. */
-static void train(int n, uint64_t limit, char *messages, float *weights)
+static void train(int n, uint64_t limit, bool bf16, char *messages, float *weights)
 {
     um_error err;
     um_model *model;
@@ -130,6 +130,7 @@ static void train(int n, uint64_t limit, char *messages, float *weights)
     o.epochs = 2;
     o.warmup_steps = 0;
     o.memory_bytes = limit;
+    o.bf16 = bf16;
     assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
     assert_ok(um_model_init(&model, &shape, 0.05f, 0.05f, 4, &err), err);
     assert_ok(um_train_sft(model, compute, rows, N_ROWS, &o, NULL, NULL, NULL, &monitor, &err),
@@ -141,7 +142,7 @@ static void train(int n, uint64_t limit, char *messages, float *weights)
 }
 
 /* In a child: how much the peak grows over a run of n tokens a row in `limit` bytes. */
-static uint64_t measured_growth(int n, uint64_t limit)
+static uint64_t measured_growth(int n, uint64_t limit, bool bf16)
 {
     int ends[2];
     uint64_t grown = 0;
@@ -150,9 +151,10 @@ static uint64_t measured_growth(int n, uint64_t limit)
     assert_true(child >= 0);
     if (child == 0) {
         char messages[2100] = "";
-        train(40, 0, messages, NULL); /* code, stacks and the backend's scratch are resident now */
+        train(40, 0, false, messages,
+              NULL); /* code, stacks and the backend's scratch are resident now */
         uint64_t before = resident_bytes();
-        train(n, limit, messages, NULL);
+        train(n, limit, bf16, messages, NULL);
         grown = peak_bytes() - before;
         _exit(write(ends[1], &grown, sizeof grown) == sizeof grown ? 0 : 1);
     }
@@ -196,13 +198,13 @@ static void computed_equals_measured(void **state)
         uint64_t free_bytes = um_train_room(UINT64_MAX, UINT64_MAX, limit, n);
         assert_ok(um_train_fit_memory(&m, &run, free_bytes, &err), err);
         assert_int_equal(m.recompute, turn == 0 ? 0 : 5);
-        uint64_t grown = measured_growth(N_TOKENS, limit);
+        uint64_t grown = measured_growth(N_TOKENS, limit, false);
         double ratio = (double)grown / (double)(m.total + weights_bytes);
         printf("computed %.1f MB, measured %.1f MB\n", (double)(m.total + weights_bytes) / 1e6,
                (double)grown / 1e6);
         if (!SANITIZED)
             assert_true(ratio > 0.95 && ratio < 1.05);
-        train(N_TOKENS, limit, messages, weights[turn]);
+        train(N_TOKENS, limit, false, messages, weights[turn]);
         assert_true((strstr(messages, "5 of 8 layers computed again") != NULL) == (turn == 1));
         /* The limit of the second run: the bytes of 5 layers computed again. */
         const um_graph_sizes kept = {.max_rows = plan.max_rows, .max_trained = plan.max_trained},
@@ -213,6 +215,18 @@ static void computed_equals_measured(void **state)
                 um_graph_bytes(&shape, &again);
     }
     assert_memory_equal(weights[0], weights[1], weights_bytes);
+
+    um_train_shape narrow = run;
+    um_train_memory m, wide;
+    narrow.bf16 = true;
+    assert_ok(um_train_fit_memory(&wide, &run, UINT64_MAX, &err), err);
+    assert_ok(um_train_fit_memory(&m, &narrow, UINT64_MAX, &err), err);
+    uint64_t grown = measured_growth(N_TOKENS, 0, true);
+    printf("bfloat16: computed %.1f MB, measured %.1f MB\n",
+           (double)(m.total + weights_bytes) / 1e6, (double)grown / 1e6);
+    assert_true(m.activations < wide.activations * 7 / 10);
+    if (!SANITIZED)
+        assert_close((double)grown / (double)(m.total + weights_bytes), 1.0, 0.05);
     free(weights[0]);
     free(weights[1]);
     um_plan_dispose(&plan);

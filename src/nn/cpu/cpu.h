@@ -64,4 +64,10 @@ void um_cpu_gather_rows(um_backend *be, float *out, const float *in, int ld_in, 
 void um_cpu_scatter_rows(um_backend *be, float *dst, int ld_dst, const float *src, int ld_src,
                          const int32_t *rows, int n, int c);
 
+/* bfloat16 (bf16.c), as backend.h says. */
+void um_cpu_round_bf16(um_backend *be, float *dst, const float *src, size_t n);
+void um_cpu_to_bf16(um_backend *be, uint16_t *dst, const float *src, size_t n);
+void um_cpu_from_bf16(um_backend *be, float *dst, const uint16_t *src, size_t n);
+void um_cpu_weigh_bf16(um_backend *be, float *x, const float *weights, int t, int c);
+
 #endif

@@ -283,6 +283,10 @@ static const um_backend_ops ref_ops = {
     .logprob_backward = ref_logprob_backward,
     .sum_squares = ref_sum_squares,
     .adamw = ref_adamw,
+    .round_bf16 = um_cpu_round_bf16,
+    .to_bf16 = um_cpu_to_bf16,
+    .from_bf16 = um_cpu_from_bf16,
+    .weigh_bf16 = um_cpu_weigh_bf16,
 };
 
 const um_cpu_isa um_cpu_isa_ref = {.name = "cpu-ref", .supported = ref_supported, .ops = &ref_ops};

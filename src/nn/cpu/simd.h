@@ -61,6 +61,10 @@ static const um_backend_ops simd_ops = {
     .logprob_backward = simd_logprob_backward,
     .sum_squares = simd_sum_squares,
     .adamw = simd_adamw,
+    .round_bf16 = um_cpu_round_bf16,
+    .to_bf16 = um_cpu_to_bf16,
+    .from_bf16 = um_cpu_from_bf16,
+    .weigh_bf16 = um_cpu_weigh_bf16,
 };
 
 #endif
