@@ -85,12 +85,19 @@ um_status um_model_embed(const um_model *model, const um_tokenizer *tok, um_comp
  */
 um_status um_letter_tokens(const um_tokenizer *tok, int32_t ids[26], um_error *err) UM_CHECKED;
 
+/* Text of a continuation as it is written: whole characters, as on_completion will have them in
+ * one piece. What a stop string may still take back is kept until it is certain. */
+typedef um_status (*um_on_text)(void *context, size_t prompt, uint32_t sample, const char *text,
+                                um_error *err);
+
 typedef struct um_engine_options {
     int max_rows;      /* sequences decoded together; 0 = default */
     uint64_t kv_bytes; /* memory for keys and values; 0 = default */
     int max_context;   /* tokens of prompt + continuation; 0 = the model's max_positions */
     um_chat_format format;
-    bool format_given; /* false: detect by the tokenizer */
+    bool format_given;  /* false: detect by the tokenizer */
+    um_on_text on_text; /* NULL: none. Anything but UM_OK ends the call */
+    void *text_context;
 } um_engine_options;
 
 /*

@@ -13,7 +13,7 @@
 #include "mirrorer/mirrorer.h"
 
 #define CLI_MAX_ARGS  256
-#define CLI_MAX_LOCAL 8
+#define CLI_MAX_LOCAL 12
 
 enum {
     EXIT_OK = 0,
@@ -82,6 +82,6 @@ um_status cli_open(um_session **out, cli_args *args, bool create, const char *re
 
 extern const cli_command cmd_world, cmd_ingest, cmd_scenes, cmd_decide, cmd_predict, cmd_distill,
     cmd_train, cmd_eval, cmd_report, cmd_run, cmd_status, cmd_export, cmd_import, cmd_merge,
-    cmd_model, cmd_tokenizer, cmd_demo;
+    cmd_model, cmd_generate, cmd_tokenizer, cmd_demo;
 
 #endif

@@ -54,11 +54,33 @@ static size_t character(const char *text, size_t n)
     return 0;
 }
 
-void um_continuation_text(const um_continuation *c, um_str *out)
+/* The n bytes at text may be the beginning of a character. */
+static bool may_grow(const char *text, size_t n)
+{
+    unsigned char lead = (unsigned char)text[0];
+    size_t need = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc2 ? 2 : 1;
+    for (size_t i = 1; i < n; i++)
+        if (((unsigned char)text[i] & 0xc0) != 0x80)
+            return false;
+    return n < need;
+}
+
+size_t um_continuation_whole(const um_continuation *c, size_t from, size_t end)
+{
+    while (from < end) {
+        size_t n = character(c->bytes + from, end - from);
+        if (n == 0 && may_grow(c->bytes + from, end - from))
+            break;
+        from += n > 0 ? n : 1;
+    }
+    return from;
+}
+
+void um_continuation_text(const um_continuation *c, size_t from, size_t end, um_str *out)
 {
     um_str_clear(out);
-    for (size_t i = 0; i < c->len;) {
-        size_t n = character(c->bytes + i, c->len - i);
+    for (size_t i = from; i < end;) {
+        size_t n = character(c->bytes + i, end - i);
         if (n > 0)
             um_str_append_n(out, c->bytes + i, n);
         else

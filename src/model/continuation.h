@@ -25,8 +25,11 @@ bool um_continuation_append(um_continuation *c, const char *bytes, size_t n);
  */
 bool um_continuation_stop(um_continuation *c, size_t old_len, const char *const *stops,
                           size_t n_stops);
-/* The text as valid UTF-8 without NUL, written over out: tokens can hold half characters, and what
- * is no character becomes U+FFFD. */
-void um_continuation_text(const um_continuation *c, um_str *out);
+/* Bytes [from, end) as valid UTF-8 without NUL, written over out: tokens can hold half characters,
+ * and what is no character becomes U+FFFD. */
+void um_continuation_text(const um_continuation *c, size_t from, size_t end, um_str *out);
+/* How much of [from, end) is whole characters: up to where one begins that more bytes may complete.
+ * The texts of such pieces, joined, are the text of the whole. */
+size_t um_continuation_whole(const um_continuation *c, size_t from, size_t end);
 
 #endif

@@ -210,6 +210,8 @@ um_status um_engine_open(um_responder **out, const um_model *model, const um_tok
     engine->kv_bytes = options->kv_bytes > 0 ? options->kv_bytes : DEFAULT_KV_BYTES;
     engine->end_of_turn = um_chat_end_of_turn(tok, engine->format);
     engine->eos = model->config.eos;
+    engine->on_text = options->on_text;
+    engine->text_context = options->text_context;
     if (engine->base.name == NULL)
         status = um_fail_memory(err, "engine");
     if (status == UM_OK)

@@ -25,6 +25,8 @@ typedef struct um_engine {
     int n_vocab;     /* ids that exist in model and tokenizer */
     uint64_t kv_bytes;
     int32_t end_of_turn, eos; /* -1 when absent */
+    um_on_text on_text;       /* NULL: none */
+    void *text_context;
 
     um_forward *forward;
     um_kv kv;             /* made for the first call, and made larger for one that needs more */

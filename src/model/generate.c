@@ -42,6 +42,7 @@ typedef struct sequence {
     int32_t last; /* newest token, not yet in the cache */
     uint32_t n_tokens;
     um_continuation text;
+    size_t told; /* bytes of text given to on_text */
 } sequence;
 
 typedef struct generation {
@@ -52,6 +53,7 @@ typedef struct generation {
     const um_sampling *sampling;
     const char *const *stops;
     size_t n_stops;
+    size_t held_back; /* bytes at the end of a text that may be the beginning of a stop string */
     um_on_completion on_completion;
     void *context;
 
@@ -201,11 +203,31 @@ static void release_group(generation *g, prompt_group *group)
     g->free_groups[g->n_free_groups++] = group;
 }
 
+/* Gives text up to `end` bytes to on_text, as far as it is whole characters; all of it at the last.
+ */
+static um_status tell(generation *g, sequence *s, size_t end, bool last, um_error *err)
+{
+    const um_engine *engine = g->engine;
+    if (!last)
+        end = um_continuation_whole(&s->text, s->told, end);
+    if (end <= s->told)
+        return UM_OK;
+    um_continuation_text(&s->text, s->told, end, &g->text);
+    s->told = end;
+    um_status status = um_str_status(&g->text, err);
+    return status == UM_OK
+               ? engine->on_text(engine->text_context, s->group->prompt,
+                                 g->first_sample + s->sample, um_str_text(&g->text), err)
+               : status;
+}
+
 static um_status finish_sequence(generation *g, sequence *s, um_finish finish, um_error *err)
 {
     prompt_group *group = s->group;
-    um_continuation_text(&s->text, &g->text);
-    um_status status = um_str_status(&g->text, err);
+    um_status status = g->engine->on_text != NULL ? tell(g, s, s->text.len, true, err) : UM_OK;
+    um_continuation_text(&s->text, 0, s->text.len, &g->text);
+    if (status == UM_OK)
+        status = um_str_status(&g->text, err);
     if (status != UM_OK)
         return status;
     const um_completion completion = {.prompt = group->prompt,
@@ -242,6 +264,8 @@ static um_status accept_token(generation *g, sequence *s, int32_t id, um_error *
     }
     if (s->n_tokens == (uint32_t)g->sampling->max_tokens)
         return finish_sequence(g, s, UM_FINISH_LENGTH, err);
+    if (engine->on_text != NULL && s->text.len > g->held_back)
+        return tell(g, s, s->text.len - g->held_back, false, err);
     return UM_OK;
 }
 
@@ -261,7 +285,7 @@ static um_status start_samples(generation *g, prompt_group *group, um_error *err
         s->resident = resident;
         s->own = own;
         s->n_tokens = 0;
-        s->text.len = 0;
+        s->text.len = s->told = 0;
         if (resident)
             group->resident_used = true;
         int active = g->n_active++;
@@ -422,11 +446,14 @@ static um_status step(generation *g, um_error *err)
     return status;
 }
 
-static um_status check_stops(const char *const *stops, size_t n_stops, um_error *err)
+static um_status check_stops(const char *const *stops, size_t n_stops, size_t *held_back,
+                             um_error *err)
 {
     for (size_t i = 0; i < n_stops; i++) {
-        if (stops[i][0] == '\0')
+        size_t n = strlen(stops[i]);
+        if (n == 0)
             return um_fail(err, UM_ERR_INPUT, "stop string %zu is empty", i);
+        *held_back = n - 1 > *held_back ? n - 1 : *held_back;
     }
     return UM_OK;
 }
@@ -449,7 +476,7 @@ um_status um_engine_complete(um_responder *self, const um_prompt *prompts, size_
                     .context = context};
     um_status status = um_sampling_check(sampling, err);
     if (status == UM_OK)
-        status = check_stops(stops, n_stops, err);
+        status = check_stops(stops, n_stops, &g.held_back, err);
     if (status == UM_OK)
         status = encode_prompts(&g, err);
     if (status != UM_OK || n == 0 || n_samples == 0)

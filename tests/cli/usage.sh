@@ -11,7 +11,7 @@ run 0 --man
 out_has '^.TH MIRRORER'
 out_has 'scenes.max_history'
 for command in demo run world ingest scenes decide predict distill train eval report status export \
-    import model tokenizer; do
+    import model generate tokenizer; do
     run 0 "$command" --help
     out_has "^usage: mirrorer $command"
     out_has '^Options:'

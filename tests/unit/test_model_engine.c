@@ -266,7 +266,7 @@ static void test_greedy_is_argmax(void **state)
         greedy_ids(f, &f->prompts[p], 12, &ids);
         assert_ok(um_tokenizer_decode(f->tok, ids.ids, ids.len, true, &text, &len, &err), err);
         assert_true(um_continuation_append(&written, text, len));
-        um_continuation_text(&written, &expected);
+        um_continuation_text(&written, 0, written.len, &expected);
         complete_greedy(f, &f->prompts[p], 12, NULL, 0, &all);
         assert_string_equal(all.text[0][0], um_str_text(&expected));
         assert_int_equal(all.finish[0][0], UM_FINISH_LENGTH);
@@ -473,6 +473,64 @@ static void test_interruption(void **state)
     close_engine(f);
 }
 
+/* Texts as they were told, by prompt and sample. */
+typedef struct told {
+    um_str text[N_PROMPTS][N_SAMPLES];
+    size_t pieces;
+    size_t fail_at; /* piece that is refused; 0: none */
+} told;
+
+static um_status on_text(void *context, size_t prompt, uint32_t sample, const char *text,
+                         um_error *err)
+{
+    told *t = context;
+    if (!um_utf8_valid(text, strlen(text)) || text[0] == '\0')
+        fail_msg("piece %zu is empty or no UTF-8", t->pieces);
+    if (++t->pieces == t->fail_at)
+        return err->status = UM_ERR_IO;
+    um_str_append(&t->text[prompt][sample], text);
+    return UM_OK;
+}
+
+/* What is told piece by piece is the text, whatever stop strings and half characters there are. */
+static void test_streaming(void **state)
+{
+    static const char *const long_stops[] = {"e", "\xc3\xa9",
+                                             "a stop that is far too long to come"};
+    fixture *f = *state;
+    um_error err;
+    const um_sampling hot = {.seed = 5, .temperature = 1.5f, .top_p = 1.0f, .max_tokens = 40};
+    for (size_t n_stops = 0; n_stops <= 3; n_stops++) {
+        told t = {0};
+        collected all = {0};
+        um_engine_options options = {.on_text = on_text, .text_context = &t};
+        open_engine(f, 2, NULL, &options);
+        assert_ok(f->responder->ops->complete(f->responder, f->prompts, N_PROMPTS, 0, N_SAMPLES,
+                                              &hot, long_stops, n_stops, collect, &all, NULL, &err),
+                  err);
+        assert_int_equal(all.count, N_PROMPTS * N_SAMPLES);
+        assert_true(t.pieces > (size_t)N_PROMPTS * N_SAMPLES / 2);
+        for (size_t p = 0; p < N_PROMPTS; p++) {
+            for (size_t s = 0; s < N_SAMPLES; s++) {
+                assert_string_equal(um_str_text(&t.text[p][s]), all.text[p][s]);
+                um_str_dispose(&t.text[p][s]);
+            }
+        }
+        free_collected(&all);
+        t = (told){.fail_at = 3};
+        assert_int_equal(f->responder->ops->complete(f->responder, f->prompts, N_PROMPTS, 0,
+                                                     N_SAMPLES, &hot, long_stops, n_stops, collect,
+                                                     &all, NULL, &err),
+                         UM_ERR_IO);
+        assert_int_equal(t.pieces, 3);
+        for (size_t p = 0; p < N_PROMPTS; p++)
+            for (size_t s = 0; s < N_SAMPLES; s++)
+                um_str_dispose(&t.text[p][s]);
+        free_collected(&all);
+        close_engine(f);
+    }
+}
+
 static void test_fingerprint(void **state)
 {
     fixture *f = *state;
@@ -509,6 +567,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_measure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_interruption, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_streaming, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fingerprint, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

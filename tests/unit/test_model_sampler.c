@@ -260,16 +260,16 @@ static void test_continuation(void **state)
     assert_false(um_continuation_stop(&c, 3, stops, 2));
     assert_true(um_continuation_append(&c, "dx", 2));
     assert_true(um_continuation_stop(&c, 4, stops, 2)); /* both are there: the earlier one */
-    um_continuation_text(&c, &text);
+    um_continuation_text(&c, 0, c.len, &text);
     assert_string_equal(um_str_text(&text), "aa");
     /* A character cut in two, a stray byte and NUL. */
     c.len = 0;
     assert_true(um_continuation_append(&c, "\xC3\xA9\xFFz\0\xE2\x82", 7));
-    um_continuation_text(&c, &text);
+    um_continuation_text(&c, 0, c.len, &text);
     assert_string_equal(um_str_text(&text),
                         "\xC3\xA9\xEF\xBF\xBDz\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
     c.len = 0;
-    um_continuation_text(&c, &text);
+    um_continuation_text(&c, 0, c.len, &text);
     assert_string_equal(um_str_text(&text), "");
     um_continuation_dispose(&c);
     um_str_dispose(&text);
