@@ -65,6 +65,23 @@ uint64_t um_model_hash(const um_model *model); /* of config and weights */
 um_status um_model_config_check(const um_model_config *config, um_error *err) UM_CHECKED;
 um_status um_model_config_read(um_model_config *config, const char *dir, um_error *err) UM_CHECKED;
 
+/* What is known of a model folder without loading it. */
+typedef struct um_model_report {
+    char architecture[64], model_type[64]; /* as config.json names them; "" when it does not */
+    bool has_shape;                        /* config holds all numbers, though not all may work */
+    um_model_config config;
+    uint64_t parameters; /* counted from config; from the files where the architecture is another */
+    int files;           /* of weights; 0: they could not be read */
+    uint64_t file_bytes;
+    char dtypes[64]; /* "BF16", "BF16 F32" */
+    char *problems;  /* why um_model_load would refuse it, one a line; "" when it would not */
+} um_model_report;
+/* Reads config.json and the headers of the weights. Whatever keeps the folder from being loaded is
+ * in `problems`, values of weights apart, which are not looked at; a status other than UM_OK means
+ * that there is no such folder or no memory. */
+um_status um_model_inspect(um_model_report *out, const char *dir, um_error *err) UM_CHECKED;
+void um_model_report_dispose(um_model_report *report);
+
 /* Logits [n, V] of one sequence (row-major, caller's storage): for tests and inspection. */
 um_status um_model_logits(const um_model *model, um_compute *compute, const int32_t *ids, size_t n,
                           float *logits, um_error *err) UM_CHECKED;

@@ -80,7 +80,8 @@ const char *um_tokenizer_piece(const um_tokenizer *tok, int32_t id, size_t *len)
 bool um_tokenizer_is_special(const um_tokenizer *tok, int32_t id);
 /* The id whose bytes are `token`, an added token before a model one; -1 when absent. */
 int32_t um_tokenizer_find(const um_tokenizer *tok, const char *token);
-int32_t um_tokenizer_size(const um_tokenizer *tok); /* highest id + 1 */
+int32_t um_tokenizer_size(const um_tokenizer *tok);     /* highest id + 1 */
+const char *um_tokenizer_kind(const um_tokenizer *tok); /* "byte-level BPE"; static */
 /* Hash of everything that decides ids; part of the fingerprint of results. */
 uint64_t um_tokenizer_hash(const um_tokenizer *tok);
 /* The token that opens a text (named by the post_processor's template), and the one that ends one

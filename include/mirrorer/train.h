@@ -118,6 +118,17 @@ typedef struct um_train_result {
     bool resumed;
 } um_train_result;
 
+/* What training holds beside the weights (float32, 4 bytes each), in bytes, as it is allocated. */
+typedef struct um_train_bytes {
+    uint64_t state;             /* gradient and two moments of all that is trained */
+    uint64_t activations;       /* of one pass */
+    uint64_t activations_least; /* with all layers but one computed again in backward */
+} um_train_bytes;
+/* For passes of `tokens` rows, all trained. lora_rank 0: the weights are trained, else an adapter
+ * of this rank on all matrices. UINT64_MAX stands for what passes the address space. */
+void um_train_estimate(um_train_bytes *out, const um_model_config *config, int tokens,
+                       int lora_rank);
+
 /*
  * Changes the model's weights (or the adapter's) in place. The reference of DPO is the model as
  * given. Rows that are too long or train nothing are dropped, counted and listed by messages.

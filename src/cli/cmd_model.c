@@ -39,49 +39,6 @@ static int model_init(cli_args *args)
     return status == UM_OK ? EXIT_OK : cli_fail(&err);
 }
 
-static uint64_t count_parameters(const um_model_config *c)
-{
-    uint64_t qkv = (uint64_t)(c->heads + 2 * c->kv_heads) * (uint64_t)c->head_dim;
-    uint64_t hidden = (uint64_t)c->hidden;
-    uint64_t layer = qkv * hidden + (c->qkv_bias ? qkv : 0) +
-                     (uint64_t)c->heads * (uint64_t)c->head_dim * hidden +
-                     3 * (uint64_t)c->ffn * hidden + 2 * hidden;
-    uint64_t embedding = (uint64_t)c->vocab * hidden;
-    return embedding * (c->tied ? 1 : 2) + (uint64_t)c->layers * layer + hidden;
-}
-
-static int model_info(cli_args *args)
-{
-    um_model_config c;
-    um_error err;
-    if (um_model_config_read(&c, args->positional[1], &err) != UM_OK)
-        return cli_fail(&err);
-    uint64_t n = count_parameters(&c);
-    uint64_t kv = 2 * (uint64_t)c.layers * (uint64_t)c.kv_heads * (uint64_t)c.head_dim * 4;
-    const char *arch = c.arch == UM_ARCH_QWEN2 ? "qwen2" : "llama";
-    if (args->json) {
-        printf("{\"architecture\":\"%s\",\"parameters\":%llu,\"vocab\":%d,\"hidden\":%d,"
-               "\"layers\":%d,\"heads\":%d,\"kv_heads\":%d,\"head_dim\":%d,\"ffn\":%d,"
-               "\"tied\":%s,\"weights_bytes\":%llu,\"kv_bytes_per_token\":%llu}\n",
-               arch, (unsigned long long)n, c.vocab, c.hidden, c.layers, c.heads, c.kv_heads,
-               c.head_dim, c.ffn, c.tied ? "true" : "false", (unsigned long long)(4 * n),
-               (unsigned long long)kv);
-        return EXIT_OK;
-    }
-    printf("%s: %s, %llu parameters\n", args->positional[1], arch, (unsigned long long)n);
-    printf("  vocabulary %d, width %d, layers %d, heads %d (%d for keys and values) of %d,\n"
-           "  feed-forward %d, %s embeddings, context %d, RoPE theta %g%s\n",
-           c.vocab, c.hidden, c.layers, c.heads, c.kv_heads, c.head_dim, c.ffn,
-           c.tied ? "tied" : "untied", c.max_positions, c.rope_theta,
-           c.rope_scaling == UM_ROPE_LLAMA3   ? " (llama3 scaling)"
-           : c.rope_scaling == UM_ROPE_LINEAR ? " (linear scaling)"
-                                              : "");
-    printf("  memory, float32: weights %.1f MB, %.1f kB a token of context; training adds %.1f MB\n"
-           "  (gradient, two moments) and activations\n",
-           (double)n * 4e-6, (double)kv * 1e-3, (double)n * 12e-6);
-    return EXIT_OK;
-}
-
 /* Prints [n, V] logits of a sequence of ids as JSON: what other programs check agreement with. */
 static int model_logits(cli_args *args)
 {
@@ -160,7 +117,7 @@ static int run(cli_args *args)
     if (strcmp(args->positional[0], "init") == 0)
         return model_init(args);
     if (strcmp(args->positional[0], "info") == 0)
-        return model_info(args);
+        return cli_model_info(args);
     return cli_usage_error(args->command, "found '%s'; init, info, logits or merge",
                            args->positional[0]);
 }

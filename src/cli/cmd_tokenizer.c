@@ -164,8 +164,8 @@ static um_status chat_row(const um_tokenizer *tok, json_t *row, const char *wher
     size_t i, n = json_array_size(list);
     um_status status = UM_OK;
     if (!json_is_array(list) || n > MAX_MESSAGES) {
-        snprintf(err->text, sizeof err->text, "%.400s: need \"messages\", a list of at most %d", where,
-                 MAX_MESSAGES);
+        snprintf(err->text, sizeof err->text, "%.400s: need \"messages\", a list of at most %d",
+                 where, MAX_MESSAGES);
         return err->status = UM_ERR_INPUT;
     }
     json_array_foreach(list, i, entry)

@@ -170,31 +170,58 @@ static um_status read_arch(um_model_config *c, const json_t *root, const char *w
 }
 
 /* Options that change the mathematics; see the file comment. */
-static um_status refuse_options(const um_model_config *c, const json_t *root, const char *where,
+static um_status refuse_sliding(um_model_config *c, const json_t *root, const char *where,
                                 um_error *err)
 {
-    static const char *const always[] = {"use_sliding_window", "quantization_config", "mlp_bias"};
-    um_status status;
-    for (size_t i = 0; i < sizeof always / sizeof always[0]; i++) {
-        status = refuse(root, always[i], where, err);
-        if (status != UM_OK)
-            return status;
-    }
+    um_status status = refuse(root, "use_sliding_window", where, err);
+    if (status == UM_OK && c->arch == UM_ARCH_LLAMA &&
+        !json_is_false(json_object_get(root, "use_sliding_window")))
+        status = refuse(root, "sliding_window", where, err);
+    return status;
+}
+
+static um_status refuse_quantized(um_model_config *c, const json_t *root, const char *where,
+                                  um_error *err)
+{
+    (void)c;
+    return refuse(root, "quantization_config", where, err);
+}
+
+static um_status refuse_biases(um_model_config *c, const json_t *root, const char *where,
+                               um_error *err)
+{
+    um_status status = refuse(root, "mlp_bias", where, err);
+    if (status == UM_OK && c->arch == UM_ARCH_LLAMA)
+        status = refuse(root, "attention_bias", where, err);
+    return status;
+}
+
+static um_status refuse_noncausal(um_model_config *c, const json_t *root, const char *where,
+                                  um_error *err)
+{
+    (void)c;
     if (json_is_false(json_object_get(root, "is_causal")))
         return um_fail(err, UM_ERR_UNSUPPORTED,
                        "%s: \"is_causal\" is false; only causal attention is supported", where);
-    if (c->arch == UM_ARCH_LLAMA) {
-        status = refuse(root, "attention_bias", where, err);
-        if (status == UM_OK && !json_is_false(json_object_get(root, "use_sliding_window")))
-            status = refuse(root, "sliding_window", where, err);
-        if (status != UM_OK)
-            return status;
-    }
+    return UM_OK;
+}
+
+static um_status check_activation(um_model_config *c, const json_t *root, const char *where,
+                                  um_error *err)
+{
     const char *act = json_string_value(json_object_get(root, "hidden_act"));
+    (void)c;
     if (is_set(root, "hidden_act") && (act == NULL || strcmp(act, "silu") != 0))
         return um_fail(err, UM_ERR_UNSUPPORTED, "%s: hidden_act \"%s\"; supported is \"silu\"",
                        where, act != NULL ? act : "(not a string)");
+    return UM_OK;
+}
+
+static um_status check_layer_types(um_model_config *c, const json_t *root, const char *where,
+                                   um_error *err)
+{
     const json_t *types = json_object_get(root, "layer_types");
+    (void)c;
     for (size_t i = 0; i < json_array_size(types); i++) {
         const char *type = json_string_value(json_array_get(types, i));
         if (type == NULL || strcmp(type, "full_attention") != 0)
@@ -327,8 +354,10 @@ static um_status read_sizes(um_model_config *c, const json_t *root, const char *
 
 /* torch_dtype is advice for other loaders (the tensors carry their own type); a name that is no
  * float type means that the file is something else. */
-static um_status check_dtype(const json_t *root, const char *where, um_error *err)
+static um_status check_dtype(um_model_config *c, const json_t *root, const char *where,
+                             um_error *err)
 {
+    (void)c;
     static const char *const known[] = {"float32", "float16", "bfloat16", "auto"};
     const char *key = is_set(root, "dtype") ? "dtype" : "torch_dtype";
     const char *name = json_string_value(json_object_get(root, key));
@@ -343,38 +372,73 @@ static um_status check_dtype(const json_t *root, const char *where, um_error *er
                    name != NULL ? name : "(not a string)");
 }
 
-um_status um_model_config_parse(um_model_config *config, const char *text, size_t len,
-                                const char *where, um_error *err)
+static um_status read_rest(um_model_config *c, const json_t *root, const char *where, um_error *err)
+{
+    double eps;
+    um_status status = um_json_get_f64_or(&eps, root, "rms_norm_eps", 1e-6, where, err);
+    if (status == UM_OK) {
+        c->rms_eps = (float)eps;
+        status = um_json_get_bool_or(&c->tied, root, "tie_word_embeddings", false, where, err);
+    }
+    if (status == UM_OK)
+        status = read_token(&c->bos, root, "bos_token_id", where, err);
+    if (status == UM_OK)
+        status = read_token(&c->eos, root, "eos_token_id", where, err);
+    return status;
+}
+
+typedef um_status (*step_fn)(um_model_config *c, const json_t *root, const char *where,
+                             um_error *err);
+
+/* In the order of their messages. Those before N_REFUSALS read no number of the shape. */
+static const step_fn steps[] = {read_arch,         refuse_sliding,   refuse_quantized,
+                                refuse_biases,     refuse_noncausal, check_activation,
+                                check_layer_types, check_dtype,      read_sizes,
+                                read_rope,         read_rest};
+#define N_STEPS    (sizeof steps / sizeof steps[0])
+#define N_REFUSALS (N_STEPS - 3)
+
+um_status um_model_config_inspect(um_model_config *config, bool *complete, const char *text,
+                                  size_t len, const char *where, um_str *problems, um_error *err)
 {
     um_model_config c = {0};
     json_t *root = NULL;
-    double eps;
+    *complete = false;
     um_status status = um_json_parse(&root, text, len, where, err);
     if (status == UM_OK && !json_is_object(root))
         status = um_fail(err, UM_ERR_INPUT, "%s: must hold one JSON object", where);
-    if (status == UM_OK)
-        status = read_arch(&c, root, where, err);
-    if (status == UM_OK)
-        status = refuse_options(&c, root, where, err);
-    if (status == UM_OK)
-        status = check_dtype(root, where, err);
-    if (status == UM_OK)
-        status = read_sizes(&c, root, where, err);
-    if (status == UM_OK)
-        status = read_rope(&c, root, where, err);
-    if (status == UM_OK)
-        status = um_json_get_f64_or(&eps, root, "rms_norm_eps", 1e-6, where, err);
-    if (status == UM_OK) {
-        c.rms_eps = (float)eps;
-        status = um_json_get_bool_or(&c.tied, root, "tie_word_embeddings", false, where, err);
+    bool readable = status == UM_OK;
+    *complete = readable;
+    for (size_t i = 0; i < N_STEPS && readable && (status == UM_OK || problems != NULL); i++) {
+        um_status step = steps[i](&c, root, where, err);
+        if (step == UM_OK)
+            continue;
+        status = step;
+        *complete = *complete && i < N_REFUSALS;
+        if (problems != NULL)
+            um_str_appendf(problems, "%s\n", err->text);
     }
-    if (status == UM_OK)
-        status = read_token(&c.bos, root, "bos_token_id", where, err);
-    if (status == UM_OK)
-        status = read_token(&c.eos, root, "eos_token_id", where, err);
-    if (status == UM_OK)
-        status = check(&c, where, err);
+    if (readable && *complete && (status == UM_OK || problems != NULL)) {
+        um_status rules = check(&c, where, err);
+        if (rules != UM_OK && problems != NULL)
+            um_str_appendf(problems, "%s\n", err->text);
+        status = rules != UM_OK ? rules : status;
+        *complete = rules == UM_OK; /* numbers out of their ranges count nothing */
+    } else if (!readable && problems != NULL) {
+        um_str_appendf(problems, "%s\n", err->text);
+    }
     json_decref(root);
+    if (*complete)
+        *config = c;
+    return problems != NULL ? um_str_status(problems, err) : status;
+}
+
+um_status um_model_config_parse(um_model_config *config, const char *text, size_t len,
+                                const char *where, um_error *err)
+{
+    um_model_config c;
+    bool complete;
+    um_status status = um_model_config_inspect(&c, &complete, text, len, where, NULL, err);
     if (status == UM_OK)
         *config = c;
     return status;

@@ -299,11 +299,26 @@ static float half_to_float(uint16_t half)
     return value;
 }
 
+um_status um_safetensors_check_dtype(const um_safetensors *file, const um_safetensor *tensor,
+                                     um_error *err)
+{
+    static const char *const known[] = {"F32", "BF16", "F16"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(tensor->dtype, known[i]) == 0)
+            return UM_OK;
+    return um_fail(err, UM_ERR_UNSUPPORTED,
+                   "%s: tensor \"%s\" is %s; supported are F32, F16 and BF16", file->path,
+                   tensor->name, tensor->dtype);
+}
+
 um_status um_safetensors_floats(const um_safetensors *file, const um_safetensor *tensor, float *out,
                                 um_error *err)
 {
     const unsigned char *from = file->data + tensor->begin;
     size_t bytes = (size_t)(tensor->end - tensor->begin), n;
+    um_status status = um_safetensors_check_dtype(file, tensor, err);
+    if (status != UM_OK)
+        return status;
     if (strcmp(tensor->dtype, "F32") == 0) {
         n = bytes / sizeof(float);
         memcpy(out, from, bytes);
@@ -313,14 +328,10 @@ um_status um_safetensors_floats(const um_safetensors *file, const um_safetensor 
             uint32_t bits = (uint32_t)from[2 * i] << 16 | (uint32_t)from[2 * i + 1] << 24;
             memcpy(&out[i], &bits, sizeof bits);
         }
-    } else if (strcmp(tensor->dtype, "F16") == 0) {
+    } else {
         n = bytes / sizeof(uint16_t);
         for (size_t i = 0; i < n; i++)
             out[i] = half_to_float((uint16_t)(from[2 * i] | from[2 * i + 1] << 8));
-    } else {
-        return um_fail(err, UM_ERR_UNSUPPORTED,
-                       "%s: tensor \"%s\" is %s; supported are F32, F16 and BF16", file->path,
-                       tensor->name, tensor->dtype);
     }
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(out[i]))

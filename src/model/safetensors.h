@@ -44,6 +44,9 @@ void um_safetensors_close(um_safetensors *file);
 const um_safetensor *um_safetensors_find(const um_safetensors *file, const char *name);
 /* Text of a metadata key; borrowed; NULL when absent. */
 const char *um_safetensors_metadata(const um_safetensors *file, const char *key);
+/* UM_ERR_UNSUPPORTED unless the tensor can be read as float32. */
+um_status um_safetensors_check_dtype(const um_safetensors *file, const um_safetensor *tensor,
+                                     um_error *err) UM_CHECKED;
 /*
  * Copies a tensor as float32 into out (as many floats as the shape holds). F32, F16 and BF16 only
  * (UM_ERR_UNSUPPORTED); a NaN or infinite value is UM_ERR_NUMERIC and names tensor and index.

@@ -4,6 +4,7 @@
 #include "model/weights.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -289,6 +290,76 @@ um_status um_weights_read(um_model *model, const char *dir, um_error *err)
                              (size_t)config->vocab * (size_t)config->hidden, dir, err);
 done:
     dispose_shards(&set);
+    free(matches);
+    free(refs);
+    return status;
+}
+
+static void note_dtype(um_weights_info *info, const char *dtype)
+{
+    size_t used = strlen(info->dtypes);
+    if (strstr(info->dtypes, dtype) == NULL && used + strlen(dtype) + 2 < sizeof info->dtypes)
+        snprintf(info->dtypes + used, sizeof info->dtypes - used, "%s%s", used > 0 ? " " : "",
+                 dtype);
+}
+
+static um_status check_dtypes(const shard_set *set, um_error *err)
+{
+    for (size_t i = 0; i < set->shards.len; i++) {
+        const um_safetensors *file = &set->shards.data[i].file;
+        for (size_t t = 0; t < file->n; t++) {
+            um_status status = um_safetensors_check_dtype(file, &file->tensors[t], err);
+            if (status != UM_OK)
+                return status;
+        }
+    }
+    return UM_OK;
+}
+
+static void describe(um_weights_info *info, const shard_set *set)
+{
+    info->files = (int)set->shards.len;
+    for (size_t i = 0; i < set->shards.len; i++) {
+        const um_safetensors *file = &set->shards.data[i].file;
+        info->bytes += file->map.len;
+        for (size_t t = 0; t < file->n; t++) {
+            uint64_t n = 1;
+            for (int d = 0; d < file->tensors[t].n_dims; d++)
+                n *= file->tensors[t].shape[d];
+            info->elements += n;
+            note_dtype(info, file->tensors[t].dtype);
+        }
+    }
+}
+
+um_status um_weights_inspect(um_weights_info *out, const um_model_config *config, const char *dir,
+                             um_error *err)
+{
+    shard_set set = {0};
+    um_params params = {0};
+    um_tensor_ref *refs = NULL;
+    match *matches = NULL, head = {0};
+    size_t n = 0;
+    *out = (um_weights_info){0};
+    um_status status = open_shards(&set, dir, err);
+    if (status == UM_OK)
+        describe(out, &set);
+    if (status != UM_OK || config == NULL)
+        goto done;
+    status = um_params_layout(&params, config, err);
+    if (status == UM_OK)
+        status = um_params_tensors(&refs, &n, &params, config, err);
+    if (status == UM_OK && (matches = um_calloc(n, sizeof *matches)) == NULL)
+        status = um_fail_memory(err, "tensor list");
+    if (status == UM_OK)
+        status = find_all(matches, &head, &set, refs, n, config->tied, dir, err);
+    if (status == UM_OK)
+        status = check_all_used(&set, err);
+    if (status == UM_OK)
+        status = check_dtypes(&set, err);
+done:
+    dispose_shards(&set);
+    um_params_dispose(&params);
     free(matches);
     free(refs);
     return status;

@@ -272,6 +272,13 @@ int32_t um_tokenizer_size(const um_tokenizer *tok)
     return (int32_t)tok->n_tokens;
 }
 
+const char *um_tokenizer_kind(const um_tokenizer *tok)
+{
+    if (tok->byte_level)
+        return "byte-level BPE";
+    return tok->byte_fallback ? "BPE with byte fallback" : "BPE of characters";
+}
+
 uint64_t um_tokenizer_hash(const um_tokenizer *tok)
 {
     return tok->hash;

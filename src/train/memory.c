@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "model/params.h"
 
 #define GIBIBYTE  ((double)(1 << 30))
 #define LORA_RANK 16 /* of the advice */
@@ -97,4 +98,23 @@ um_status um_train_fit_memory(um_train_memory *out, const um_train_shape *shape,
         (double)room / GIBIBYTE, um_str_text(&advice));
     um_str_dispose(&advice);
     return status;
+}
+
+void um_train_estimate(um_train_bytes *out, const um_model_config *config, int tokens,
+                       int lora_rank)
+{
+    um_graph_sizes sizes = {.max_rows = tokens, .max_trained = tokens, .lora_rank = lora_rank};
+    um_params params = {0};
+    um_error ignored;
+    size_t n = lora_rank > 0 ? um_lora_count(config, lora_rank, UM_LORA_ALL) : SIZE_MAX;
+    if (lora_rank == 0 && um_params_layout(&params, config, &ignored) == UM_OK)
+        n = params.n;
+    um_params_dispose(&params);
+    const uint64_t rows = um_pack_bytes(tokens, tokens, 1) + 2 * sizeof(float) * (uint64_t)tokens;
+    const size_t whole = um_graph_bytes(config, &sizes);
+    sizes.recompute = config->layers - 1;
+    const size_t least = um_graph_bytes(config, &sizes);
+    out->state = n == SIZE_MAX ? UINT64_MAX : 3 * sizeof(float) * (uint64_t)n;
+    out->activations = whole == SIZE_MAX ? UINT64_MAX : add(whole, rows);
+    out->activations_least = least == SIZE_MAX ? UINT64_MAX : add(least, rows);
 }

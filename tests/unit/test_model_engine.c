@@ -492,18 +492,35 @@ static um_status on_text(void *context, size_t prompt, uint32_t sample, const ch
     return UM_OK;
 }
 
+/* Three letters in a row of some continuation, which several tokens wrote; "" when there are none.
+ */
+static void find_letters(const collected *all, char out[4])
+{
+    out[0] = '\0';
+    for (size_t i = 0; i < (size_t)N_PROMPTS * N_SAMPLES; i++) {
+        const char *text = all->text[i / N_SAMPLES][i % N_SAMPLES];
+        for (const char *p = text; *p != '\0' && p[strspn(p, "abcdefghijklmnopqrstuvwxyz")]; p++) {
+            if (p > text + 2 && strspn(p, "abcdefghijklmnopqrstuvwxyz") >= 3) {
+                snprintf(out, 4, "%.3s", p);
+                return;
+            }
+        }
+    }
+}
+
 /* What is told piece by piece is the text, whatever stop strings and half characters there are. */
 static void test_streaming(void **state)
 {
-    static const char *const long_stops[] = {"e", "\xc3\xa9",
-                                             "a stop that is far too long to come"};
     fixture *f = *state;
     um_error err;
-    const um_sampling hot = {.seed = 5, .temperature = 1.5f, .top_p = 1.0f, .max_tokens = 40};
+    char letters[4] = "";
+    const char *const long_stops[] = {letters, "e", "a stop that is far too long to come"};
+    const um_sampling hot = {.seed = 5, .temperature = 1.5f, .top_p = 1.0f, .max_tokens = 60};
     for (size_t n_stops = 0; n_stops <= 3; n_stops++) {
         told t = {0};
         collected all = {0};
         um_engine_options options = {.on_text = on_text, .text_context = &t};
+        int stopped = 0;
         open_engine(f, 2, NULL, &options);
         assert_ok(f->responder->ops->complete(f->responder, f->prompts, N_PROMPTS, 0, N_SAMPLES,
                                               &hot, long_stops, n_stops, collect, &all, NULL, &err),
@@ -513,9 +530,14 @@ static void test_streaming(void **state)
         for (size_t p = 0; p < N_PROMPTS; p++) {
             for (size_t s = 0; s < N_SAMPLES; s++) {
                 assert_string_equal(um_str_text(&t.text[p][s]), all.text[p][s]);
+                stopped += all.finish[p][s] == UM_FINISH_STOP;
                 um_str_dispose(&t.text[p][s]);
             }
         }
+        if (n_stops == 0)
+            find_letters(&all, letters);
+        assert_int_equal(strlen(letters), 3);
+        assert_true(stopped > 0 || n_stops == 0);
         free_collected(&all);
         t = (told){.fail_at = 3};
         assert_int_equal(f->responder->ops->complete(f->responder, f->prompts, N_PROMPTS, 0,

@@ -68,6 +68,16 @@ static void chosen_to_fit(void **state)
         assert_true(m.activations == um_graph_bytes(&shape, &sizes) && m.total < before.total);
     }
     uint64_t least = m.total;
+    um_train_bytes all, adapter;
+    sizes = (um_graph_sizes){.max_rows = 700, .max_trained = 700};
+    um_train_estimate(&all, &shape, 700, 0);
+    assert_true(all.activations > um_graph_bytes(&shape, &sizes));
+    sizes.recompute = shape.layers - 1;
+    assert_true(all.activations - all.activations_least ==
+                um_graph_bytes(&shape, &(um_graph_sizes){.max_rows = 700, .max_trained = 700}) -
+                    um_graph_bytes(&shape, &sizes));
+    um_train_estimate(&adapter, &shape, 700, 8);
+    assert_true(adapter.state < all.state && adapter.state > 0);
     assert_int_equal(um_train_fit_memory(&m, &run, least - 1, &err), UM_ERR_LIMIT);
     assert_true(m.total == least);
     assert_non_null(strstr(err.text, "packs and rows of at most 500 tokens fit"));
