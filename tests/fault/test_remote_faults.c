@@ -57,7 +57,7 @@ static const fault_case cases[] = {
     {"close=mid", RECOVERS, NULL, 1, 3, true},
     {"close=mid reset", RECOVERS, NULL, 1, 3, true},
     {"close=after", RECOVERS, NULL, 0, 0, true},
-    {"silence", RECOVERS, NULL, 1, 130, true},
+    {"silence", RECOVERS, NULL, 1, 280, true},
     {"drip=40", RECOVERS, NULL, 1, 80, true},
     {"truncate", RECOVERS, NULL, 1, 3, true},
     {"html", RECOVERS, NULL, 1, 3, true},
@@ -91,7 +91,7 @@ static int set_up(void **state)
     fault_config config = {0};
     b.server = fault_start(&config);
     b.options = quick_options();
-    b.options.deadline_ms = 150;
+    b.options.deadline_ms = 300;
     b.options.idle_timeout_ms = 80;
     b.options.max_choices = 1;
     b.options.max_body_bytes = 65536;
