@@ -78,7 +78,7 @@ um_status um_session_scene(um_session *session, uint64_t id, bool chat, char **j
  * UM_ERR_NOT_FOUND for a scene that is not there.
  */
 um_status um_session_show_decisions(um_session *session, uint64_t scene_id, const char *role,
-                                char **json, um_error *err) UM_CHECKED;
+                                    char **json, um_error *err) UM_CHECKED;
 um_status um_session_explain_scene(um_session *session, uint64_t scene_id, char **json,
                                    um_error *err) UM_CHECKED;
 
@@ -87,7 +87,8 @@ um_status um_session_explain_scene(um_session *session, uint64_t scene_id, char 
 um_status um_session_export(um_session *session, const char *what, const char *path,
                             um_error *err) UM_CHECKED;
 /* Pairs and the rows of fine-tuning made of them, as a trainer reads them. format: "usermirrorer"
- * (NULL), "trl", "trl-messages" (a file each), "torchtune", "llamafactory", "hf" (a folder each). */
+ * (NULL), "trl", "trl-messages" (a file each), "torchtune", "llamafactory", "hf" (a folder each).
+ */
 um_status um_session_export_pairs(um_session *session, const char *format, const char *path,
                                   um_error *err) UM_CHECKED;
 /* "scenes" or "pairs" into a workspace that has none yet; a log is imported by ingest. Pairs are
@@ -99,16 +100,21 @@ um_status um_session_import(um_session *session, const char *what, const char *p
 typedef struct um_batch_report {
     uint64_t files, rows;
     uint64_t answers;                       /* asked for; on reading: taken over */
-    uint64_t failed, foreign;               /* rows that are errors; rows that are not ours */
+    uint64_t known;                         /* answers that had been taken over before */
+    uint64_t failed, foreign;               /* rows that are errors; rows that are not this run's */
     uint64_t missing_rows, missing_answers; /* still to be asked for */
-    uint64_t scenes;                        /* on reading: stored with all their samples */
+    uint64_t *missing_scenes;               /* [n_missing_scenes] ascending */
+    uint64_t n_missing_scenes;
+    uint64_t scenes; /* on reading: stored with all their samples */
 } um_batch_report;
+void um_batch_report_dispose(um_batch_report *report);
 /*
  * Decision processes by batch files (one OpenAI Batch request a line, also what `vllm run-batch`
  * reads) instead of by requests. Writing leaves out what is stored already, and needs no endpoint;
  * files are <dir>/<role>-00001.jsonl, ... and must not be there yet. Reading joins rows on their
- * custom_id, in any order, from any number of files, whole or not; what it took over it keeps, and
- * scenes whose samples are all there become decision processes.
+ * custom_id, in any order, from any number of files, plain or gzip, whole or not; what it took over
+ * it keeps, and scenes whose samples are all there become decision processes. An answer counts
+ * once, however often it comes; an error does not undo it. Dispose the report whatever the outcome.
  */
 um_status um_decide_write_batch(um_session *session, const char *role, const char *dir,
                                 um_batch_report *report, um_error *err) UM_CHECKED;
@@ -122,7 +128,7 @@ typedef struct um_merge_report {
 /*
  * Takes over the decisions and distributions of another workspace with the same log and scenes
  * (UM_ERR_STATE otherwise, and where the two hold different texts for one sample): all of them or
- * none. The other is only read.
+ * none, and what its requests to endpoints cost. The other is only read.
  */
 um_status um_session_merge(um_session *session, const char *from, um_merge_report *report,
                            um_error *err) UM_CHECKED;

@@ -249,6 +249,7 @@ void um_workspace_decision_parts(uint64_t id, uint64_t *scene_id, uint64_t *mode
 typedef struct um_decision_filter {
     bool any_scene; /* else only those of scene_id */
     uint64_t scene_id;
+    uint64_t last_scene;  /* above scene_id: those of scene_id to last_scene */
     const char *split;    /* NULL = any */
     uint64_t model_id;    /* 0 = any */
     const char *role;     /* NULL = any */
@@ -476,7 +477,8 @@ um_status um_workspace_drop_metrics(um_workspace *ws, const char *stage, uint64_
  */
 
 /* One answer that was asked for (mirrorer/remote.h, "Journal"). Statuses: "intended" (recorded
- * before it was sent; after a crash it may have been paid), "answered", "failed". */
+ * before it was sent; after a crash it may have been paid), "answered", "failed"; "dropped": one
+ * row that sums up the requests of a stage that was cleared. */
 typedef struct um_row_request {
     unsigned char key[16];
     const char *stage; /* "decide.teacher", ... */
@@ -484,36 +486,49 @@ typedef struct um_row_request {
     uint32_t sample;
     const char *status;
     const char *answer; /* NULL until answered, and once what it became is stored elsewhere */
-    uint32_t prompt_tokens, completion_tokens;
+    uint64_t prompt_tokens, completion_tokens;
     double cost;
     int http_status;
     const char *reason; /* why it failed; may be NULL */
-    uint32_t times;     /* intended so often; ignored by put */
+    uint32_t times;     /* intended so often while nothing was known of the time before: above 1 it
+                         * may have been paid twice; ignored by put */
 } um_row_request;
 typedef um_status (*um_on_request)(void *context, const um_row_request *row, um_error *err);
 /* Inserts, or takes over status and answer and adds tokens and cost to those of the key's row. */
 um_status um_workspace_put_request(um_workspace *ws, const um_row_request *row,
                                    um_error *err) UM_CHECKED;
+/* Takes an intent back, which was not paid; one that an earlier run left open stays open. */
 um_status um_workspace_drop_request(um_workspace *ws, const unsigned char key[16],
                                     um_error *err) UM_CHECKED;
+/* Whether the key was ever answered, its answer let go or not. */
+um_status um_workspace_is_answered(bool *answered, um_workspace *ws, const unsigned char key[16],
+                                   um_error *err) UM_CHECKED;
 /* The stored answer, or NULL. */
 um_status um_workspace_get_answer(const char **answer, um_workspace *ws,
                                   const unsigned char key[16], um_error *err) UM_CHECKED;
 /* Lets go of the answers of a prompt, which are stored as something else now. */
 um_status um_workspace_settle_requests(um_workspace *ws, const char *stage, uint64_t prompt,
                                        um_error *err) UM_CHECKED;
-/* By stage, prompt, sample; stage and status NULL = any; answers are not read. */
+/* By stage, prompt, sample; stage and status NULL = any, status "twice": times > 1. */
 um_status um_workspace_requests(um_workspace *ws, const char *stage, const char *status,
                                 um_on_request on_row, void *context, um_error *err) UM_CHECKED;
 
 typedef struct um_request_totals {
     uint64_t answered, open /* intended */, failed;
-    uint64_t twice; /* asked more than once: may have been paid more than once */
+    uint64_t twice; /* may have been paid twice */
     uint64_t prompt_tokens, completion_tokens;
     double cost;
 } um_request_totals;
+/* Tokens and money include those of results that were cleared since: spent is spent. */
 um_status um_workspace_request_totals(um_request_totals *totals, um_workspace *ws,
                                       const char *stage, um_error *err) UM_CHECKED;
+/* Makes one row of the requests of a stage that keeps what they cost. */
+um_status um_workspace_forget_requests(um_workspace *ws, const char *stage,
+                                       um_error *err) UM_CHECKED;
+/* Takes over the row of another workspace, with its answer: the same key has the same question. A
+ * row that is answered here stays; of two costs the higher counts. */
+um_status um_workspace_merge_request(um_workspace *ws, const um_row_request *row,
+                                     um_error *err) UM_CHECKED;
 
 /*
  * The stages in order; ends with NULL: ingest, scenes, base, decide, predict, distill, train, eval.

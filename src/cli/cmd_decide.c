@@ -21,35 +21,56 @@ static int show(cli_args *args, const char *role)
 /* Local options, in the order of the command's table. */
 enum { ROLE, TO_BATCH, FROM_BATCH };
 
+#define SHOWN_SCENES 10
+
+static void print_missing(const um_batch_report *r, uint64_t n, const char *between)
+{
+    for (uint64_t i = 0; i < n; i++)
+        printf("%s%llu", i > 0 ? between : "", (unsigned long long)r->missing_scenes[i]);
+}
+
 static void print_batch(const cli_args *args, const um_batch_report *r, bool writing)
 {
     cli_progress_end();
     if (args->json) {
         printf("{\"command\":\"decide\",\"files\":%llu,\"rows\":%llu,\"answers\":%llu,"
-               "\"failed\":%llu,\"foreign\":%llu,\"missing_requests\":%llu,"
-               "\"missing_answers\":%llu,\"scenes\":%llu}\n",
+               "\"known\":%llu,\"failed\":%llu,\"foreign\":%llu,\"missing_requests\":%llu,"
+               "\"missing_answers\":%llu,\"scenes\":%llu,\"missing_scenes\":[",
                (unsigned long long)r->files, (unsigned long long)r->rows,
-               (unsigned long long)r->answers, (unsigned long long)r->failed,
-               (unsigned long long)r->foreign, (unsigned long long)r->missing_rows,
-               (unsigned long long)r->missing_answers, (unsigned long long)r->scenes);
+               (unsigned long long)r->answers, (unsigned long long)r->known,
+               (unsigned long long)r->failed, (unsigned long long)r->foreign,
+               (unsigned long long)r->missing_rows, (unsigned long long)r->missing_answers,
+               (unsigned long long)r->scenes);
+        print_missing(r, r->n_missing_scenes, ",");
+        printf("]}\n");
     } else if (writing) {
         printf("%llu requests for %llu answers in %llu files\n", (unsigned long long)r->rows,
                (unsigned long long)r->answers, (unsigned long long)r->files);
     } else {
-        printf("%llu rows of %llu files: %llu answers taken over, %llu rows failed, %llu are not "
-               "ours\n%llu scenes are decided now; %llu requests for %llu answers are missing%s\n",
+        printf("%llu rows of %llu files: %llu answers taken over, %llu known, %llu rows failed, "
+               "%llu are not of this run\n%llu scenes were completed; %llu requests for %llu "
+               "answers are missing%s\n",
                (unsigned long long)r->rows, (unsigned long long)r->files,
-               (unsigned long long)r->answers, (unsigned long long)r->failed,
-               (unsigned long long)r->foreign, (unsigned long long)r->scenes,
-               (unsigned long long)r->missing_rows, (unsigned long long)r->missing_answers,
+               (unsigned long long)r->answers, (unsigned long long)r->known,
+               (unsigned long long)r->failed, (unsigned long long)r->foreign,
+               (unsigned long long)r->scenes, (unsigned long long)r->missing_rows,
+               (unsigned long long)r->missing_answers,
                r->missing_rows > 0 ? "; --to-batch writes just these" : "");
+        if (r->n_missing_scenes > 0) {
+            uint64_t shown =
+                r->n_missing_scenes < SHOWN_SCENES ? r->n_missing_scenes : SHOWN_SCENES;
+            printf("missing in scenes ");
+            print_missing(r, shown, ", ");
+            printf(shown < r->n_missing_scenes ? ", ... (--json lists all %llu)\n" : "\n",
+                   (unsigned long long)r->n_missing_scenes);
+        }
     }
 }
 
 static int run_batch(cli_args *args, const char *role)
 {
     um_session *session = NULL;
-    um_batch_report report;
+    um_batch_report report = {0};
     um_error err;
     bool writing = args->local[TO_BATCH] != NULL;
     um_status status = cli_open(&session, args, false, NULL, &err);
@@ -60,10 +81,10 @@ static int run_batch(cli_args *args, const char *role)
         status = um_decide_read_batch(session, role, args->positional, (size_t)args->n_positional,
                                       &report, &err);
     um_session_close(session);
-    if (status != UM_OK)
-        return cli_fail(&err);
-    print_batch(args, &report, writing);
-    return EXIT_OK;
+    if (status == UM_OK)
+        print_batch(args, &report, writing);
+    um_batch_report_dispose(&report);
+    return status == UM_OK ? EXIT_OK : cli_fail(&err);
 }
 
 static int run(cli_args *args)

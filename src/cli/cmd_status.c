@@ -35,6 +35,33 @@ static void print_faults(const json_t *stage)
         print_kinds(json_object_get(faults, roles[i]), roles[i], "contradicting letter");
 }
 
+/* What endpoints were asked for: a line a stage. */
+static void print_remote(const json_t *remote)
+{
+    json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(remote, "stages"), i, row)
+    {
+        static const char *const keys[][2] = {{"open", "asked for and not stored"},
+                                              {"failed", "failed"},
+                                              {"maybe_paid_twice", "maybe paid twice"}};
+        printf("%s%s: %lld answers", i == 0 ? "Endpoints\n  " : "  ",
+               json_string_value(json_object_get(row, "stage")),
+               (long long)json_integer_value(json_object_get(row, "answered")));
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+            json_int_t n = json_integer_value(json_object_get(row, keys[k][0]));
+            if (n > 0)
+                printf(", %lld %s", (long long)n, keys[k][1]);
+        }
+        printf("; %lld prompt and %lld completion tokens, $%.2f\n",
+               (long long)json_integer_value(json_object_get(row, "prompt_tokens")),
+               (long long)json_integer_value(json_object_get(row, "completion_tokens")),
+               json_number_value(json_object_get(row, "cost")));
+    }
+    if (i > 0)
+        printf("\n");
+}
+
 static void print_status(const char *text)
 {
     json_t *root = NULL, *value;
@@ -61,7 +88,9 @@ static void print_status(const char *text)
     printf("\n ");
     json_object_foreach(json_object_get(root, "counts"), key, value)
         printf(" %s %lld", key, (long long)json_integer_value(value));
-    printf("\n\nNext: mirrorer %s\n", json_string_value(json_object_get(root, "next")));
+    printf("\n\n");
+    print_remote(json_object_get(root, "remote"));
+    printf("Next: mirrorer %s\n", json_string_value(json_object_get(root, "next")));
     json_decref(root);
 }
 

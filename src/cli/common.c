@@ -2,6 +2,7 @@
 #include "cli/common.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/str.h"
@@ -82,7 +83,9 @@ static um_status print_stage(um_session *session, const char *stage, bool json, 
         printf("{\"stage\":\"%s\",\"items\":%llu,\"seconds\":%.3f,\"detail\":%s}\n", row.name,
                (unsigned long long)row.items_done, row.seconds, row.detail);
     } else {
-        printf("%s: done, %llu items in ", row.name, (unsigned long long)row.items_done);
+        printf("%s: %s, %llu items in ", row.name,
+               strcmp(row.status, "done") == 0 ? "done" : "begun",
+               (unsigned long long)row.items_done);
         cli_print_seconds(stdout, row.seconds);
         printf("\n");
     }

@@ -1,4 +1,5 @@
 /* main.c - finds the command and runs it. */
+#include <signal.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -51,6 +52,7 @@ int main(int argc, char **argv)
 {
     cli_args args;
 
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a write that fails, as on a full disk */
     if (argc < 2) {
         cli_print_usage();
         return EXIT_USAGE;

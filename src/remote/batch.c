@@ -134,7 +134,7 @@ um_status um_remote_cost_text(const um_remote_cost *cost, char **text, um_error 
         um_str_appendf(&s, ", at least %.1f hours", cost->seconds / 3600);
     else if (cost->seconds >= 120)
         um_str_appendf(&s, ", at least %.0f minutes", cost->seconds / 60);
-    else if (cost->seconds > 0)
+    else if (cost->seconds >= 1)
         um_str_appendf(&s, ", at least %.0f s", cost->seconds);
     um_status status = um_str_take(&s, text, err);
     um_str_dispose(&s);

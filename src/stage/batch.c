@@ -3,6 +3,7 @@
  * files. The answers go through the same journal as those of a live endpoint, so what is missing
  * and what is known is asked of it alone.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,12 +29,30 @@ static um_status begin(um_decider *d, um_session *s, const char *role, um_error 
     return status;
 }
 
+typedef struct planning {
+    um_on_remote_request on_request;
+    void *context;
+} planning;
+
+static um_status plan_portion(um_decider *d, void *context, um_error *err)
+{
+    const planning *p = context;
+    const um_sampling sampling = um_decider_sampling(d);
+    return um_remote_plan(d->actor.responder, d->prompts.prompts, d->prompts.n, 0, d->samples,
+                          &sampling, um_decider_stops, 1, p->on_request, p->context, err);
+}
+
 /* Calls for each request that is still to be asked. */
 static um_status plan(um_decider *d, um_on_remote_request on_request, void *context, um_error *err)
 {
-    const um_sampling sampling = um_decider_sampling(d);
-    return um_remote_plan(d->actor.responder, d->prompts.prompts, d->prompts.n, 0, d->samples,
-                          &sampling, um_decider_stops, 1, on_request, context, err);
+    planning p = {on_request, context};
+    return um_decider_each(d, plan_portion, &p, err);
+}
+
+/* A run that is done has nothing to write and wants no answers. */
+static void say_finished(const um_decider *d)
+{
+    um_monitor_message(d->s->monitor, "%s: done before, nothing is missing", d->run.info->title);
 }
 
 /* Writing ------------------------------------------------------------------------------------- */
@@ -122,6 +141,8 @@ um_status um_decide_write_batch(um_session *s, const char *role, const char *dir
 
     *report = (um_batch_report){0};
     um_status status = begin(&d, s, role, err);
+    if (status == UM_OK && d.run.finished_before)
+        say_finished(&d);
     if (status == UM_OK && !d.run.finished_before)
         status = um_path_make_dirs(dir, err);
     if (status == UM_OK && !d.run.finished_before)
@@ -138,12 +159,64 @@ um_status um_decide_write_batch(um_session *s, const char *role, const char *dir
 
 /* Reading ------------------------------------------------------------------------------------- */
 
+/* A scene that is not whole: the keys of its samples are hi, lo + sample. */
+typedef struct question {
+    uint64_t hi, lo, scene;
+} question;
+
 typedef struct reader {
     um_decider *d;
     um_batch_report *report;
     um_remote_endpoint prices;
+    UM_VEC(question) questions; /* ascending by hi */
     uint64_t shown;
+    uint32_t taken, known; /* answers of the row being read */
 } reader;
+
+static int by_hi(const void *a, const void *b)
+{
+    const question *x = a, *y = b;
+    return (x->hi > y->hi) - (x->hi < y->hi);
+}
+
+/* "um1-<32 hex digits>-<answers>", as the plan writes them: mirrorer/remote.h. */
+static um_status note_question(void *context, const um_remote_request *r, um_error *err)
+{
+    reader *rd = context;
+    size_t n = rd->questions.len;
+    question q = {.scene = r->prompt};
+    if (n > 0 && rd->questions.data[n - 1].scene == r->prompt)
+        return UM_OK;
+    if (sscanf(r->custom_id, "um1-%16" SCNx64 "%16" SCNx64, &q.hi, &q.lo) != 2)
+        return um_fail(err, UM_ERR_STATE, "custom_id '%s' is not of the form expected",
+                       r->custom_id);
+    q.lo -= r->first_sample;
+    return um_vec_push(&rd->questions, q) ? UM_OK : um_fail_memory(err, "scenes");
+}
+
+/* Keeps the answers to this run's questions that were not known. */
+static um_status take(void *context, const um_remote_event *events, size_t n, um_error *err)
+{
+    reader *r = context;
+    um_decider *d = r->d;
+    um_status status = um_portion_open(&d->portion, err);
+    for (size_t i = 0; i < n && status == UM_OK; i++) {
+        um_remote_event e = events[i];
+        const question wanted = {.hi = e.key.hi}, *q = NULL;
+        bool known = false;
+        status = um_stage_journal_is_answered(&d->journal, e.key, &known, err);
+        if (r->questions.len > 0)
+            q = bsearch(&wanted, r->questions.data, r->questions.len, sizeof wanted, by_hi);
+        r->known += known;
+        if (status != UM_OK || known || q == NULL || e.key.lo - q->lo >= d->samples)
+            continue;
+        e.prompt = q->scene;
+        e.sample = (uint32_t)(e.key.lo - q->lo);
+        r->taken++;
+        status = um_stage_journal_put(&d->journal, &e, err);
+    }
+    return status == UM_OK ? um_portion_close(&d->portion, false, err) : status;
+}
 
 /* A row that gave no answers is told of, and passed over. */
 static void tell(reader *r, const char *file, uint64_t line, const um_error *why)
@@ -155,13 +228,13 @@ static void tell(reader *r, const char *file, uint64_t line, const um_error *why
 
 static um_status accept_row(reader *r, const json_t *row, um_error *err)
 {
-    const um_remote_journal journal = um_stage_journal_of(&r->d->journal);
+    const um_remote_journal journal = {.context = r, .record = take};
     const char *id = json_string_value(json_object_get(row, "custom_id"));
     json_t *response = json_object_get(row, "response"), *body = json_object_get(response, "body");
     json_int_t http_status = json_integer_value(json_object_get(response, "status_code"));
     um_str text = UM_STR_INIT;
-    uint32_t answers = 0;
 
+    r->taken = r->known = 0;
     if (id == NULL)
         return um_fail(err, UM_ERR_INPUT, "no custom_id");
     if (body == NULL || json_is_null(body))
@@ -171,10 +244,18 @@ static um_status accept_row(reader *r, const json_t *row, um_error *err)
     um_status status = um_str_status(&text, err);
     if (status == UM_OK)
         status = um_remote_accept(&journal, &r->prices, id, (int)http_status, um_str_text(&text),
-                                  text.len, &answers, err);
-    r->report->answers += answers;
+                                  text.len, NULL, err);
     um_str_dispose(&text);
-    return status;
+    if (status == UM_OK) {
+        r->report->answers += r->taken;
+        r->report->known += r->known;
+    }
+    if ((status == UM_OK || status == UM_ERR_REMOTE) && r->taken + r->known == 0)
+        return um_fail(err, UM_ERR_INPUT,
+                       "'%.48s' is not a question of this run: another model, prompt, seed or "
+                       "sampling",
+                       id);
+    return status == UM_ERR_REMOTE && r->taken == 0 ? UM_OK : status;
 }
 
 static um_status read_file(reader *r, const char *path, um_error *err)
@@ -218,42 +299,44 @@ static um_status read_file(reader *r, const char *path, um_error *err)
     return status;
 }
 
-typedef struct missing {
-    um_batch_report *report;
-    UM_VEC(uint64_t) scenes; /* ascending, each once */
-} missing;
-
 static um_status note_missing(void *context, const um_remote_request *r, um_error *err)
 {
-    missing *m = context;
-    m->report->missing_rows++;
-    m->report->missing_answers += r->answers;
-    if (m->scenes.len > 0 && m->scenes.data[m->scenes.len - 1] == r->prompt)
+    um_batch_report *report = context;
+    uint64_t *grown, n = report->n_missing_scenes;
+    report->missing_rows++;
+    report->missing_answers += r->answers;
+    if (n > 0 && report->missing_scenes[n - 1] == r->prompt)
         return UM_OK;
-    return um_vec_push(&m->scenes, r->prompt) ? UM_OK : um_fail_memory(err, "scenes");
+    if ((n & (n - 1)) == 0) { /* the room is the next power of two */
+        grown = um_reallocarray(report->missing_scenes, n > 0 ? 2 * n : 1, sizeof *grown);
+        if (grown == NULL)
+            return um_fail_memory(err, "scenes");
+        report->missing_scenes = grown;
+    }
+    report->missing_scenes[report->n_missing_scenes++] = r->prompt;
+    return UM_OK;
 }
 
-/* Leaves the scenes whose answers are all in the journal. */
-static void keep_whole(um_decider *d, const missing *m)
+/* Leaves the scenes whose answers are all in the journal; both lists ascend. */
+static void keep_whole(um_decider *d, const um_batch_report *report)
 {
     size_t kept = 0, at = 0;
-    for (size_t i = 0; i < d->ids.len; i++) {
-        while (at < m->scenes.len && m->scenes.data[at] < d->ids.data[i])
+    for (size_t i = 0; i < d->todo.len; i++) {
+        uint64_t scene = d->todo.data[i].scene;
+        while (at < report->n_missing_scenes && report->missing_scenes[at] < scene)
             at++;
-        if (at < m->scenes.len && m->scenes.data[at] == d->ids.data[i])
-            continue;
-        d->prompts.prompts[kept] = d->prompts.prompts[i];
-        d->ids.data[kept++] = d->ids.data[i];
+        if (at == report->n_missing_scenes || report->missing_scenes[at] != scene)
+            d->todo.data[kept++] = d->todo.data[i];
     }
-    d->elsewhere += d->ids.len - kept;
-    d->ids.len = d->prompts.n = kept;
+    d->waiting = d->todo.len - kept;
+    d->run.total -= d->waiting;
+    d->todo.len = kept;
 }
 
 um_status um_decide_read_batch(um_session *s, const char *role, const char *const *files, size_t n,
                                um_batch_report *report, um_error *err)
 {
     um_decider d;
-    missing m = {.report = report};
     reader r = {.d = &d,
                 .report = report,
                 .prices = {.prompt_price = s->config->remote.prompt_price,
@@ -261,22 +344,34 @@ um_status um_decide_read_batch(um_session *s, const char *role, const char *cons
 
     *report = (um_batch_report){0};
     um_status status = begin(&d, s, role, err);
+    if (status == UM_OK && d.run.finished_before)
+        say_finished(&d);
     if (status != UM_OK || d.run.finished_before)
         goto done;
+    status = plan(&d, note_question, &r, err);
+    if (status == UM_OK && r.questions.len > 0)
+        qsort(r.questions.data, r.questions.len, sizeof *r.questions.data, by_hi);
     for (size_t i = 0; i < n && status == UM_OK; i++)
         status = read_file(&r, files[i], err);
+    status = um_portion_end(&d.portion, status, err);
     if (status == UM_OK)
-        status = plan(&d, note_missing, &m, err);
+        status = plan(&d, note_missing, report, err);
     if (status != UM_OK)
         goto done;
-    keep_whole(&d, &m);
-    report->scenes = d.ids.len;
+    keep_whole(&d, report);
+    report->scenes = d.todo.len;
     status = um_decider_complete(&d, err);
     if (status == UM_OK)
         status = um_decider_finish(&d, err);
 done:
     s->offline = false;
-    um_vec_dispose(&m.scenes);
+    um_vec_dispose(&r.questions);
     um_decider_dispose(&d);
     return status;
+}
+
+void um_batch_report_dispose(um_batch_report *report)
+{
+    free(report->missing_scenes);
+    *report = (um_batch_report){0};
 }

@@ -1,7 +1,8 @@
 /*
  * decide.c - decision processes written by teacher and student.
  *
- * A scene's samples are stored together once all have arrived.
+ * A scene's samples are stored together once all have arrived. Where endpoints fail some of them
+ * for good, the others are stored, and stay in the journal: a later run asks for the rest alone.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,11 @@
 #include "base/str.h"
 #include "stage/decide.h"
 
+/* Scenes whose prompts are made at once: enough that whoever writes is seldom idle at the end of a
+ * portion. For endpoints at least so many for each request in flight. */
+#define PORTION_SCENES     4096
+#define SCENES_PER_REQUEST 16
+
 const char *const um_decider_stops[] = {"Behavior:"};
 
 static um_status add_missing(void *context, uint64_t scene_id, const bool *have, uint32_t n_have,
@@ -19,12 +25,12 @@ static um_status add_missing(void *context, uint64_t scene_id, const bool *have,
 {
     um_decider *d = context;
     (void)have;
-    (void)n_have;
-    if (!um_share_has(&d->share, scene_id) || d->ids.len >= d->share.limit) {
+    if (!um_share_has(&d->share, scene_id) || d->todo.len >= d->share.limit) {
         d->elsewhere++;
         return UM_OK;
     }
-    return um_vec_push(&d->ids, scene_id) ? UM_OK : um_fail_memory(err, "scenes");
+    return um_vec_push(&d->todo, ((um_todo){scene_id, n_have > 0})) ? UM_OK
+                                                                    : um_fail_memory(err, "scenes");
 }
 
 static void pending_dispose(um_pending *p, uint32_t samples)
@@ -38,32 +44,54 @@ static void pending_dispose(um_pending *p, uint32_t samples)
     *p = (um_pending){0};
 }
 
+/* Whether the row is there already: only of scenes that were begun. */
+static um_status is_stored(um_decider *d, const um_row_decision *row, bool *stored, um_error *err)
+{
+    um_row_decision there;
+    uint64_t id;
+    um_status status =
+        um_workspace_decision_id(&id, row->scene_id, row->model_id, row->role, row->sample, err);
+    if (status == UM_OK)
+        status = um_workspace_get_decision(&there, d->s->ws, id, err);
+    *stored = status == UM_OK;
+    return status == UM_ERR_NOT_FOUND ? UM_OK : status;
+}
+
+static um_status store_sample(um_decider *d, size_t index, uint32_t sample, um_error *err)
+{
+    const um_pending *p = &d->pending[index];
+    um_process parsed;
+    um_process_fault fault = p->finish[sample] == UM_FINISH_LENGTH
+                                 ? UM_PROCESS_TRUNCATED
+                                 : um_process_parse(&parsed, p->texts[sample], NULL, 0);
+    um_row_decision row = {.scene_id = d->now[index].scene,
+                           .model_id = d->actor.id,
+                           .role = d->role,
+                           .sample = sample,
+                           .text = p->texts[sample],
+                           .finish = p->finish[sample] == UM_FINISH_LENGTH ? "length" : "stop",
+                           .tokens = p->tokens[sample],
+                           .form_error =
+                               fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL,
+                           .said = p->said[sample]};
+    bool stored = false;
+    um_status status = d->now[index].begun ? is_stored(d, &row, &stored, err) : UM_OK;
+    return status == UM_OK && !stored ? um_workspace_put_decision(d->s->ws, &row, err) : status;
+}
+
+/* Answers are let go once none is missing: those of a scene with fewer are asked for with them. */
 static um_status store_scene(um_decider *d, size_t index, um_error *err)
 {
     um_pending *p = &d->pending[index];
     um_status status = um_portion_open(&d->portion, err);
 
     for (uint32_t i = 0; i < d->samples && status == UM_OK; i++) {
-        um_process parsed;
-        if (p->texts[i] == NULL)
-            continue;
-        um_process_fault fault = p->finish[i] == UM_FINISH_LENGTH
-                                     ? UM_PROCESS_TRUNCATED
-                                     : um_process_parse(&parsed, p->texts[i], NULL, 0);
-        um_row_decision row = {.scene_id = d->ids.data[index],
-                               .model_id = d->actor.id,
-                               .role = d->role,
-                               .sample = i,
-                               .text = p->texts[i],
-                               .finish = p->finish[i] == UM_FINISH_LENGTH ? "length" : "stop",
-                               .tokens = p->tokens[i],
-                               .form_error =
-                                   fault != UM_PROCESS_GOOD ? um_process_fault_name(fault) : NULL,
-                               .said = p->said[i]};
-        status = um_workspace_put_decision(d->s->ws, &row, err);
+        if (p->texts[i] != NULL)
+            status = store_sample(d, index, i, err);
     }
-    if (status == UM_OK && d->actor.remote != NULL)
-        status = um_workspace_settle_requests(d->s->ws, d->run.info->name, d->ids.data[index], err);
+    if (status == UM_OK && d->actor.remote != NULL && p->arrived == d->samples)
+        status =
+            um_workspace_settle_requests(d->s->ws, d->run.info->name, d->now[index].scene, err);
     pending_dispose(p, d->samples);
     if (status != UM_OK)
         return status;
@@ -132,7 +160,7 @@ static um_status leave_out_long(um_decider *d, um_error *err)
 {
     um_scene_prompts *prompts = &d->prompts;
     size_t kept = 0;
-    for (size_t i = 0; i < d->ids.len; i++) {
+    for (size_t i = 0; i < prompts->n; i++) {
         bool fits;
         um_status status = um_actor_fits(
             d->actor.responder, &prompts->prompts[i], NULL,
@@ -141,15 +169,48 @@ static um_status leave_out_long(um_decider *d, um_error *err)
             return status;
         if (!fits) {
             um_monitor_message(d->s->monitor, "  scene %llu is longer than the model's context",
-                               (unsigned long long)d->ids.data[i]);
+                               (unsigned long long)d->now[i].scene);
             continue;
         }
         prompts->prompts[kept] = prompts->prompts[i];
-        d->ids.data[kept++] = d->ids.data[i];
+        d->now[kept++] = d->now[i];
     }
-    d->too_long = d->ids.len - kept;
-    d->ids.len = prompts->n = kept;
+    d->too_long += prompts->n - kept;
+    d->run.total -= prompts->n - kept;
+    prompts->n = kept;
     return UM_OK;
+}
+
+um_status um_decider_each(um_decider *d, um_on_decider work, void *context, um_error *err)
+{
+    size_t most = PORTION_SCENES;
+    uint64_t *ids = NULL;
+    um_status status = UM_OK;
+
+    if (d->actor.remote != NULL)
+        most = um_portion_scenes(PORTION_SCENES, SCENES_PER_REQUEST, d->s->config);
+    if (most > d->todo.len)
+        most = d->todo.len;
+    ids = um_calloc(most, sizeof *ids);
+    d->now = um_calloc(most, sizeof *d->now);
+    if (ids == NULL || d->now == NULL)
+        status = um_fail_memory(err, "scenes");
+    for (size_t begin = 0; begin < d->todo.len && status == UM_OK; begin += most) {
+        size_t n = d->todo.len - begin < most ? d->todo.len - begin : most;
+        memcpy(d->now, d->todo.data + begin, n * sizeof *d->now);
+        for (size_t i = 0; i < n; i++)
+            ids[i] = d->now[i].scene;
+        status = um_scene_prompts_make(&d->prompts, d->s, ids, n, UM_PROCESS_OPENING, err);
+        if (status == UM_OK)
+            status = leave_out_long(d, err);
+        if (status == UM_OK)
+            status = work(d, context, err);
+        um_scene_prompts_dispose(&d->prompts);
+    }
+    free(ids);
+    free(d->now);
+    d->now = NULL;
+    return status;
 }
 
 static um_status sum_up(void *context, const um_row_decision *row, um_error *err)
@@ -194,52 +255,69 @@ um_status um_decider_begin(um_decider *d, um_session *s, const char *role, um_er
                      : um_actor_open_student(&d->actor, s, &d->journal, d->monitor, err);
     if (status != UM_OK || (status = um_session_scenes(s, &set, err)) != UM_OK ||
         (status = um_workspace_missing_decisions(s->ws, "train", d->actor.id, role, d->samples,
-                                                 add_missing, d, err)) != UM_OK ||
-        (status = um_scene_prompts_make(&d->prompts, s, d->ids.data, d->ids.len, UM_PROCESS_OPENING,
-                                        err)) != UM_OK ||
-        (status = leave_out_long(d, err)) != UM_OK)
+                                                 add_missing, d, err)) != UM_OK)
         return status;
-    d->run.total = set->n_split[UM_SPLIT_TRAIN] - d->too_long - d->elsewhere;
-    d->run.done = d->run.resumed = d->run.total - d->ids.len;
-    d->pending = um_calloc(d->ids.len, sizeof *d->pending);
-    return d->pending != NULL ? UM_OK : um_fail_memory(err, "decisions");
+    d->run.total = set->n_split[UM_SPLIT_TRAIN] - d->elsewhere;
+    d->run.done = d->run.resumed = d->run.total - d->todo.len;
+    return UM_OK;
+}
+
+static bool too_many_failed(const um_decider *d)
+{
+    double asked = (double)d->todo.len * d->samples;
+    return (double)um_remote_totals_of(d->actor.remote)->failed >
+           d->s->config->remote.max_failed * asked;
+}
+
+static um_status complete_portion(um_decider *d, void *context, um_error *err)
+{
+    const um_sampling sampling = um_decider_sampling(d);
+    um_responder *r = d->actor.responder;
+    size_t n = d->prompts.n;
+    um_status status;
+
+    (void)context;
+    d->pending = um_calloc(n, sizeof *d->pending);
+    if (d->pending == NULL)
+        return um_fail_memory(err, "decisions");
+    status = r->ops->complete(r, d->prompts.prompts, n, 0, d->samples, &sampling, um_decider_stops,
+                              1, on_completion, d,
+                              d->actor.remote != NULL ? d->monitor : d->s->monitor, err);
+    for (size_t i = 0; i < n; i++) {
+        /* Only endpoints leave a scene with some of its samples. */
+        if (status == UM_OK && d->pending[i].arrived > 0 && !too_many_failed(d))
+            status = store_scene(d, i, err);
+        pending_dispose(&d->pending[i], d->samples);
+    }
+    free(d->pending);
+    d->pending = NULL;
+    d->watch.before += (uint64_t)n * d->samples;
+    return status;
 }
 
 um_status um_decider_complete(um_decider *d, um_error *err)
 {
-    const um_sampling sampling = um_decider_sampling(d);
-    um_responder *r = d->actor.responder;
-    um_status status = r->ops->complete(r, d->prompts.prompts, d->prompts.n, 0, d->samples,
-                                        &sampling, um_decider_stops, 1, on_completion, d,
-                                        d->actor.remote != NULL ? d->monitor : d->s->monitor, err);
+    d->watch.total = (uint64_t)d->todo.len * d->samples;
+    um_status status = um_decider_each(d, complete_portion, NULL, err);
     return um_portion_end(&d->portion, status, err);
 }
 
-/*
- * What endpoints would not answer: few enough, the scenes go on with the samples that came; else
- * the stage stays open, and running it again asks for the rest.
- */
-static um_status settle_failures(um_decider *d, um_error *err)
+/* More answers that endpoints would not give than may be: the stage stays open, and running it
+ * again asks for the rest. */
+static um_status check_failures(um_decider *d, um_error *err)
 {
-    uint64_t failed = 0, asked = (uint64_t)d->ids.len * d->samples;
+    uint64_t failed;
     um_status status = um_stage_remote_report(&d->run, d->actor.remote, &failed, err);
 
-    if (status != UM_OK || failed == 0)
+    if (status != UM_OK || !too_many_failed(d))
         return status;
-    if ((double)failed > d->s->config->remote.max_failed * (double)asked) {
-        if ((status = um_run_save(&d->run, false, err)) != UM_OK)
-            return status;
-        return um_fail(err, UM_ERR_REMOTE,
-                       "%s: %llu of %llu answers failed, remote.max_failed is %g; the others are "
-                       "saved, run the same command again to ask for these",
-                       d->run.info->name, (unsigned long long)failed, (unsigned long long)asked,
-                       d->s->config->remote.max_failed);
-    }
-    for (size_t i = 0; i < d->ids.len && status == UM_OK; i++) {
-        if (d->pending[i].arrived > 0)
-            status = store_scene(d, i, err);
-    }
-    return um_portion_end(&d->portion, status, err);
+    if ((status = um_run_save(&d->run, false, err)) != UM_OK)
+        return status;
+    return um_fail(err, UM_ERR_REMOTE,
+                   "%s: %llu of %llu answers failed, remote.max_failed is %g; the others are "
+                   "saved, run the same command again to ask for these",
+                   d->run.info->name, (unsigned long long)failed,
+                   (unsigned long long)d->todo.len * d->samples, d->s->config->remote.max_failed);
 }
 
 um_status um_decider_finish(um_decider *d, um_error *err)
@@ -252,7 +330,7 @@ um_status um_decider_finish(um_decider *d, um_error *err)
     if (json_object_set_new(detail, "faults", faults) != 0)
         return um_fail_memory(err, "figures");
     if (d->actor.remote != NULL)
-        status = settle_failures(d, err);
+        status = check_failures(d, err);
     if (status == UM_OK)
         status = um_workspace_decisions(d->s->ws, &all, sum_up, d, err);
     if (status != UM_OK)
@@ -262,31 +340,42 @@ um_status um_decider_finish(um_decider *d, um_error *err)
     json_object_set_new(detail, "tokens", json_integer((json_int_t)d->tokens));
     json_object_set_new(detail, "malformed", json_integer((json_int_t)d->malformed));
     um_share_report(&d->run, d->elsewhere);
-    return um_run_save(&d->run, d->elsewhere == 0, err);
+    return um_run_save(&d->run, d->elsewhere + d->waiting == 0, err);
 }
 
 void um_decider_dispose(um_decider *d)
 {
-    for (size_t i = 0; d->pending != NULL && i < d->ids.len; i++)
-        pending_dispose(&d->pending[i], d->samples);
-    free(d->pending);
-    um_vec_dispose(&d->ids);
-    um_scene_prompts_dispose(&d->prompts);
+    um_vec_dispose(&d->todo);
     um_actor_close(&d->actor);
     um_run_dispose(&d->run);
+}
+
+static um_status forecast_portion(um_decider *d, void *context, um_error *err)
+{
+    const um_sampling sampling = um_decider_sampling(d);
+    um_remote_cost one;
+    um_status status =
+        um_remote_forecast(&one, d->actor.responder, d->prompts.prompts, d->prompts.n, 0,
+                           d->samples, &sampling, um_decider_stops, 1, err);
+    if (status == UM_OK)
+        um_stage_remote_add_cost(context, &one);
+    return status;
 }
 
 um_status um_stage_decide(um_session *s, const char *role, um_error *err)
 {
     um_decider d;
+    um_remote_cost cost = {0};
     um_status status = um_decider_begin(&d, s, role, err);
 
     if (status != UM_OK || d.run.finished_before)
         goto done;
     if (d.actor.remote != NULL) {
-        const um_sampling sampling = um_decider_sampling(&d);
-        status = um_stage_remote_forecast(&d.run, d.actor.responder, d.prompts.prompts, d.prompts.n,
-                                          d.samples, &sampling, um_decider_stops, 1, err);
+        status = um_stage_remote_list_open(&d.run, err);
+        if (status == UM_OK)
+            status = um_decider_each(&d, forecast_portion, &cost, err);
+        if (status == UM_OK)
+            status = um_stage_remote_forecast(s->monitor, &cost, err);
     }
     if (status == UM_OK)
         status = um_decider_complete(&d, err);

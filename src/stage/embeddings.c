@@ -18,7 +18,8 @@
 #include "model/safetensors.h"
 #include "stage/remote.h"
 
-#define TENSOR "embeddings"
+#define TENSOR          "embeddings"
+#define TEXTS_A_REQUEST 64 /* embed_batch of um_remote_options */
 
 /* Text of an item: its descriptions, a line each. */
 static um_status item_text(char **out, const um_table *items, uint32_t item, um_error *err)
@@ -174,6 +175,20 @@ done:
     return status;
 }
 
+static um_status say_forecast(um_session *s, const um_remote *remote, const char *const *texts,
+                              uint32_t n, um_error *err)
+{
+    um_request_totals known;
+    uint64_t bytes = 0;
+    um_status status = um_workspace_request_totals(&known, s->ws, "scenes", err);
+    for (uint32_t i = 0; i < n; i++)
+        bytes += strlen(texts[i]);
+    um_remote_cost cost = um_stage_remote_short_cost(
+        s, remote, n, (n + TEXTS_A_REQUEST - 1) / TEXTS_A_REQUEST, bytes, 0);
+    cost.stored = known.answered < n ? known.answered : n;
+    return status == UM_OK ? um_stage_remote_forecast(s->monitor, &cost, err) : status;
+}
+
 static um_status embed_remotely(um_item_embeddings *out, float **rows, um_session *s,
                                 const char *const *texts, uint32_t n, const char *urls,
                                 um_error *err)
@@ -187,9 +202,13 @@ static um_status embed_remotely(um_item_embeddings *out, float **rows, um_sessio
         um_stage_remote_open(&remote, s, urls, s->config->scenes.embeddings_model, err);
 
     if (status == UM_OK)
+        status = say_forecast(s, remote, texts, n, err);
+    if (status == UM_OK)
         status = um_remote_embed(&got, remote, texts, n, 0, &kept, s->monitor, err);
     for (size_t i = 0; i < got.n && status == UM_OK; i++)
         absent += got.absent[i];
+    if (status == UM_OK)
+        um_stage_remote_list_failures(s->monitor, remote, true);
     if (status == UM_OK && (double)absent > s->config->remote.max_failed * n)
         status = um_fail(err, UM_ERR_REMOTE,
                          "embeddings: %llu of %u items failed, remote.max_failed is %g; the others "
@@ -199,7 +218,6 @@ static um_status embed_remotely(um_item_embeddings *out, float **rows, um_sessio
         *rows = got.data;
         *out = (um_item_embeddings){n, got.dim, got.data};
         got.data = NULL;
-        status = um_workspace_settle_requests(s->ws, "scenes", 0, err);
     }
     um_remote_rows_dispose(&got);
     um_remote_free(remote);
@@ -220,13 +238,37 @@ static uint64_t recipe_hash(const um_session *s, const char *const *texts, uint3
     return hash;
 }
 
+/* What was made before, where it is there and whole; else *rows stays NULL. */
+static um_status read_kept(um_item_embeddings *out, float **rows, um_session *s, const char *path,
+                           uint32_t n, um_error *err)
+{
+    um_safetensors file = {0};
+    um_error why = {0};
+
+    if (!um_path_exists(path))
+        return UM_OK;
+    um_status status = um_safetensors_open(&file, path, &why);
+    if (status == UM_OK)
+        status = read_matrix(out, rows, &file, &why);
+    um_safetensors_close(&file);
+    if (status == UM_OK && out->n_items != n)
+        status = um_fail(&why, UM_ERR_INPUT, "%s: %u rows for %u items", path, out->n_items, n);
+    if (status == UM_OK)
+        return UM_OK;
+    free(*rows);
+    *rows = NULL;
+    if (status != UM_ERR_INPUT)
+        return um_fail(err, status, "%s", why.text);
+    um_monitor_message(s->monitor, "%s; it is made again", why.text);
+    return UM_OK;
+}
+
 static um_status make_rows(um_item_embeddings *out, float **rows, um_session *s,
                            const um_dataset *d, um_error *err)
 {
     const char *source = s->config->scenes.embeddings;
     uint32_t n = d->items.n_rows;
     char **texts = NULL, *path = NULL, name[48];
-    um_safetensors file = {0};
     um_status status = item_texts(&texts, d, err);
 
     if (status != UM_OK)
@@ -234,21 +276,18 @@ static um_status make_rows(um_item_embeddings *out, float **rows, um_session *s,
     snprintf(name, sizeof name, "embeddings-%016" PRIx64 ".safetensors",
              recipe_hash(s, (const char *const *)texts, n));
     status = um_path_join(&path, um_workspace_path(s->ws), name, err);
-    if (status == UM_OK && um_path_exists(path)) {
-        status = um_safetensors_open(&file, path, err);
-        if (status == UM_OK)
-            status = read_matrix(out, rows, &file, err);
-        um_safetensors_close(&file);
+    if (status != UM_OK || (status = read_kept(out, rows, s, path, n, err)) != UM_OK ||
+        *rows != NULL)
         goto done;
-    }
-    if (status == UM_OK)
-        status = um_source_is_url(source)
-                     ? embed_remotely(out, rows, s, (const char *const *)texts, n, source, err)
-                     : embed_locally(out, rows, s, (const char *const *)texts, n, source, err);
+    status = um_source_is_url(source)
+                 ? embed_remotely(out, rows, s, (const char *const *)texts, n, source, err)
+                 : embed_locally(out, rows, s, (const char *const *)texts, n, source, err);
     if (status == UM_OK) {
         um_safetensor_source tensor = {TENSOR, out->n_items, out->dim, *rows};
         status = um_safetensors_write(path, &tensor, 1, err);
     }
+    if (status == UM_OK) /* the file holds what the answers became */
+        status = um_workspace_settle_requests(s->ws, "scenes", 0, err);
 done:
     free(path);
     free_texts(texts, n);

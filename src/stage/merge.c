@@ -1,6 +1,7 @@
 /*
  * merge.c - takes over the decision processes and distributions that other workspaces hold for the
- * same scenes: what a fleet of machines did in shards becomes one workspace.
+ * same scenes: what a fleet of machines did in shards becomes one workspace. Requests to endpoints
+ * come with them, so that money spent is known and answers that no decision holds yet are used.
  *
  * Ids of models are a workspace's own, so rows are put anew under the ids of this one. A row that
  * is there already must be equal; anything else means that the two did not do the same work.
@@ -191,6 +192,12 @@ static um_status merge_predictor(merger *m, um_error *err)
     return status;
 }
 
+static um_status merge_request(void *context, const um_row_request *row, um_error *err)
+{
+    merger *m = context;
+    return um_workspace_merge_request(m->into, row, err);
+}
+
 um_status um_session_merge(um_session *s, const char *from, um_merge_report *report, um_error *err)
 {
     static const char *const parts[] = {"decide.teacher", "decide.student", "predict"};
@@ -217,6 +224,8 @@ um_status um_session_merge(um_session *s, const char *from, um_merge_report *rep
         if (m.predictor_here != 0)
             status = merge_predictor(&m, err);
     }
+    if (status == UM_OK)
+        status = um_workspace_requests(m.from, NULL, NULL, merge_request, &m, err);
     if (status == UM_OK)
         status = um_workspace_commit(m.into, err);
 done:

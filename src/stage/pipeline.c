@@ -9,7 +9,7 @@
 #include "base/hash.h"
 #include "base/str.h"
 #include "mirrorer/eval.h"
-#include "stage/session.h"
+#include "stage/remote.h"
 #include "stage/training.h"
 
 /* Report -------------------------------------------------------------------------------------- */
@@ -176,6 +176,8 @@ static um_status clear_rows(um_session *s, const char *name, um_error *err)
         if (status == UM_OK)
             status = student ? um_workspace_drop_decisions(s->ws, UM_ROLE_STUDENT, NULL, err)
                              : um_workspace_drop_decisions(s->ws, NULL, UM_IMPORTED_MODEL, err);
+        if (status == UM_OK && student)
+            status = um_workspace_forget_requests(s->ws, name, err);
         if (status == UM_OK)
             status = um_workspace_forget_stage(s->ws, name, err);
         if (status == UM_OK)
@@ -299,6 +301,12 @@ um_status um_session_status(um_session *s, char **json, um_error *err)
         for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
             json_object_set_new(counts, all[i].name, json_integer((json_int_t)all[i].n));
         json_object_set_new(root, "next", json_string(next != NULL ? next : "report"));
+        json_t *remote = NULL;
+        status = um_stage_remote_status(&remote, s->ws, err);
+        if (remote != NULL)
+            json_object_set_new(root, "remote", remote);
+    }
+    if (status == UM_OK) {
         um_json_dump(&text, root);
         status = um_str_take(&text, json, err);
     }

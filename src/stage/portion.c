@@ -45,6 +45,12 @@ um_status um_portion_end(um_portion *p, um_status status, um_error *err)
     return status;
 }
 
+size_t um_portion_scenes(size_t least, size_t per_request, const um_config *config)
+{
+    size_t n = (size_t)config->remote.concurrency * per_request;
+    return n > least ? n : least;
+}
+
 um_status um_share_read(um_share *out, const um_config *config, um_error *err)
 {
     const char *text = config->run.shard, *slash = strchr(text, '/');

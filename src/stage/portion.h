@@ -21,6 +21,10 @@ um_status um_portion_close(um_portion *p, bool now, um_error *err) UM_CHECKED;
  * failure what is not committed is rolled back. */
 um_status um_portion_end(um_portion *p, um_status status, um_error *err) UM_CHECKED;
 
+/* How many scenes to work on at a time at endpoints: `least`, and more where more requests may be
+ * in flight. */
+size_t um_portion_scenes(size_t least, size_t per_request, const um_config *config);
+
 /* The part of the scenes that one run takes on: run.shard and run.limit. */
 typedef struct um_share {
     uint64_t index, count; /* scenes with id % count == index */

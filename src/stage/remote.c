@@ -11,6 +11,8 @@
 
 #define MAX_ENDPOINTS  64
 #define SHOWN_FAILURES 5
+/* Of a prompt, before an endpoint has counted any. */
+#define BYTES_PER_TOKEN 4
 
 bool um_source_is_url(const char *source)
 {
@@ -166,7 +168,15 @@ static um_status lookup(void *context, um_remote_key key, const char **answer, s
     return status;
 }
 
-static um_status put_event(um_stage_journal *j, const um_remote_event *e, um_error *err)
+um_status um_stage_journal_is_answered(um_stage_journal *j, um_remote_key key, bool *answered,
+                                       um_error *err)
+{
+    unsigned char bytes[16];
+    key_bytes(bytes, key);
+    return um_workspace_is_answered(answered, j->ws, bytes, err);
+}
+
+um_status um_stage_journal_put(um_stage_journal *j, const um_remote_event *e, um_error *err)
 {
     static const char *const names[] = {"intended", "answered", "failed"};
     um_row_request row = {.stage = j->stage,
@@ -192,7 +202,7 @@ static um_status record(void *context, const um_remote_event *events, size_t n, 
     um_status status =
         portion != NULL ? um_portion_open(portion, err) : um_workspace_begin(j->ws, err);
     for (size_t i = 0; i < n && status == UM_OK; i++)
-        status = put_event(j, &events[i], err);
+        status = um_stage_journal_put(j, &events[i], err);
     if (status == UM_OK)
         status = portion != NULL ? um_portion_close(portion, true, err)
                                  : um_workspace_commit(j->ws, err);
@@ -211,7 +221,11 @@ um_remote_journal um_stage_journal_of(um_stage_journal *journal)
 static void watch_progress(void *context, const um_progress *progress)
 {
     um_remote_watch *watch = context;
-    um_run_progress(watch->run, watch->run->done, progress->detail);
+    char detail[256];
+    snprintf(detail, sizeof detail, "%llu/%llu answers, %s",
+             (unsigned long long)(watch->before + progress->done), (unsigned long long)watch->total,
+             progress->detail != NULL ? progress->detail : "");
+    um_run_progress(watch->run, watch->run->done, detail);
 }
 
 static void watch_message(void *context, const char *text)
@@ -232,7 +246,7 @@ const um_monitor *um_remote_watch_init(um_remote_watch *watch, um_run *run)
 }
 
 typedef struct open_list {
-    um_run *run;
+    const um_monitor *monitor;
     uint64_t shown;
 } open_list;
 
@@ -241,41 +255,88 @@ static um_status show_open(void *context, const um_row_request *row, um_error *e
     open_list *list = context;
     (void)err;
     if (list->shown++ < SHOWN_FAILURES)
-        um_monitor_message(list->run->session->monitor, "    scene %llu, sample %u",
+        um_monitor_message(list->monitor, "    scene %llu, sample %u",
                            (unsigned long long)row->prompt, row->sample);
     return UM_OK;
 }
 
-um_status um_stage_remote_forecast(um_run *run, um_responder *responder, const um_prompt *prompts,
-                                   size_t n, uint32_t n_samples, const um_sampling *sampling,
-                                   const char *const *stops, size_t n_stops, um_error *err)
+um_status um_stage_remote_list_open(um_run *run, um_error *err)
 {
-    const um_monitor *monitor = run->session->monitor;
     um_request_totals totals;
-    um_remote_cost cost;
-    open_list list = {.run = run};
-    char *text = NULL;
+    open_list list = {.monitor = run->session->monitor};
     um_status status = um_workspace_request_totals(&totals, run->session->ws, run->info->name, err);
 
-    if (status == UM_OK && totals.open > 0) {
-        um_monitor_message(monitor,
-                           "  %llu answers were asked for and never stored (the run before was "
-                           "cut off); they may be paid twice:",
-                           (unsigned long long)totals.open);
-        status = um_workspace_requests(run->session->ws, run->info->name, "intended", show_open,
-                                       &list, err);
-        if (totals.open > SHOWN_FAILURES)
-            um_monitor_message(monitor, "    ... `mirrorer status --json` lists all");
-    }
-    if (status == UM_OK)
-        status = um_remote_forecast(&cost, responder, prompts, n, 0, n_samples, sampling, stops,
-                                    n_stops, err);
-    if (status == UM_OK)
-        status = um_remote_cost_text(&cost, &text, err);
+    if (status != UM_OK || totals.open == 0)
+        return status;
+    um_monitor_message(list.monitor,
+                       "  %llu answers were asked for and never stored (the run before was cut "
+                       "off); they may be paid twice:",
+                       (unsigned long long)totals.open);
+    status =
+        um_workspace_requests(run->session->ws, run->info->name, "intended", show_open, &list, err);
+    if (totals.open > SHOWN_FAILURES)
+        um_monitor_message(list.monitor, "    ... `mirrorer status --json` lists all");
+    return status;
+}
+
+void um_stage_remote_add_cost(um_remote_cost *sum, const um_remote_cost *one)
+{
+    sum->answers += one->answers;
+    sum->stored += one->stored;
+    sum->requests += one->requests;
+    sum->prompt_tokens += one->prompt_tokens;
+    sum->completion_tokens += one->completion_tokens;
+    sum->most_completion_tokens += one->most_completion_tokens;
+    sum->cost += one->cost;
+    sum->most_cost += one->most_cost;
+    sum->seconds += one->seconds;
+}
+
+um_status um_stage_remote_forecast(const um_monitor *monitor, const um_remote_cost *cost,
+                                   um_error *err)
+{
+    char *text = NULL;
+    um_status status = um_remote_cost_text(cost, &text, err);
     if (status == UM_OK)
         um_monitor_message(monitor, "  forecast: %s", text);
     free(text);
     return status;
+}
+
+um_remote_cost um_stage_remote_short_cost(const um_session *s, const um_remote *remote,
+                                          uint64_t answers, uint64_t requests, uint64_t bytes,
+                                          uint64_t completion_tokens)
+{
+    const um_config *c = s->config;
+    const um_remote_abilities *can = um_remote_abilities_of(remote, 0);
+    um_remote_cost cost = {.answers = answers,
+                           .requests = requests,
+                           .prompt_tokens = bytes / BYTES_PER_TOKEN,
+                           .completion_tokens = completion_tokens,
+                           .most_completion_tokens = completion_tokens};
+    cost.cost = cost.most_cost = ((double)cost.prompt_tokens * c->remote.prompt_price +
+                                  (double)completion_tokens * c->remote.completion_price) /
+                                 1e6;
+    if (can != NULL)
+        cost.seconds = (double)requests * can->answer_ms / 1000 / (double)c->remote.concurrency;
+    return cost;
+}
+
+void um_stage_remote_list_failures(const um_monitor *monitor, const um_remote *remote,
+                                   bool embeddings)
+{
+    const um_remote_failure *list;
+    uint64_t failed = um_remote_totals_of(remote)->failed;
+    size_t n = um_remote_failures(remote, &list);
+    for (size_t i = 0; i < n && i < SHOWN_FAILURES; i++) {
+        if (embeddings)
+            um_monitor_message(monitor, "  item %u failed: %s", list[i].sample, list[i].reason);
+        else
+            um_monitor_message(monitor, "  scene %llu, sample %u failed: %s",
+                               (unsigned long long)list[i].prompt, list[i].sample, list[i].reason);
+    }
+    if (failed > SHOWN_FAILURES)
+        um_monitor_message(monitor, "  ... %llu answers failed in all", (unsigned long long)failed);
 }
 
 um_status um_stage_remote_report(um_run *run, const um_remote *remote, uint64_t *failed,
@@ -283,20 +344,23 @@ um_status um_stage_remote_report(um_run *run, const um_remote *remote, uint64_t 
 {
     const um_monitor *monitor = run->session->monitor;
     const um_remote_totals *t = um_remote_totals_of(remote);
-    const um_remote_failure *list;
-    size_t n = um_remote_failures(remote, &list);
     um_request_totals all;
+    char money[40] = "";
     um_status status = um_workspace_request_totals(&all, run->session->ws, run->info->name, err);
 
     if (status != UM_OK)
         return status;
     *failed = t->failed;
-    for (size_t i = 0; i < n && i < SHOWN_FAILURES; i++)
-        um_monitor_message(monitor, "  scene %llu, sample %u failed: %s",
-                           (unsigned long long)list[i].prompt, list[i].sample, list[i].reason);
-    if (t->failed > SHOWN_FAILURES)
-        um_monitor_message(monitor, "  ... %llu answers failed in all",
-                           (unsigned long long)t->failed);
+    um_stage_remote_list_failures(monitor, remote, false);
+    if (t->cost > 0)
+        snprintf(money, sizeof money, ", $%.4f", t->cost);
+    um_monitor_message(monitor,
+                       "  %llu answers (%llu more were stored), %llu failed; %llu prompt and %llu "
+                       "completion tokens%s; %llu requests, %llu of them sent again",
+                       (unsigned long long)t->answers, (unsigned long long)t->replayed,
+                       (unsigned long long)t->failed, (unsigned long long)t->prompt_tokens,
+                       (unsigned long long)t->completion_tokens, money,
+                       (unsigned long long)t->requests, (unsigned long long)t->retries);
     json_t *figures = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:f}", "answered", (json_int_t)all.answered,
         "failed", (json_int_t)all.failed, "maybe_paid_twice", (json_int_t)(all.twice),
@@ -307,4 +371,52 @@ um_status um_stage_remote_report(um_run *run, const um_remote *remote, uint64_t 
     if (figures == NULL || json_object_set_new(run->detail, "remote", figures) != 0)
         return um_fail_memory(err, "figures");
     return UM_OK;
+}
+
+/* Status -------------------------------------------------------------------------------------- */
+
+/* {"stage": s, "scene": n, "sample": n}, for a failure with "http_status" and "reason". */
+static um_status list_request(void *context, const um_row_request *row, um_error *err)
+{
+    json_t *object = json_pack("{s:s, s:I, s:I}", "stage", row->stage, "scene",
+                               (json_int_t)row->prompt, "sample", (json_int_t)row->sample);
+    if (object != NULL && strcmp(row->status, "failed") == 0) {
+        json_object_set_new(object, "http_status", json_integer(row->http_status));
+        json_object_set_new(object, "reason", json_string(row->reason != NULL ? row->reason : ""));
+    }
+    return json_array_append_new(context, object) == 0 ? UM_OK : um_fail_memory(err, "requests");
+}
+
+um_status um_stage_remote_status(json_t **out, um_workspace *ws, um_error *err)
+{
+    static const char *const stages[] = {"scenes", "decide.teacher", "decide.student", "predict"};
+    static const char *const lists[][2] = {
+        {"open", "intended"}, {"failed", "failed"}, {"maybe_paid_twice", "twice"}};
+    json_t *object = json_object(), *by_stage = json_array();
+    um_status status = UM_OK;
+
+    *out = NULL;
+    json_object_set_new(object, "stages", by_stage);
+    for (size_t i = 0; i < sizeof stages / sizeof *stages && status == UM_OK; i++) {
+        um_request_totals t;
+        status = um_workspace_request_totals(&t, ws, stages[i], err);
+        if (status != UM_OK || t.answered + t.open + t.failed + t.prompt_tokens == 0)
+            continue;
+        json_t *row = json_pack(
+            "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "stage", stages[i], "answered",
+            (json_int_t)t.answered, "open", (json_int_t)t.open, "failed", (json_int_t)t.failed,
+            "maybe_paid_twice", (json_int_t)t.twice, "prompt_tokens", (json_int_t)t.prompt_tokens,
+            "completion_tokens", (json_int_t)t.completion_tokens, "cost", t.cost);
+        if (json_array_append_new(by_stage, row) != 0)
+            status = um_fail_memory(err, "requests");
+    }
+    for (size_t i = 0; i < 3 && status == UM_OK && json_array_size(by_stage) > 0; i++) {
+        json_t *list = json_array();
+        json_object_set_new(object, lists[i][0], list);
+        status = um_workspace_requests(ws, NULL, lists[i][1], list_request, list, err);
+    }
+    if (status == UM_OK && json_array_size(by_stage) > 0)
+        *out = json_incref(object);
+    json_decref(object);
+    return status;
 }

@@ -26,12 +26,19 @@ typedef struct um_stage_journal {
     const char *stage;
 } um_stage_journal;
 um_remote_journal um_stage_journal_of(um_stage_journal *journal);
+/* Puts one event, in the caller's transaction. */
+um_status um_stage_journal_put(um_stage_journal *journal, const um_remote_event *event,
+                               um_error *err) UM_CHECKED;
+
+um_status um_stage_journal_is_answered(um_stage_journal *journal, um_remote_key key, bool *answered,
+                                       um_error *err) UM_CHECKED;
 
 /* A monitor that keeps the client's figures as the detail of the run's own progress. It borrows
  * run, which must outlive it. */
 typedef struct um_remote_watch {
     um_run *run;
     um_monitor monitor;
+    uint64_t before, total; /* answers: of earlier calls of this run; of all its calls */
 } um_remote_watch;
 const um_monitor *um_remote_watch_init(um_remote_watch *watch, um_run *run);
 
@@ -43,13 +50,27 @@ um_status um_actor_open_remote(um_actor *out, um_session *s, const char *name, c
 um_status um_actor_open_student(um_actor *out, um_session *s, um_stage_journal *journal,
                                 const um_monitor *monitor, um_error *err) UM_CHECKED;
 
-/* Says what an earlier run of the stage may have paid and lost, and what this one will cost. */
-um_status um_stage_remote_forecast(um_run *run, um_responder *responder, const um_prompt *prompts,
-                                   size_t n, uint32_t n_samples, const um_sampling *sampling,
-                                   const char *const *stops, size_t n_stops,
+/* Says what an earlier run of the stage asked for and never stored: it may be paid twice. */
+um_status um_stage_remote_list_open(um_run *run, um_error *err) UM_CHECKED;
+/* What a run will cost, as a message. */
+void um_stage_remote_add_cost(um_remote_cost *sum, const um_remote_cost *one);
+um_status um_stage_remote_forecast(const um_monitor *monitor, const um_remote_cost *cost,
                                    um_error *err) UM_CHECKED;
-/* Figures of the client into the run's detail; lists the first failures. *failed counts them. */
+/* Of requests for answers of one token, or of none: letters and embeddings. bytes: of all prompts
+ * together. */
+um_remote_cost um_stage_remote_short_cost(const um_session *s, const um_remote *remote,
+                                          uint64_t answers, uint64_t requests, uint64_t bytes,
+                                          uint64_t completion_tokens);
+
+/* Lists the first answers that failed, by scene and sample or by item. */
+void um_stage_remote_list_failures(const um_monitor *monitor, const um_remote *remote,
+                                   bool embeddings);
+/* Figures of the client into the run's detail, and as messages. *failed: answers. */
 um_status um_stage_remote_report(um_run *run, const um_remote *remote, uint64_t *failed,
                                  um_error *err) UM_CHECKED;
+
+/* What was asked of endpoints, by stage, and what is open, failed or may have been paid twice: the
+ * object "remote" of `mirrorer status --json`; *out NULL where nothing was asked. */
+um_status um_stage_remote_status(json_t **out, um_workspace *ws, um_error *err) UM_CHECKED;
 
 #endif

@@ -335,7 +335,7 @@ void um_workspace_decision_parts(uint64_t id, uint64_t *scene_id, uint64_t *mode
 }
 
 #define DECISION_COLUMNS                                                                           \
-    "d.id, d.scene_id, d.model_id, d.role, d.sample, d.text, d.finish, d.tokens, d.form_error," \
+    "d.id, d.scene_id, d.model_id, d.role, d.sample, d.text, d.finish, d.tokens, d.form_error,"    \
     " d.said"
 
 static bool take_decision(um_query *q, um_row_decision *row)
@@ -385,7 +385,9 @@ void um_decision_range(const um_decision_filter *filter, uint64_t *first, uint64
 {
     uint64_t max_scene = (uint64_t)INT64_MAX >> SCENE_SHIFT;
     *first = filter->any_scene ? 0 : filter->scene_id;
-    *last = filter->any_scene ? max_scene : filter->scene_id;
+    *last = filter->any_scene                       ? max_scene
+            : filter->last_scene > filter->scene_id ? filter->last_scene
+                                                    : filter->scene_id;
     if (*last > max_scene)
         *first = *last = max_scene; /* no such scene can have decisions: an empty range */
     *first <<= SCENE_SHIFT;

@@ -56,10 +56,25 @@ static const char *const put_sql[UM_PUT_COUNT] = {
         " prompt_tokens = prompt_tokens + excluded.prompt_tokens,"
         " completion_tokens = completion_tokens + excluded.completion_tokens,"
         " cost = cost + excluded.cost, http_status = excluded.http_status,"
-        " reason = excluded.reason, times = times + excluded.times",
-    [UM_PUT_NO_REQUEST] = "DELETE FROM requests WHERE key = ?",
+        " reason = excluded.reason,"
+        " times = times + (status = 'intended' AND excluded.status = 'intended')",
+    [UM_PUT_NO_REQUEST] = "DELETE FROM requests WHERE key = ? AND times <= 1",
+    [UM_PUT_FEWER_TIMES] = "UPDATE requests SET times = times - 1 WHERE key = ?",
+    [UM_PUT_MERGED_REQUEST] =
+        "INSERT INTO requests(key, stage, prompt, sample, status, answer, prompt_tokens,"
+        " completion_tokens, cost, http_status, reason, times)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+        " ON CONFLICT(key) DO UPDATE SET"
+        " status = iif(status = 'answered', status, excluded.status),"
+        " answer = iif(status = 'answered', answer, excluded.answer),"
+        " http_status = iif(status = 'answered', http_status, excluded.http_status),"
+        " reason = iif(status = 'answered', reason, excluded.reason),"
+        " prompt_tokens = max(prompt_tokens, excluded.prompt_tokens),"
+        " completion_tokens = max(completion_tokens, excluded.completion_tokens),"
+        " cost = max(cost, excluded.cost), times = max(times, excluded.times)",
     [UM_PUT_SETTLED] = "UPDATE requests SET answer = NULL WHERE stage = ? AND prompt = ?",
     [UM_GET_ANSWER] = "SELECT answer FROM requests WHERE key = ? AND answer IS NOT NULL",
+    [UM_GET_ANSWERED] = "SELECT 1 FROM requests WHERE key = ? AND status = 'answered'",
 };
 
 static bool is_full(int code, int os_error)

@@ -43,10 +43,24 @@ enum um_put {
     UM_PUT_METRIC,
     UM_PUT_REQUEST,
     UM_PUT_NO_REQUEST,
+    UM_PUT_FEWER_TIMES,
+    UM_PUT_MERGED_REQUEST,
     UM_PUT_SETTLED,
     UM_GET_ANSWER,
+    UM_GET_ANSWERED,
     UM_PUT_COUNT
 };
+
+/* SQL that sums the requests for which `which` holds up in one row a stage, whose key is no hash.
+ */
+#define UM_SUM_REQUESTS(which)                                                                     \
+    "INSERT OR REPLACE INTO requests SELECT"                                                       \
+    " CAST(substr('redone:' || stage || '        ', 1, 16) AS BLOB), stage, 0, 0, 'dropped', "     \
+    "NULL,"                                                                                        \
+    " sum(prompt_tokens), sum(completion_tokens), sum(cost), 0, NULL, 0"                           \
+    " FROM requests WHERE " which " GROUP BY stage"
+#define UM_DELETE_REQUESTS(which) "DELETE FROM requests WHERE (" which ") AND status <> 'dropped'"
+#define UM_FORGET_REQUESTS(which) UM_SUM_REQUESTS(which) ";" UM_DELETE_REQUESTS(which) ";"
 
 /* What each get function lends out lives in its own arena until the next call. */
 enum um_lent {

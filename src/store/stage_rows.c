@@ -136,11 +136,11 @@ const char *const um_workspace_stage_names[] = {
 static const char *const undo_sql[] = {
     "DELETE FROM rejections; DELETE FROM files; DELETE FROM histories; DELETE FROM skips;"
     "DELETE FROM users; DELETE FROM items; DELETE FROM dataset; DELETE FROM models;",
-    "DELETE FROM scenes; DELETE FROM requests;",
+    "DELETE FROM scenes;" UM_FORGET_REQUESTS("1"),
     "",
-    "DELETE FROM decisions; DELETE FROM requests WHERE stage LIKE 'decide.%';",
-    "DELETE FROM distributions; DELETE FROM direct_distributions;"
-    "DELETE FROM requests WHERE stage = 'predict';",
+    "DELETE FROM decisions;" UM_FORGET_REQUESTS("stage LIKE 'decide.%'"),
+    "DELETE FROM distributions; DELETE FROM direct_distributions;" UM_FORGET_REQUESTS(
+        "stage = 'predict'"),
     "DELETE FROM pairs; DELETE FROM scene_scores; DELETE FROM decision_scores;"
     "DELETE FROM difficulties;",
     "",

@@ -104,6 +104,72 @@ out_has '"decisions":96'
 again=$(awk '$1 == "A" && $4 == 200 { n[$3]++ } END { for (b in n) s += n[b] - 1; print s + 0 }' bad.log)
 [ "$again" -le $((4 * kills + 8)) ] || die "$again answers were paid twice after $kills kills"
 
+# What a cut-off run asked for and never stored is told of, listed, and counted once it is asked
+# again.
+serve slow --latency 2000
+cp -r start cut
+"$mirrorer" decide --role teacher -w cut --teacher "$url" --teacher-model teach --choices 1 \
+    --concurrency 4 --set remote.profile=vllm >/dev/null 2>&1 </dev/null &
+pid=$!
+sleep 1
+kill -9 $pid
+wait $pid || true
+run 0 status -w cut
+out_has 'decide.teacher: 0 answers, 4 asked for and not stored'
+run 0 status -w cut --json
+out_has '"open":\[{"stage":"decide.teacher","scene":24,"sample":0}'
+serve quick
+run 0 decide --role teacher -w cut --teacher "$url" --teacher-model teach --choices 1 \
+    --concurrency 4 --set remote.profile=vllm
+err_has '4 answers were asked for and never stored'
+run 0 status -w cut --json
+out_has '"maybe_paid_twice":4'
+out_has '"maybe_paid_twice":\[{"stage":"decide.teacher","scene":24,"sample":0}'
+
+# An answer that is refused for good: the scene goes on with the others where few may fail, and a
+# later run asks for that answer alone.
+cat >refusing <<'RULES'
+path=/v1/chat match=History when=3 status=400 body="refused by a filter"
+RULES
+serve refusing --script refusing --log refusing.log
+cp -r start refused
+run 5 decide --role teacher -w refused --teacher "$url" --teacher-model teach --choices 1 \
+    --set remote.profile=vllm --limit 6
+err_has '1 of 24 answers failed, remote.max_failed is 0.02'
+curl -fsS -X POST "${url%/v1}/fault/reset" >/dev/null 2>&1 || true
+run 0 decide --role teacher -w refused --teacher "$url" --teacher-model teach --choices 1 \
+    --set remote.profile=vllm --limit 6 --set remote.max_failed=0.05
+out_has '^decide.teacher: begun'
+run 0 decide --role teacher -w refused --teacher "$url" --teacher-model teach --choices 1 \
+    --set remote.profile=vllm
+run 0 status -w refused --json
+out_has '"decisions":96'
+run 0 decide show 24 -w refused --json
+cp stdout refused.show
+run 0 decide show 24 -w calm --json
+same stdout refused.show
+[ "$(awk '$1 == "A" && $4 == 200 { n[$3]++ } END { for (b in n) if (n[b] > 1) s++; print s + 0 }' \
+    refusing.log)" = 0 ] || die 'an answer was paid twice after a refusal'
+
+# A shard's money and unused answers come along in a merge; --redo does not forget what was spent.
+cp -r start whole
+cp -r start shard
+run 0 decide --role teacher -w shard --teacher "$url" --teacher-model teach --shard 1/2 \
+    --completion-price 1000
+run 0 merge shard -w whole
+run 0 merge shard -w whole
+for w in shard whole; do
+    run 0 status -w $w --json
+    grep -o '"remote".*' stdout >$w.status
+done
+same shard.status whole.status
+run 0 decide --role teacher -w whole --teacher "$url" --teacher-model teach --redo --shard 1/2 \
+    --completion-price 1000
+run 0 status -w whole --json
+grep -o '"cost":[0-9.]*' shard.status stdout | awk -F: '{ c[$1] = $3 }
+    END { exit !(c["stdout"] > 1.99 * c["shard.status"] && c["stdout"] < 2.01 * c["shard.status"]) }' ||
+    die 'redo forgot what was spent'
+
 # A cap ends the run cleanly; more money goes on.
 cp -r start capped
 serve paid
@@ -145,7 +211,25 @@ if command -v python3 >/dev/null 2>&1; then
     } >odd.jsonl
     # shellcheck disable=SC2086
     run 0 decide --role teacher -w batch $api --from-batch half.jsonl odd.jsonl --json
-    out_has '"answers":50,"failed":1,"foreign":2'
+    out_has '"answers":50,"known":0,"failed":1,"foreign":2'
+    out_has '"missing_scenes":\[2'
+    # The same answers again, and an error for one of them: nothing is counted or lost.
+    run 0 status -w batch --json
+    grep -o '"remote".*"open"' stdout >before.status
+    head -n 1 half.jsonl | sed 's/"status_code": *200/"status_code":500/' >late_error.jsonl
+    gzip -c half.jsonl >half.jsonl.gz
+    # shellcheck disable=SC2086
+    run 0 decide --role teacher -w batch $api --from-batch half.jsonl.gz late_error.jsonl --json
+    out_has '"answers":0,"known":50,"failed":0,"foreign":0'
+    run 0 status -w batch --json
+    grep -o '"remote".*"open"' stdout >after.status
+    same before.status after.status
+    # Answers to another seed's questions are not this run's.
+    cp -r start otherseed
+    # shellcheck disable=SC2086
+    run 0 decide --role teacher -w otherseed $api --from-batch half.jsonl --json \
+        --set decide.temperature=0.5
+    out_has '"answers":0,"known":0,"failed":0,"foreign":50'
     # shellcheck disable=SC2086
     run 0 decide --role teacher -w batch $api --to-batch rest
     out_has '^46 requests'

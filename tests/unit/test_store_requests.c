@@ -137,14 +137,90 @@ static void test_listing_dropping_clearing(void **state)
     unsigned char key[16];
     memset(key, 8, sizeof key);
     assert_ok(um_workspace_drop_request(ws, key, &err), err);
+    row = request(7, "decide.student", 4, 1, "answered");
+    row.prompt_tokens = 100;
+    row.cost = 0.25;
+    put(&row);
     assert_ok(um_workspace_clear_stage(ws, "predict", &err), err);
-    assert_ok(um_workspace_requests(ws, NULL, NULL, see, NULL, &err), err);
-    assert_string_equal(um_str_text(&seen), "07 decide.student 4/1 failed 413 too long x1\n");
+    assert_ok(um_workspace_requests(ws, "decide.student", NULL, see, NULL, &err), err);
+    assert_string_equal(um_str_text(&seen), "07 decide.student 4/1 answered 0 - x1\n");
     um_str_clear(&seen);
-    assert_ok(um_workspace_clear_stage(ws, "decide", &err), err);
-    assert_ok(um_workspace_requests(ws, NULL, NULL, see, NULL, &err), err);
-    assert_int_equal(seen.len, 0);
+    /* What was cleared, even twice, was paid. */
+    um_request_totals t;
+    assert_ok(um_workspace_forget_requests(ws, "decide.student", &err), err);
+    put(&row);
+    assert_ok(um_workspace_clear_stage(ws, "scenes", &err), err);
+    assert_ok(um_workspace_requests(ws, "decide.student", NULL, see, NULL, &err), err);
+    assert_string_equal(um_str_text(&seen), "74 decide.student 0/0 dropped 0 - x0\n");
+    assert_ok(um_workspace_request_totals(&t, ws, NULL, &err), err);
+    assert_int_equal(t.answered + t.failed + t.open, 0);
+    assert_int_equal(t.prompt_tokens, 200);
+    assert_true(t.cost == 0.5);
     um_str_dispose(&seen);
+}
+
+/* Only an intent of which nothing came to be known counts as one that may have been paid. */
+static void test_paid_twice(void **state)
+{
+    (void)state;
+    um_request_totals t;
+    unsigned char key[16];
+    um_row_request row = request(1, "predict", 2, 0, "intended"), failed = row, other = row;
+    put(&row);
+    failed.status = "failed";
+    put(&failed);
+    put(&row); /* failed, asked again: paid once at most */
+    assert_ok(um_workspace_request_totals(&t, ws, NULL, &err), err);
+    assert_int_equal(t.twice, 0);
+    memset(other.key, 2, sizeof other.key);
+    put(&other);
+    put(&other); /* after a crash */
+    assert_ok(um_workspace_requests(ws, NULL, "twice", see, NULL, &err), err);
+    assert_string_equal(um_str_text(&seen), "02 predict 2/0 intended 0 - x2\n");
+    /* Taking the second intent back leaves the first, which may have been paid. */
+    memset(key, 2, sizeof key);
+    assert_ok(um_workspace_drop_request(ws, key, &err), err);
+    assert_ok(um_workspace_request_totals(&t, ws, NULL, &err), err);
+    assert_int_equal(t.twice, 0);
+    assert_int_equal(t.open, 2);
+    um_str_dispose(&seen);
+}
+
+static void test_merging(void **state)
+{
+    (void)state;
+    um_request_totals t;
+    bool answered;
+    um_row_request open = request(1, "predict", 2, 0, "intended"), there = open, here = open;
+    put(&open);
+    there.status = "answered";
+    there.answer = "theirs";
+    there.cost = 2;
+    there.times = 1;
+    assert_ok(um_workspace_merge_request(ws, &there, &err), err);
+    assert_string_equal(answer_of(1), "theirs");
+    memset(here.key, 3, sizeof here.key);
+    here.status = "answered";
+    here.answer = "ours";
+    here.cost = 1;
+    put(&here);
+    memcpy(there.key, here.key, sizeof here.key);
+    there.status = "failed";
+    there.answer = NULL;
+    for (int i = 0; i < 2; i++) /* twice is as once */
+        assert_ok(um_workspace_merge_request(ws, &there, &err), err);
+    assert_string_equal(answer_of(3), "ours");
+    assert_ok(um_workspace_request_totals(&t, ws, NULL, &err), err);
+    assert_int_equal(t.answered, 2);
+    assert_true(t.cost == 4);
+    assert_ok(um_workspace_is_answered(&answered, ws, here.key, &err), err);
+    assert_true(answered);
+    assert_ok(um_workspace_settle_requests(ws, "predict", 2, &err), err);
+    assert_ok(um_workspace_is_answered(&answered, ws, here.key, &err), err);
+    assert_true(answered);
+    here.key[0]++;
+    assert_ok(um_workspace_is_answered(&answered, ws, here.key, &err), err);
+    assert_false(answered);
 }
 
 int main(void)
@@ -153,6 +229,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_life_of_a_request, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_settled_answers_are_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_listing_dropping_clearing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_paid_twice, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_merging, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
