@@ -244,8 +244,8 @@ typedef struct um_remote_journal {
  * measure is NULL: the endpoint refuses what is too long, which fails that prompt.
  *
  * Progress: the monitor gets stage = the responder's name, unit "answers", and a detail such as
- * "312/2,560 answers, 41k tok/s, $0.12, 3 in retry". A stage that counts scenes wraps the monitor
- * and keeps the detail.
+ * "41k tok/s, $0.12, 3 in retry". A stage that counts scenes wraps the monitor and keeps the
+ * detail.
  *
  * journal (may be NULL: nothing is kept) is copied, its context borrowed. Probes first if that was
  * not done. The responder's name is `name`, or the identity when NULL.

@@ -119,7 +119,7 @@ const cli_command cmd_scenes = {
              "  audit     what the stored scenes give away: leaks (exit status 1), positions, "
              "sources,\n"
              "            lengths, times, popularity; from the log, not from what was built",
-    .sections = "scenes.",
+    .sections = "scenes. remote.",
     .local = {{"--prompt", NULL, "show: the whole chat, as the student's tokenizer writes it"},
               {"--split", "base|train|eval", "audit: the scenes of one split (default all)"}},
     .max_positional = 2,

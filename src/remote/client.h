@@ -58,6 +58,7 @@ struct um_remote {
     size_t n_endpoints;
     um_http *http;
     bool probed;
+    bool assumed;              /* by profile: nothing was asked */
     um_remote_opening opening; /* ASKED, or any other: each endpoint has its own way */
     um_remote_totals totals;
     UM_VEC(um_remote_failure) failures;

@@ -323,7 +323,7 @@ um_status um_remote_assume(um_remote *remote, const char *profile, um_error *err
     for (size_t i = 0; i < remote->n_endpoints; i++)
         remote->endpoints[i].can = can;
     choose_opening(remote);
-    remote->probed = true;
+    remote->probed = remote->assumed = true;
     return UM_OK;
 }
 
@@ -392,11 +392,14 @@ um_status um_remote_describe(const um_remote *remote, char **text, um_error *err
         const um_endpoint *e = &remote->endpoints[i];
         const um_remote_abilities *can = &e->can;
         um_str_appendf(&s, "%s, model %s%s\n", e->label, e->model,
-                       can->lists_model ? "" : " (not on its list of models)");
+                       remote->assumed    ? " (as its profile says, not asked)"
+                       : can->lists_model ? ""
+                                          : " (not on its list of models)");
         um_str_appendf(&s, "  samples:  %s; seed %s%s\n",
                        can->n ? "several choices a request" : "one request each",
                        !can->seed            ? "refused"
                        : can->n_without_seed ? "not sent with several choices"
+                       : remote->assumed     ? "sent"
                        : can->seed_repeats   ? "repeats a text"
                                              : "accepted, without effect",
                        can->usage ? "" : "; tokens estimated, since answers do not count them");

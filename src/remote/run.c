@@ -531,8 +531,7 @@ um_status um_run_task(um_task *task, const um_monitor *monitor, um_error *err)
         um_endpoint_begin(&remote->endpoints[i], now);
     while (status == UM_OK && !finished(&r)) {
         if (um_monitor_stopped(monitor))
-            status = um_fail(err, UM_ERR_INTERRUPTED,
-                             "asked to stop; what was answered is saved, run again to go on");
+            status = um_fail(err, UM_ERR_INTERRUPTED, "asked to stop");
         else
             status = turn(&r, err);
     }

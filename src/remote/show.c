@@ -6,23 +6,10 @@
 
 #define SHOW_MS 200
 
-/* "2,560" */
-static void thousands(char out[32], uint64_t value)
-{
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%llu", (unsigned long long)value), at = 0;
-    for (int i = 0; i < n; i++) {
-        if (i > 0 && (n - i) % 3 == 0)
-            out[at++] = ',';
-        out[at++] = digits[i];
-    }
-    out[at] = '\0';
-}
-
 void um_runner_show(um_runner *r, uint64_t now, bool last)
 {
     const um_remote_totals *t = &r->remote->totals;
-    char detail[192], done_text[32], total_text[32], money[48] = "", retry[64] = "";
+    char detail[192], money[48] = "", retry[64] = "";
     if (!last && now - r->shown_ms < SHOW_MS)
         return;
     r->shown_ms = now;
@@ -41,11 +28,8 @@ void um_runner_show(um_runner *r, uint64_t now, bool last)
         snprintf(money, sizeof money, ", $%.2f", r->remote->options.spent + r->remote->cost);
     if (r->later.n > 0)
         snprintf(retry, sizeof retry, ", %zu in retry", r->later.n);
-    thousands(done_text, answers + resumed + failed);
-    thousands(total_text, r->task->total);
-    snprintf(detail, sizeof detail,
-             rate >= 1000 ? "%s/%s answers, %.0fk tok/s%s%s" : "%s/%s answers, %.0f tok/s%s%s",
-             done_text, total_text, rate >= 1000 ? rate / 1000 : rate, money, retry);
+    snprintf(detail, sizeof detail, rate >= 1000 ? "%.0fk tok/s%s%s" : "%.0f tok/s%s%s",
+             rate >= 1000 ? rate / 1000 : rate, money, retry);
     if (failed > 0)
         snprintf(detail + strlen(detail), sizeof detail - strlen(detail), ", %llu failed",
                  (unsigned long long)failed);

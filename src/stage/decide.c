@@ -124,7 +124,7 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
     p->tokens[c->sample] = c->tokens;
     if (++p->arrived == d->samples) {
         status = store_scene(d, c->prompt, err);
-        um_run_progress(&d->run, d->run.done, NULL);
+        um_run_progress(&d->run, d->run.done, d->actor.remote != NULL ? d->watch.detail : NULL);
     }
     return status;
 }
@@ -253,6 +253,8 @@ um_status um_decider_begin(um_decider *d, um_session *s, const char *role, um_er
     d->monitor = um_remote_watch_init(&d->watch, &d->run);
     status = teacher ? open_teacher(d, d->monitor, err)
                      : um_actor_open_student(&d->actor, s, &d->journal, d->monitor, err);
+    if (status != UM_OK)
+        um_run_withdraw(&d->run);
     if (status != UM_OK || (status = um_session_scenes(s, &set, err)) != UM_OK ||
         (status = um_workspace_missing_decisions(s->ws, "train", d->actor.id, role, d->samples,
                                                  add_missing, d, err)) != UM_OK)

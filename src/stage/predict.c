@@ -202,7 +202,7 @@ static um_status on_letters(void *context, size_t query, size_t text, const doub
     if (++q->arrived < q->first[query + 1] - q->first[query])
         return UM_OK;
     /* All of the scene's; where endpoints failed some, its answers stay for the next run. */
-    um_run_progress(q->run, q->run->done + 1, NULL);
+    um_run_progress(q->run, q->run->done + 1, q->actor.remote != NULL ? q->watch.detail : NULL);
     if (q->actor.remote != NULL)
         status = um_workspace_settle_requests(q->s->ws, "predict", item->scene, err);
     return status == UM_OK ? um_portion_close(&q->portion, false, err) : status;
@@ -388,6 +388,8 @@ static um_status open_predictor(predictor *q, um_stage_journal *journal, um_erro
                     "compute here (student.path), or set predict.frequencies to estimate them "
                     "from samples",
                     q->actor.responder->name);
+    if (status != UM_OK)
+        um_run_withdraw(q->run);
     if (q->actor.remote == NULL)
         q->monitor = q->s->monitor;
     return status;

@@ -221,11 +221,10 @@ um_remote_journal um_stage_journal_of(um_stage_journal *journal)
 static void watch_progress(void *context, const um_progress *progress)
 {
     um_remote_watch *watch = context;
-    char detail[256];
-    snprintf(detail, sizeof detail, "%llu/%llu answers, %s",
+    snprintf(watch->detail, sizeof watch->detail, "%llu/%llu answers, %s",
              (unsigned long long)(watch->before + progress->done), (unsigned long long)watch->total,
              progress->detail != NULL ? progress->detail : "");
-    um_run_progress(watch->run, watch->run->done, detail);
+    um_run_progress(watch->run, watch->run->done, watch->detail);
 }
 
 static void watch_message(void *context, const char *text)

@@ -39,6 +39,7 @@ typedef struct um_remote_watch {
     um_run *run;
     um_monitor monitor;
     uint64_t before, total; /* answers: of earlier calls of this run; of all its calls */
+    char detail[256];       /* what was shown last; also for the run's own progress */
 } um_remote_watch;
 const um_monitor *um_remote_watch_init(um_remote_watch *watch, um_run *run);
 

@@ -516,6 +516,13 @@ um_status um_run_save(um_run *run, bool finished, um_error *err)
     return status;
 }
 
+void um_run_withdraw(um_run *run)
+{
+    um_error err; /* the failure that led here is the one to tell */
+    if (run->fresh && um_workspace_forget_stage(run->session->ws, run->info->name, &err) != UM_OK)
+        um_monitor_message(run->session->monitor, "%s", err.text);
+}
+
 void um_run_dispose(um_run *run)
 {
     json_decref(run->detail);

@@ -98,6 +98,9 @@ um_status um_run_begin(um_run *run, um_session *s, const char *stage, const char
 void um_run_progress(um_run *run, uint64_t done, const char *detail);
 /* Records progress and time in the workspace; call it inside the transaction of a portion. */
 um_status um_run_save(um_run *run, bool finished, um_error *err) UM_CHECKED;
+/* Takes the start of a first run back, which came to nothing: a model that could not be opened may
+ * be named anew. */
+void um_run_withdraw(um_run *run);
 void um_run_dispose(um_run *run);
 /* Hash of the fingerprint of `after`, which must be done before `stage`: for stages that need two.
  */

@@ -62,10 +62,10 @@ err_has 'NO_SUCH_KEY'
 # Faults at random and kill -9 at any moment: the same texts, nothing lost, few answers paid twice.
 cat >faults <<'RULES'
 path=/v1/chat match=History when=rate:0.04 status=503
-path=/v1/chat match=History when=rate:0.03 status=429 header="Retry-After-Ms: 20"
-path=/v1/chat match=History when=rate:0.03 close=mid
-path=/v1/chat match=History when=rate:0.02 truncate
-path=/v1/chat match=History when=rate:0.02 html
+path=/v1/chat match=History when=rate:0.07 status=429 header="Retry-After-Ms: 20"
+path=/v1/chat match=History when=rate:0.10 close=mid
+path=/v1/chat match=History when=rate:0.12 truncate
+path=/v1/chat match=History when=rate:0.14 html
 RULES
 serve bad --script faults --log bad.log --latency 15
 cp -r start faulty
