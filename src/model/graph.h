@@ -34,9 +34,9 @@ typedef struct um_batch {
  * bf16: the arithmetic of a bfloat16 model with float32 master weights. Weights are rounded as they
  * are used; the output of every operation on [T,C]-like arrays (embedding, norm before and after
  * its weight, matrix products with bias, rotation, attention, swiglu, residual sums), and every
- * gradient of one, is rounded to nearest even. Sums, norms' and softmax' statistics, logits, the
- * loss, an adapter's products and all gradients of weights are float32. Activations are kept in 16
- * bits.
+ * gradient of one, is rounded to nearest even. Attention's gradient goes by its rounded output.
+ * Sums, norms' and softmax' statistics, logits, the loss, an adapter's products and all gradients
+ * of weights are float32. Activations are kept in 16 bits.
  */
 typedef struct um_graph um_graph;
 

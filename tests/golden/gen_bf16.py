@@ -50,6 +50,28 @@ class RoundWeight(torch.autograd.Function):
         return gradient
 
 
+class Attention(torch.autograd.Function):
+    """Causal attention of [heads, T, D]; backward goes by the rounded output, as in flash attention."""
+
+    @staticmethod
+    def forward(ctx, q, k, v):
+        t, scale = q.shape[1], q.shape[-1] ** -0.5
+        scores = (q @ k.transpose(1, 2) * scale).masked_fill(
+            torch.ones(t, t).triu(1).bool(), float("-inf"))
+        weights = scores.softmax(-1)
+        out = nearest(weights @ v)
+        ctx.save_for_backward(q, k, v, weights, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient):
+        q, k, v, weights, out = ctx.saved_tensors
+        gradient, scale = nearest(gradient), q.shape[-1] ** -0.5
+        inner = (gradient * out).sum(-1, keepdim=True)
+        scores = weights * (gradient @ v.transpose(1, 2) - inner) * scale
+        return scores @ k, scores.transpose(1, 2) @ q, weights.transpose(1, 2) @ gradient
+
+
 rnd, weight = Round.apply, RoundWeight.apply
 
 
@@ -91,9 +113,7 @@ class Emulated:
         q, k = rnd(rotate(q, cos, sin)), rnd(rotate(k, cos, sin))
         k = k.repeat_interleave(heads // groups, 0)
         v = v.repeat_interleave(heads // groups, 0)
-        scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
-        scores = scores.masked_fill(torch.ones(t, t).triu(1).bool(), float("-inf"))
-        attended = rnd((scores.softmax(-1) @ v).transpose(0, 1).reshape(t, -1))
+        attended = Attention.apply(q, k, v).transpose(0, 1).reshape(t, -1)
         mid = rnd(x + project("self_attn.o_proj", attended))
         h = norm(mid, p[at + "post_attention_layernorm.weight"], eps)
         ffn = rnd(silu(project("mlp.gate_proj", h)) * project("mlp.up_proj", h))

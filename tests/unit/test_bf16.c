@@ -75,9 +75,9 @@ static double rms(const float *a, const float *b, int n)
 }
 
 /*
- * An independent computation that rounds at the same points: log p agree to float32. The gradient
- * of attention is made from the rounded output here, as flash attention does it, and from the exact
- * one there. And torch's own bfloat16, which rounds at a few more points.
+ * An independent computation that rounds at the same points, backward too: equal to float32 but
+ * where a sum, taken in another order, rounds to the other side and moves what follows. And torch's
+ * own bfloat16, which rounds at a few more points.
  */
 static void golden_bf16(void **state)
 {
@@ -102,10 +102,9 @@ static void golden_bf16(void **state)
             double apart = golden_distance(gold, x.model, x.gradient, "g.", false);
             double far = golden_distance(gold, x.model, wide.gradient, "g.", false);
             double from_torch = rms(x.logp, torch, n), torch_rounding = rms(wide.logp, torch, n);
-            /* A sum in another order may round to the other side, and move what follows. */
             assert_true(equal >= n - 6 && off < 2e-3 && rounding > 1e-2);
             assert_close(loss, expected, 1e-4 * expected);
-            assert_true(apart < 0.02 && far > 0.03);
+            assert_true(apart < 2e-3 && far > 0.03);
             assert_true(from_torch < 0.04 && from_torch < torch_rounding);
             close_fixture(&x);
             close_fixture(&wide);

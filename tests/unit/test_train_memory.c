@@ -16,7 +16,10 @@
 #define SANITIZED 0
 #endif
 
-enum { N_TOKENS = 1500, N_ROWS = 2 };
+enum { N_TOKENS = SANITIZED ? 200 : 1500, N_ROWS = 2 };
+typedef enum training { FULL, BF16, LORA } training;
+
+static const um_lora_options lora_options = {.rank = 8, .alpha = 8, .targets = UM_LORA_ALL};
 
 static const um_model_config shape = {.arch = UM_ARCH_LLAMA,
                                       .vocab = 300,
@@ -124,11 +127,12 @@ static void keep_message(void *context, const char *text)
 }
 
 /* Trains a fresh model on `n` tokens in at most `limit` bytes. */
-static void train(int n, uint64_t limit, bool bf16, char *messages, float *weights)
+static void train(int n, uint64_t limit, training kind, char *messages, float *weights)
 {
     um_error err;
     um_model *model;
     um_compute *compute;
+    um_lora *adapter = NULL;
     um_train_options o;
     um_train_row rows[N_ROWS];
     for (int i = 0; i < N_ROWS; i++)
@@ -140,19 +144,23 @@ static void train(int n, uint64_t limit, bool bf16, char *messages, float *weigh
     o.epochs = 2;
     o.warmup_steps = 0;
     o.memory_bytes = limit;
-    o.bf16 = bf16;
+    o.bf16 = kind == BF16;
+    if (kind == LORA)
+        assert_ok(um_lora_new(&adapter, &shape, &lora_options, &err), err);
+    o.adapter = adapter;
     assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
     assert_ok(um_model_init(&model, &shape, 0.05f, 0.05f, 4, &err), err);
     assert_ok(um_train_sft(model, compute, rows, N_ROWS, &o, NULL, NULL, NULL, &monitor, &err),
               err);
     if (weights != NULL)
         memcpy(weights, model->data, model->params.n * sizeof *weights);
+    um_lora_free(adapter);
     um_model_free(model);
     um_compute_close(compute);
 }
 
 /* In a child: how much the peak grows over a run of n tokens a row in `limit` bytes. */
-static uint64_t measured_growth(int n, uint64_t limit, bool bf16)
+static uint64_t measured_growth(int n, uint64_t limit, training kind)
 {
     int ends[2];
     uint64_t grown = 0;
@@ -161,10 +169,10 @@ static uint64_t measured_growth(int n, uint64_t limit, bool bf16)
     assert_true(child >= 0);
     if (child == 0) {
         char messages[2100] = "";
-        train(40, 0, false, messages,
+        train(40, 0, FULL, messages,
               NULL); /* code, stacks and the backend's scratch are resident now */
         uint64_t before = resident_bytes();
-        train(n, limit, bf16, messages, NULL);
+        train(n, limit, kind, messages, NULL);
         grown = peak_bytes() - before;
         _exit(write(ends[1], &grown, sizeof grown) == sizeof grown ? 0 : 1);
     }
@@ -208,13 +216,13 @@ static void computed_equals_measured(void **state)
         uint64_t free_bytes = um_train_room(UINT64_MAX, UINT64_MAX, limit, n);
         assert_ok(um_train_fit_memory(&m, &run, free_bytes, &err), err);
         assert_int_equal(m.recompute, turn == 0 ? 0 : 5);
-        uint64_t grown = measured_growth(N_TOKENS, limit, false);
+        uint64_t grown = measured_growth(N_TOKENS, limit, FULL);
         double ratio = (double)grown / (double)(m.total + weights_bytes);
         printf("computed %.1f MB, measured %.1f MB\n", (double)(m.total + weights_bytes) / 1e6,
                (double)grown / 1e6);
         if (!SANITIZED)
             assert_true(ratio > 0.95 && ratio < 1.05);
-        train(N_TOKENS, limit, false, messages, weights[turn]);
+        train(N_TOKENS, limit, FULL, messages, weights[turn]);
         assert_true((strstr(messages, "5 of 8 layers computed again") != NULL) == (turn == 1));
         /* The limit of the second run: the bytes of 5 layers computed again. */
         const um_graph_sizes kept = {.max_rows = plan.max_rows, .max_trained = plan.max_trained},
@@ -226,17 +234,28 @@ static void computed_equals_measured(void **state)
     }
     assert_memory_equal(weights[0], weights[1], weights_bytes);
 
-    um_train_shape narrow = run;
-    um_train_memory m, wide;
-    narrow.bf16 = true;
-    assert_ok(um_train_fit_memory(&wide, &run, UINT64_MAX, &err), err);
-    assert_ok(um_train_fit_memory(&m, &narrow, UINT64_MAX, &err), err);
-    uint64_t grown = measured_growth(N_TOKENS, 0, true);
-    printf("bfloat16: computed %.1f MB, measured %.1f MB\n",
-           (double)(m.total + weights_bytes) / 1e6, (double)grown / 1e6);
-    assert_true(m.activations < wide.activations * 7 / 10);
-    if (!SANITIZED)
-        assert_close((double)grown / (double)(m.total + weights_bytes), 1.0, 0.05);
+    for (training kind = BF16; kind <= LORA; kind++) {
+        um_train_shape other = run;
+        um_train_memory m, full;
+        uint64_t values = weights_bytes;
+        other.bf16 = kind == BF16;
+        if (kind == LORA) {
+            other.lora_rank = lora_options.rank;
+            other.n_values = um_lora_count(&shape, lora_options.rank, lora_options.targets);
+            values += other.n_values * sizeof(float);
+        }
+        assert_ok(um_train_fit_memory(&full, &run, UINT64_MAX, &err), err);
+        assert_ok(um_train_fit_memory(&m, &other, UINT64_MAX, &err), err);
+        uint64_t grown = measured_growth(N_TOKENS, 0, kind);
+        printf("%s: computed %.1f MB, measured %.1f MB\n", kind == BF16 ? "bfloat16" : "LoRA",
+               (double)(m.total + values) / 1e6, (double)grown / 1e6);
+        if (kind == BF16)
+            assert_true(m.activations < full.activations * 7 / 10);
+        else
+            assert_true(m.state < full.state / 4);
+        if (!SANITIZED)
+            assert_close((double)grown / (double)(m.total + values), 1.0, 0.05);
+    }
     free(weights[0]);
     free(weights[1]);
     um_plan_dispose(&plan);
