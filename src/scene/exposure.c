@@ -14,7 +14,7 @@ static uint32_t max_len(const um_scene_options *o, um_split split)
     return split == UM_SPLIT_EVAL ? o->eval_max_len : o->train_max_len;
 }
 
-/* How many items of each ranking take part. */
+/* How many items of each ranking take part, at most UM_RANK_TOP_MAX. */
 static uint32_t cut_of(const um_scene_options *o, um_split split)
 {
     uint32_t cut = 3 * max_len(o, split);
@@ -54,10 +54,15 @@ static int compare_scenes(const void *a, const void *b)
     return (x->target > y->target) - (x->target < y->target);
 }
 
+enum { TIME_BINS = 1 << 14 };
+
 typedef struct popularity {
     um_exposure_model *m;
     timed_scene *scenes; /* [n_scenes] */
     size_t n_scenes;
+    uint32_t
+        *first; /* [TIME_BINS + 2] first scene of each of TIME_BINS equal parts of their time, */
+    double bins_a_second;   /* and of what comes after; then n_scenes */
     uint64_t *bucket_start; /* [n_scenes + 1] */
     uint32_t *clicks;       /* items by bucket */
     um_status *failed;      /* [threads] */
@@ -93,16 +98,36 @@ done:
     free(counts);
 }
 
-/* The first scene after time_s, from the one before it was for an earlier time. */
-static size_t scene_after(const popularity *p, size_t from, int64_t time_s)
+static size_t bin_of(const popularity *p, int64_t time_s)
 {
-    size_t step = 1, low = from, high = from;
-    while (high < p->n_scenes && p->scenes[high].time_s <= time_s) {
-        low = high + 1;
-        high += step;
-        step *= 2;
+    double bin = ((double)time_s - (double)p->scenes[0].time_s) * p->bins_a_second;
+    return bin < TIME_BINS ? (size_t)bin : TIME_BINS;
+}
+
+static um_status fill_bins(popularity *p, um_error *err)
+{
+    p->first = um_calloc(TIME_BINS + 2, sizeof *p->first);
+    if (p->first == NULL)
+        return um_fail_memory(err, "popularity rankings");
+    double span = p->n_scenes > 0
+                      ? (double)p->scenes[p->n_scenes - 1].time_s - (double)p->scenes[0].time_s
+                      : 0.0;
+    p->bins_a_second = span > 0.0 ? TIME_BINS / span : 0.0;
+    size_t s = 0;
+    for (size_t bin = 0; bin <= TIME_BINS + 1; bin++) {
+        while (s < p->n_scenes && bin_of(p, p->scenes[s].time_s) < bin)
+            s++;
+        p->first[bin] = (uint32_t)s;
     }
-    high = high < p->n_scenes ? high : p->n_scenes;
+    return UM_OK;
+}
+
+/* The first scene after time_s, n_scenes when there is none. */
+static size_t scene_after(const popularity *p, int64_t time_s)
+{
+    if (p->n_scenes == 0 || time_s < p->scenes[0].time_s)
+        return 0;
+    size_t bin = bin_of(p, time_s), low = p->first[bin], high = p->first[bin + 1];
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         if (p->scenes[middle].time_s <= time_s)
@@ -123,11 +148,10 @@ static um_status fill_buckets(popularity *p, um_error *err)
         return um_fail_memory(err, "popularity rankings");
     for (int pass = 0; pass < 2; pass++) {
         for (uint32_t u = 0; u < d->users.n_rows; u++) {
-            size_t s = 0;
             for (uint64_t i = d->user_start[u]; plan->train_user[u] && i < d->user_start[u + 1] &&
                                                 d->time_s[i] < plan->known_until_s;
                  i++) {
-                s = scene_after(p, s, d->time_s[i]);
+                size_t s = scene_after(p, d->time_s[i]);
                 if (s == p->n_scenes)
                     break; /* later than every scene, and so is what follows */
                 if (pass == 0)
@@ -170,7 +194,7 @@ static um_status new_popularity(um_exposure_model *m, um_pool *pool, um_error *e
         if (!m->plan->targets[s].logged)
             p.scenes[p.n_scenes++] = (timed_scene){m->plan->targets[s].time_s, s};
     qsort(p.scenes, p.n_scenes, sizeof *p.scenes, compare_scenes);
-    if ((status = fill_buckets(&p, err)) != UM_OK)
+    if ((status = fill_bins(&p, err)) != UM_OK || (status = fill_buckets(&p, err)) != UM_OK)
         goto done;
     um_pool_run(pool, p.n_scenes, 1, rank_popular, &p);
     for (int i = 0; i < threads && status == UM_OK; i++)
@@ -178,6 +202,7 @@ static um_status new_popularity(um_exposure_model *m, um_pool *pool, um_error *e
             status = um_fail_memory(err, "popularity rankings");
 done:
     free(p.scenes);
+    free(p.first);
     free(p.bucket_start);
     free(p.clicks);
     free(p.failed);

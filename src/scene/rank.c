@@ -1,5 +1,6 @@
 #include "scene/rank.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,10 @@
 #include "base/wide.h"
 
 enum { TILE = 64 }; /* items summed up at a time; divides UM_FACTOR_BLOCK */
+
+/* The same where queries share the loads: QUERIES x VECTORS sums fill the vector registers. */
+enum { LANES = 8, VECTORS = 2, QUERIES = 4 };
+typedef double lanes __attribute__((vector_size(LANES * sizeof(double))));
 
 um_status um_factors_new(um_factors *f, uint32_t rank, uint32_t n_items, um_error *err)
 {
@@ -77,23 +82,37 @@ void um_factors_add(const um_factors *f, double *query, uint32_t item)
         query[k] += in[k];
 }
 
-/* One block of items for one query, a tile at a time so that its sums stay in registers; the factor
- * table stays in cache over the queries of a call. */
-UM_WIDE static void score_block(const um_factors *f, const double *query, size_t first,
+/* Some items for n <= QUERIES queries. Every sum goes over k in order, whatever stands beside it.
+ */
+static inline __attribute__((always_inline)) void
+score_tile(const um_factors *f, const double *queries, size_t n, size_t item, float *scores)
+{
+    lanes sum[QUERIES][VECTORS] = {{{0}}};
+    for (uint32_t k = 0; k < f->rank; k++) {
+        const lanes *out = (const lanes *)(f->out + k * f->stride + item);
+#pragma GCC unroll 4
+        for (size_t b = 0; b < n; b++)
+#pragma GCC unroll 2
+            for (size_t j = 0; j < VECTORS; j++)
+                sum[b][j] += queries[b * f->rank + k] * out[j];
+    }
+    /* Rounding hides last-bit differences between machines' LAPACK from the order. */
+    for (size_t b = 0; b < n; b++)
+        for (size_t j = 0; j < VECTORS * LANES; j++)
+            scores[b * f->stride + item + j] = (float)sum[b][j / LANES][j % LANES];
+}
+
+/* One block of items for n queries: the factor table stays in cache over the queries of a call. */
+UM_WIDE static void score_block(const um_factors *f, const double *queries, size_t n, size_t first,
                                 float *scores)
 {
-    for (size_t tile = first; tile < first + UM_FACTOR_BLOCK; tile += TILE) {
-        double sum[TILE] = {0};
-        for (uint32_t k = 0; k < f->rank; k++) {
-            const double *restrict out = f->out + k * f->stride + tile;
-            double q = query[k];
-            for (size_t j = 0; j < TILE; j++)
-                sum[j] += q * out[j];
-        }
-        /* Rounding hides last-bit differences between machines' LAPACK from the order. */
-        for (size_t j = 0; j < TILE; j++)
-            scores[tile + j] = (float)sum[j];
-    }
+    size_t b = 0, end = first + UM_FACTOR_BLOCK;
+    for (; b + QUERIES <= n; b += QUERIES)
+        for (size_t i = first; i < end; i += VECTORS * LANES)
+            score_tile(f, queries + b * f->rank, QUERIES, i, scores + b * f->stride);
+    for (; b < n; b++)
+        for (size_t i = first; i < end; i += VECTORS * LANES)
+            score_tile(f, queries + b * f->rank, 1, i, scores + b * f->stride);
 }
 
 UM_WIDE static void score_block_both(const um_factors *f, const double *query, size_t first,
@@ -114,69 +133,59 @@ UM_WIDE static void score_block_both(const um_factors *f, const double *query, s
 void um_factors_score(const um_factors *f, const double *queries, size_t n, float *scores)
 {
     for (size_t first = 0; first < f->stride; first += UM_FACTOR_BLOCK) {
-        for (size_t b = 0; b < n; b++) {
-            if (f->both != NULL)
-                score_block_both(f, queries + b * f->rank, first, scores + b * f->stride);
-            else
-                score_block(f, queries + b * f->rank, first, scores + b * f->stride);
+        if (f->both == NULL) {
+            score_block(f, queries, n, first, scores);
+            continue;
         }
+        for (size_t b = 0; b < n; b++)
+            score_block_both(f, queries + b * f->rank, first, scores + b * f->stride);
     }
 }
 
-/* True where item a ranks below item b. */
-static bool below(const float *scores, uint32_t a, uint32_t b)
+/* A number that is larger for what ranks higher: scores above zero are ordered as their bits are.
+ */
+static uint64_t rank_key(float score, uint32_t item)
 {
-    return scores[a] < scores[b] || (scores[a] == scores[b] && a > b);
+    uint32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    return (uint64_t)bits << 32 | ~item;
 }
 
-/* Restores the heap (lowest-ranked item on top) below position i. */
-static void sift_down(uint32_t *heap, uint32_t n, uint32_t i, const float *scores)
+/* How many of n keys are larger. */
+static uint32_t count_larger(const uint64_t *keys, uint32_t n, uint64_t key)
 {
-    for (;;) {
-        uint32_t child = 2 * i + 1;
-        if (child >= n)
-            return;
-        if (child + 1 < n && below(scores, heap[child + 1], heap[child]))
-            child++;
-        if (!below(scores, heap[child], heap[i]))
-            return;
-        uint32_t swap = heap[i];
-        heap[i] = heap[child];
-        heap[child] = swap;
-        i = child;
-    }
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < n; i++)
+        count += keys[i] > key;
+    return (uint32_t)count;
 }
 
 uint32_t um_rank_top(uint32_t *out, uint32_t cut, const uint32_t *candidates, uint32_t n,
                      const float *scores)
 {
+    uint64_t best[UM_RANK_TOP_MAX]; /* keys, descending */
     uint32_t kept = 0;
-    float lowest = 0.0f; /* of a full heap; only what is above it can enter */
+    /* Only what reaches it can enter: at first what is above zero, then what a full list has. One
+     * comparison that nearly always fails is all that most candidates cost. */
+    float lowest = FLT_TRUE_MIN;
     for (uint32_t c = 0; c < n && cut > 0; c++) {
-        uint32_t item = candidates[c];
-        if (!(scores[item] > 0.0f) || scores[item] < lowest)
+        float score = scores[candidates[c]];
+        if (!(score >= lowest))
             continue;
-        if (kept < cut) {
-            out[kept++] = item;
-            if (kept == cut)
-                for (uint32_t i = cut / 2; i > 0; i--)
-                    sift_down(out, cut, i - 1, scores);
-        } else if (below(scores, out[0], item)) {
-            out[0] = item;
-            sift_down(out, cut, 0, scores);
+        uint64_t key = rank_key(score, candidates[c]);
+        uint32_t at = count_larger(best, kept, key);
+        if (at == cut)
+            continue;
+        kept += kept < cut;
+        memmove(best + at + 1, best + at, (kept - 1 - at) * sizeof *best);
+        best[at] = key;
+        if (kept == cut) {
+            uint32_t bits = (uint32_t)(best[cut - 1] >> 32);
+            memcpy(&lowest, &bits, sizeof lowest);
         }
-        if (kept == cut)
-            lowest = scores[out[0]];
     }
-    if (kept < cut)
-        for (uint32_t i = kept / 2; i > 0; i--)
-            sift_down(out, kept, i - 1, scores);
-    for (uint32_t last = kept; last > 1; last--) {
-        uint32_t swap = out[0];
-        out[0] = out[last - 1];
-        out[last - 1] = swap;
-        sift_down(out, last - 1, 0, scores);
-    }
+    for (uint32_t i = 0; i < kept; i++)
+        out[i] = ~(uint32_t)best[i];
     return kept;
 }
 

@@ -11,7 +11,7 @@
 #include "mirrorer/dataset.h"
 #include "mirrorer/scene.h"
 
-enum { UM_FACTOR_BLOCK = 256 };
+enum { UM_FACTOR_BLOCK = 256, UM_RANK_TOP_MAX = 3 * UM_SCENE_MAX_ITEMS };
 
 /*
  * Item scores that are a product of two factor tables: the score of item i for a set of known items
@@ -56,8 +56,8 @@ um_status um_content_factors(um_factors *f, const um_dataset *dataset, uint32_t 
                              um_pool *pool, um_error *err) UM_CHECKED;
 
 /*
- * The candidates with the highest scores above zero, at most `cut`, best first; equal scores in
- * ascending item order. scores is indexed by item. Returns how many stand in out.
+ * The candidates with the highest scores above zero, at most `cut` (<= UM_RANK_TOP_MAX), best first;
+ * equal scores in ascending item order. scores is indexed by item. Returns how many stand in out.
  */
 uint32_t um_rank_top(uint32_t *out, uint32_t cut, const uint32_t *candidates, uint32_t n,
                      const float *scores);
