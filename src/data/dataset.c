@@ -95,13 +95,15 @@ um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len
     return *out != NULL ? UM_OK : um_fail_memory(err, "cells");
 }
 
-um_status um_dataset_read_text(const um_dataset *dataset, const char *text, um_str *out,
-                               um_error *err)
+um_status um_dataset_gather_texts(const um_dataset *dataset, char *const *texts, size_t n,
+                                  um_str *out, size_t *place, um_error *err)
 {
-    if (dataset->memory->texts != NULL)
-        return um_spool_read(dataset->memory->texts, text, out, err);
-    um_str_append(out, text);
-    return um_str_status(out, err);
+    return um_spool_gather(dataset->memory->texts, texts, n, out, place, err);
+}
+
+uint64_t um_dataset_text_bytes(const um_dataset *dataset)
+{
+    return dataset->memory->texts != NULL ? um_spool_file_bytes(dataset->memory->texts) : 0;
 }
 
 um_status um_dataset_flush_texts(um_dataset *dataset, um_error *err)

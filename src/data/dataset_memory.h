@@ -31,10 +31,10 @@ um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len
                                um_error *err) UM_CHECKED;
 /* After the last of them: only now may they be read. */
 um_status um_dataset_flush_texts(um_dataset *dataset, um_error *err) UM_CHECKED;
-/* Appends such a text to `out` without bringing its surroundings into memory: for reading many that
- * lie scattered. */
-um_status um_dataset_read_text(const um_dataset *dataset, const char *text, um_str *out,
-                               um_error *err) UM_CHECKED;
+/* um_spool_gather of such texts. */
+um_status um_dataset_gather_texts(const um_dataset *dataset, char *const *texts, size_t n,
+                                  um_str *out, size_t *place, um_error *err) UM_CHECKED;
+uint64_t um_dataset_text_bytes(const um_dataset *dataset); /* that they take on disk */
 /* Lets go of the memory that reading them through pointers has filled. */
 void um_dataset_release_texts(const um_dataset *dataset);
 

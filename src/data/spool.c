@@ -16,8 +16,6 @@
 #define PIECE_BYTES ((size_t)64 << 20)  /* of the others, unless one text is longer */
 #define STAGE_BYTES ((size_t)256 << 10) /* written at a time: stays in the cache */
 #define SYSTEM_DIR  "/var/tmp"
-#define MAP_BYTES   ((uint64_t)256 << 20) /* of a spool that is read through its map */
-#define READ_BYTES  512                   /* most texts are shorter */
 
 typedef struct piece {
     char *data;
@@ -228,35 +226,55 @@ static const piece *find_piece(const um_spool *s, const char *text)
     return p != NULL && text < p->data + p->len ? p : NULL;
 }
 
-um_status um_spool_read(const um_spool *s, const char *text, um_str *out, um_error *err)
-{
-    char buffer[READ_BYTES];
-    const piece *p = s->file_bytes > MAP_BYTES ? find_piece(s, text) : NULL;
-    if (p == NULL) {
-        um_str_append(out, text);
-        return um_str_status(out, err);
-    }
-    for (uint64_t at = (uint64_t)(text - p->data); at < p->len;) {
-        size_t want = p->len - at < sizeof buffer ? (size_t)(p->len - at) : sizeof buffer;
-        ssize_t got = pread(s->fd, buffer, want, (off_t)(p->offset + at));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return um_fail_errno(err, "read a temporary file in", s->dir);
-        size_t n = strnlen(buffer, (size_t)got);
-        um_str_append_n(out, buffer, n);
-        if (n < (size_t)got)
-            break;
-        at += n;
-    }
-    return um_str_status(out, err);
-}
-
 static void let_go(const piece *p)
 {
     /* The mapping is shared: what was written stays in the file. */
     if (p->is_mapped)
         madvise(p->data, p->cap, MADV_DONTNEED);
+}
+
+enum { AHEAD = 16 }; /* texts asked for before they are looked at */
+
+typedef struct wanted {
+    const char *text;
+    size_t index;
+} wanted;
+
+static int compare_wanted(const void *a, const void *b)
+{
+    const char *x = ((const wanted *)a)->text, *y = ((const wanted *)b)->text;
+    return (x > y) - (x < y);
+}
+
+um_status um_spool_gather(const um_spool *s, char *const *texts, size_t n, um_str *out,
+                          size_t *place, um_error *err)
+{
+    size_t n_wanted = 0;
+    wanted *order = um_calloc(n, sizeof *order);
+    if (order == NULL)
+        return um_fail_memory(err, "texts");
+    for (size_t i = 0; i < n; i++) {
+        place[i] = SIZE_MAX;
+        if (texts[i] != NULL)
+            order[n_wanted++] = (wanted){texts[i], i};
+    }
+    qsort(order, n_wanted, sizeof *order, compare_wanted);
+    const piece *p = NULL; /* in which the sweep is: one at a time is in memory */
+    for (size_t i = 0; i < n_wanted; i++) {
+        const char *text = order[i].text;
+        __builtin_prefetch(order[i + AHEAD < n_wanted ? i + AHEAD : i].text);
+        if (p == NULL || text < p->data || text >= p->data + p->len) {
+            if (p != NULL)
+                let_go(p);
+            p = s != NULL ? find_piece(s, text) : NULL;
+        }
+        place[order[i].index] = out->len;
+        um_str_append_n(out, text, strlen(text) + 1);
+    }
+    if (p != NULL)
+        let_go(p);
+    free(order);
+    return um_str_status(out, err);
 }
 
 um_status um_spool_add(um_spool *s, const char *text, size_t len, char **out, um_error *err)

@@ -31,12 +31,13 @@ um_status um_spool_flush(um_spool *spool, um_error *err) UM_CHECKED;
 /* Where the text at this address can be read now; good until the next text is added. */
 const char *um_spool_look(const um_spool *spool, const char *text);
 /*
- * Appends a flushed text to `out`. Where the spool is large the file is read, not the map: looking
- * at texts that lie scattered maps 64 KiB for each, and this maps nothing. A text that is not of
- * this spool is appended as it stands.
+ * Appends n flushed texts to `out`, a NUL after each, in the order in which they lie in the spool,
+ * which is read in one sweep: texts that lie scattered would cost a read or a page fault each.
+ * place[i] is where text i begins in out, SIZE_MAX where texts[i] is NULL. Texts of other memory
+ * are taken as they stand; without any of a spool, that may be NULL.
  */
-um_status um_spool_read(const um_spool *spool, const char *text, um_str *out,
-                        um_error *err) UM_CHECKED;
+um_status um_spool_gather(const um_spool *spool, char *const *texts, size_t n, um_str *out,
+                          size_t *place, um_error *err) UM_CHECKED;
 /* Lets go of the memory that reading through pointers has filled. */
 void um_spool_release(um_spool *spool);
 uint64_t um_spool_file_bytes(const um_spool *spool); /* disk space taken */

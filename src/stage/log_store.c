@@ -73,44 +73,91 @@ static um_status store_entities(um_workspace *ws, const um_dataset *d, bool item
     return status;
 }
 
-/* All lengths, then all bytes, which are read once. */
-static um_status pack_texts(um_str *s, const um_dataset *d, char *const *texts, uint64_t begin,
-                            uint64_t end, um_error *err)
-{
-    size_t lengths = s->len;
-    const uint32_t absent = UINT32_MAX;
-    um_status status = UM_OK;
+/*
+ * The texts of some users' interactions. They lie in the order of the log's file, and are wanted
+ * user by user: so they are read for many users at once, in one sweep a block.
+ */
+#define BLOCK_BYTES ((uint64_t)128 << 20) /* of texts, about */
+#define BLOCK_ROWS  ((uint64_t)1 << 20)
+#define AHEAD       8 /* texts asked for before they are looked at */
 
-    for (uint64_t i = begin; i < end; i++)
-        um_str_append_n(s, &absent, sizeof absent);
-    for (uint64_t i = begin; i < end && status == UM_OK; i++) {
-        size_t before = s->len;
-        if (texts[i] == NULL)
-            continue;
-        status = um_dataset_read_text(d, texts[i], s, err);
-        uint32_t len = (uint32_t)(s->len - before);
-        if (status == UM_OK)
-            memcpy(s->data + lengths + (i - begin) * sizeof len, &len, sizeof len);
-    }
-    return status;
+typedef struct text_block {
+    uint64_t begin, end;  /* interactions */
+    UM_VEC(char *) texts; /* of all series with texts, one after another: [series][end - begin] */
+    UM_VEC(size_t) place; /* of each in bytes */
+    um_str bytes;
+    uint64_t bytes_a_row; /* of the whole log, on average */
+} text_block;
+
+static void dispose_block(text_block *b)
+{
+    um_vec_dispose(&b->texts);
+    um_vec_dispose(&b->place);
+    um_str_dispose(&b->bytes);
 }
 
-static um_status pack_history(um_str *s, const um_dataset *d, uint64_t begin, uint64_t end,
-                              um_error *err)
+/* Fills the block with what user u, and as many more as have room, have. */
+static um_status fill_block(text_block *b, const um_dataset *d, uint32_t u, um_error *err)
 {
-    um_status status = UM_OK;
+    b->begin = b->end = d->user_start[u];
+    do {
+        b->end = d->user_start[++u];
+    } while (u < d->users.n_rows && d->user_start[u + 1] - b->begin <= BLOCK_ROWS &&
+             (d->user_start[u + 1] - b->begin) * b->bytes_a_row <= BLOCK_BYTES);
+    size_t n = (size_t)(b->end - b->begin), n_texts = 0;
+    b->texts.len = 0;
+    um_str_clear(&b->bytes);
+    for (uint32_t c = 0; c < d->n_series; c++)
+        n_texts += d->series[c].numbers == NULL ? n : 0;
+    if (n_texts == 0)
+        return UM_OK;
+    if (!um_vec_reserve(&b->texts, n_texts) || !um_vec_reserve(&b->place, n_texts))
+        return um_fail_memory(err, "texts");
+    for (uint32_t c = 0; c < d->n_series; c++) {
+        if (d->series[c].numbers != NULL)
+            continue;
+        memcpy(b->texts.data + b->texts.len, d->series[c].texts + b->begin,
+               n * sizeof *b->texts.data);
+        b->texts.len += n;
+    }
+    return um_dataset_gather_texts(d, b->texts.data, n_texts, &b->bytes, b->place.data, err);
+}
+
+/* All lengths, then all bytes, of the series that is number `nth` of those with texts. */
+static void pack_texts(um_str *s, const text_block *b, size_t nth, uint64_t begin, uint64_t end)
+{
+    const size_t *place = b->place.data + nth * (b->end - b->begin) + (begin - b->begin);
     size_t n = (size_t)(end - begin);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t len = UINT32_MAX; /* absent */
+        size_t next = place[i + AHEAD < n ? i + AHEAD : i];
+        if (next != SIZE_MAX)
+            __builtin_prefetch(b->bytes.data + next);
+        if (place[i] != SIZE_MAX)
+            len = (uint32_t)strlen(b->bytes.data + place[i]);
+        um_str_append_n(s, &len, sizeof len);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (place[i] != SIZE_MAX)
+            um_str_append(s, b->bytes.data + place[i]);
+    }
+}
+
+static um_status pack_history(um_str *s, const um_dataset *d, const text_block *block,
+                              uint64_t begin, uint64_t end, um_error *err)
+{
+    size_t n = (size_t)(end - begin), n_texts = 0;
     um_str_append_n(s, d->item + begin, n * sizeof *d->item);
     um_str_append_n(s, d->time_s + begin, n * sizeof *d->time_s);
-    for (uint32_t c = 0; c < d->n_series && status == UM_OK; c++) {
+    for (uint32_t c = 0; c < d->n_series; c++) {
         const um_series *series = &d->series[c];
         if (series->numbers != NULL)
             um_str_append_n(s, series->numbers + begin, n * sizeof(double));
         else
-            status = pack_texts(s, d, series->texts, begin, end, err);
+            pack_texts(s, block, n_texts++, begin, end);
     }
-    if (status != UM_OK || d->impression_start == NULL)
-        return status == UM_OK ? um_str_status(s, err) : status;
+    if (d->impression_start == NULL)
+        return um_str_status(s, err);
     for (uint64_t i = begin; i < end; i++) {
         uint32_t count = (uint32_t)(d->impression_start[i + 1] - d->impression_start[i]);
         um_str_append_n(s, &count, sizeof count);
@@ -126,14 +173,21 @@ static um_status store_histories(um_workspace *ws, const um_dataset *d, const um
                                  um_error *err)
 {
     um_str s = UM_STR_INIT;
+    text_block block = {0};
     um_status status = UM_OK;
 
+    um_str_init(&block.bytes, SIZE_MAX / 2);
+    if (d->n_interactions > 0)
+        block.bytes_a_row = um_dataset_text_bytes(d) / d->n_interactions;
     for (uint32_t u = 0; u < d->users.n_rows && status == UM_OK; u++) {
         uint64_t begin = d->user_start[u], end = d->user_start[u + 1];
         if (begin == end)
             continue;
+        if (begin >= block.end)
+            status = fill_block(&block, d, u, err);
         um_str_clear(&s);
-        status = pack_history(&s, d, begin, end, err);
+        if (status == UM_OK)
+            status = pack_history(&s, d, &block, begin, end, err);
         um_row_history row = {u, end - begin, s.data, s.len};
         if (status == UM_OK)
             status = um_workspace_put_history(ws, &row, err);
@@ -141,6 +195,7 @@ static um_status store_histories(um_workspace *ws, const um_dataset *d, const um
             status = um_fail(err, UM_ERR_INTERRUPTED, "ingest: stopped; nothing was stored");
     }
     um_str_dispose(&s);
+    dispose_block(&block);
     return status;
 }
 
