@@ -24,8 +24,8 @@
  *
  * Failure. One request that fails is retried, then listed (um_remote_failures) and passed over. The
  * call goes on, and returns UM_OK. A call ends early with
- *     UM_ERR_REMOTE       no usable endpoint is left, nothing but failures comes back, or no
- *                         endpoint has answered for outage_limit_ms
+ *     UM_ERR_REMOTE       no usable endpoint is left, nothing but failures has come back since the
+ *                         client was opened, or no endpoint has answered for outage_limit_ms
  *     UM_ERR_LIMIT        max_cost or max_hours is reached; what was in flight was waited for
  *     UM_ERR_INTERRUPTED  the monitor asked to stop (within a second)
  *     or what a callback returned.
@@ -96,7 +96,8 @@ typedef struct um_remote_options {
     uint32_t outage_wait_ms;     /* [1,000] */
     uint32_t outage_wait_max_ms; /* [60,000] */
     uint32_t outage_limit_ms;    /* no answer at all for so long ends the call [3,600,000] */
-    uint32_t max_failures;       /* failed answers in a row that end the call [16] */
+    uint32_t max_failures;       /* failed answers in a row that end the call [16]; UINT32_MAX: none
+                                  * do, not even if the client never gets another */
     double max_cost;     /* money, `spent` included; 0: no limit. A request is sent only where its
                           * longest answer still fits. */
     double spent;        /* by earlier runs [0] */

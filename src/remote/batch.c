@@ -129,7 +129,9 @@ um_status um_remote_cost_text(const um_remote_cost *cost, char **text, um_error 
     append_amount(&s, cost->completion_tokens);
     um_str_append(&s, " completion tokens");
     if (cost->most_cost > 0)
-        um_str_appendf(&s, ", $%.2f (at most about $%.2f)", cost->cost, cost->most_cost);
+        um_str_appendf(&s, ", about $%.2f", cost->cost);
+    if (cost->most_cost > cost->cost)
+        um_str_appendf(&s, " (at most about $%.2f)", cost->most_cost);
     if (cost->seconds >= 7200)
         um_str_appendf(&s, ", at least %.1f hours", cost->seconds / 3600);
     else if (cost->seconds >= 120)

@@ -539,8 +539,8 @@ um_status um_run_task(um_task *task, const um_monitor *monitor, um_error *err)
         status = um_fail(err, r.ended, "%s", r.ending.text);
     status = wind_up(&r, status, err);
     uint64_t failed = remote->totals.failed - r.failed_before;
-    if (status == UM_OK && failed > 0 && remote->totals.answers == r.answers_before &&
-        remote->totals.replayed == r.replayed_before)
+    if (status == UM_OK && failed > 0 && remote->totals.answers + remote->totals.replayed == 0 &&
+        remote->options.max_failures < UINT32_MAX)
         status = um_fail(
             err, UM_ERR_REMOTE, "all %llu answers failed; the last: %.300s",
             (unsigned long long)failed,

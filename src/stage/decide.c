@@ -264,11 +264,16 @@ um_status um_decider_begin(um_decider *d, um_session *s, const char *role, um_er
     return UM_OK;
 }
 
+/* All answers of the run and of those before it: what failed then was asked for again now. */
+static uint64_t all_answers(const um_decider *d)
+{
+    return d->run.total * d->samples;
+}
+
 static bool too_many_failed(const um_decider *d)
 {
-    double asked = (double)d->todo.len * d->samples;
     return (double)um_remote_totals_of(d->actor.remote)->failed >
-           d->s->config->remote.max_failed * asked;
+           d->s->config->remote.max_failed * (double)all_answers(d);
 }
 
 static um_status complete_portion(um_decider *d, void *context, um_error *err)
@@ -319,7 +324,7 @@ static um_status check_failures(um_decider *d, um_error *err)
                    "%s: %llu of %llu answers failed, remote.max_failed is %g; the others are "
                    "saved, run the same command again to ask for these",
                    d->run.info->name, (unsigned long long)failed,
-                   (unsigned long long)d->todo.len * d->samples, d->s->config->remote.max_failed);
+                   (unsigned long long)all_answers(d), d->s->config->remote.max_failed);
 }
 
 um_status um_decider_finish(um_decider *d, um_error *err)

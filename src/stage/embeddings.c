@@ -19,6 +19,7 @@
 #include "stage/remote.h"
 
 #define TENSOR          "embeddings"
+#define NO_TEXT         UINT32_MAX
 #define TEXTS_A_REQUEST 64 /* embed_batch of um_remote_options */
 
 /* Text of an item: its descriptions, a line each. */
@@ -189,6 +190,52 @@ static um_status say_forecast(um_session *s, const um_remote *remote, const char
     return status == UM_OK ? um_stage_remote_forecast(s->monitor, &cost, err) : status;
 }
 
+/* Texts as an endpoint is asked for them: equal ones once, empty ones not at all. */
+typedef struct asking {
+    const char **texts; /* [n] borrowed */
+    uint32_t n;
+    uint32_t *place; /* [items] of each item's text; NO_TEXT */
+} asking;
+
+static um_status asking_init(asking *a, const char *const *texts, uint32_t n, um_error *err)
+{
+    um_map known = {0};
+    um_status status = UM_OK;
+
+    *a = (asking){um_calloc(n, sizeof *a->texts), 0, um_calloc(n, sizeof *a->place)};
+    if (a->texts == NULL || a->place == NULL)
+        return um_fail_memory(err, "texts of items");
+    for (uint32_t i = 0; i < n && status == UM_OK; i++) {
+        a->place[i] = NO_TEXT;
+        if (texts[i][0] == '\0' || um_map_get(&known, texts[i], &a->place[i]))
+            continue;
+        if (!um_map_put(&known, texts[i], a->n, NULL))
+            status = um_fail_memory(err, "texts of items");
+        a->place[i] = a->n;
+        a->texts[a->n++] = texts[i];
+    }
+    um_map_dispose(&known);
+    if (status == UM_OK && a->n == 0)
+        status = um_fail(err, UM_ERR_INPUT, "embeddings: no item has a description to embed");
+    return status;
+}
+
+/* Gives each item the row of its text; zeros where it has none. */
+static um_status spread(um_item_embeddings *out, float **rows, const asking *a,
+                        const um_remote_rows *got, uint32_t n, um_error *err)
+{
+    *rows = um_calloc(n, got->dim * sizeof **rows);
+    if (*rows == NULL)
+        return um_fail_memory(err, "embeddings");
+    for (uint32_t i = 0; i < n; i++) {
+        if (a->place[i] != NO_TEXT)
+            memcpy(*rows + (size_t)i * got->dim, got->data + (size_t)a->place[i] * got->dim,
+                   got->dim * sizeof **rows);
+    }
+    *out = (um_item_embeddings){n, got->dim, *rows};
+    return UM_OK;
+}
+
 static um_status embed_remotely(um_item_embeddings *out, float **rows, um_session *s,
                                 const char *const *texts, uint32_t n, const char *urls,
                                 um_error *err)
@@ -197,30 +244,32 @@ static um_status embed_remotely(um_item_embeddings *out, float **rows, um_sessio
     const um_remote_journal kept = um_stage_journal_of(&journal);
     um_remote *remote = NULL;
     um_remote_rows got = {0};
+    asking a;
     uint64_t absent = 0;
-    um_status status =
-        um_stage_remote_open(&remote, s, urls, s->config->scenes.embeddings_model, err);
+    um_status status = asking_init(&a, texts, n, err);
 
     if (status == UM_OK)
-        status = say_forecast(s, remote, texts, n, err);
+        status = um_stage_remote_open(&remote, s, journal.stage, urls,
+                                      s->config->scenes.embeddings_model, err);
     if (status == UM_OK)
-        status = um_remote_embed(&got, remote, texts, n, 0, &kept, s->monitor, err);
+        status = say_forecast(s, remote, a.texts, a.n, err);
+    if (status == UM_OK)
+        status = um_remote_embed(&got, remote, a.texts, a.n, 0, &kept, s->monitor, err);
     for (size_t i = 0; i < got.n && status == UM_OK; i++)
         absent += got.absent[i];
     if (status == UM_OK)
-        um_stage_remote_list_failures(s->monitor, remote, true);
-    if (status == UM_OK && (double)absent > s->config->remote.max_failed * n)
+        um_stage_remote_list_failures(s->monitor, remote, "text");
+    if (status == UM_OK && (double)absent > s->config->remote.max_failed * a.n)
         status = um_fail(err, UM_ERR_REMOTE,
-                         "embeddings: %llu of %u items failed, remote.max_failed is %g; the others "
+                         "embeddings: %llu of %u texts failed, remote.max_failed is %g; the others "
                          "are saved, run the same command again",
-                         (unsigned long long)absent, n, s->config->remote.max_failed);
-    if (status == UM_OK) {
-        *rows = got.data;
-        *out = (um_item_embeddings){n, got.dim, got.data};
-        got.data = NULL;
-    }
+                         (unsigned long long)absent, a.n, s->config->remote.max_failed);
+    if (status == UM_OK)
+        status = spread(out, rows, &a, &got, n, err);
     um_remote_rows_dispose(&got);
     um_remote_free(remote);
+    free(a.texts);
+    free(a.place);
     return status;
 }
 

@@ -26,6 +26,7 @@ typedef struct todo {
 typedef struct unscored {
     uint64_t decision, scene; /* decision 0: none */
     char *text;               /* ready to score */
+    size_t place;             /* among the texts of its query, where equal ones stand once */
 } unscored;
 
 typedef struct predictor {
@@ -39,12 +40,14 @@ typedef struct predictor {
     uint64_t elsewhere; /* scenes that are not this run's share */
     UM_VEC(todo) todo;  /* ascending */
     uint64_t texts;     /* of all */
+    uint64_t scored;    /* by earlier runs */
     uint64_t too_long;  /* texts that do not fit the model */
     /* The portion in work. */
     const todo *now;
     UM_VEC(unscored) items; /* in scene order */
     size_t *first;          /* of each query in items */
-    size_t query, arrived;  /* the query that is being delivered, and its texts that were */
+    um_letter_query *queries;
+    size_t query, arrived; /* the query that is being delivered, and its texts that were */
 } predictor;
 
 /* What there is to do ------------------------------------------------------------------------- */
@@ -105,11 +108,15 @@ static um_status find_todo(predictor *p, um_error *err)
 {
     um_decision_filter filter = {.any_scene = true, .split = "train", .unscored_by = p->actor.id};
     um_scene_filter scenes = {.split = "train", .without_direct_by = p->actor.id};
+    um_workspace_counts counts = {0};
     size_t kept = 0;
     um_status status = um_workspace_decisions(p->s->ws, &filter, note_decision, p, err);
 
     if (status == UM_OK)
         status = um_workspace_scenes(p->s->ws, &scenes, note_direct, p, err);
+    if (status == UM_OK)
+        status = um_workspace_count(&counts, p->s->ws, err);
+    p->scored = counts.distributions + counts.directs;
     if (status != UM_OK || p->todo.len == 0)
         return status;
     join_todo(p);
@@ -131,7 +138,7 @@ static um_status add_text(predictor *p, uint64_t decision, uint64_t scene, const
                           um_error *err)
 {
     um_str text = UM_STR_INIT;
-    unscored item = {decision, scene, NULL};
+    unscored item = {.decision = decision, .scene = scene};
     if (process != NULL)
         um_str_appendf(&text, "%s\n", process);
     um_str_append(&text, UM_PROCESS_BEHAVIOR);
@@ -178,33 +185,40 @@ static int by_scene(const void *a, const void *b)
     return (x->decision > y->decision) - (x->decision < y->decision);
 }
 
+static um_status store(predictor *q, const unscored *item, const double *p, um_error *err)
+{
+    uint32_t k = q->s->scenes->scenes[item->scene].k;
+    if (item->decision == 0) {
+        um_row_direct row = {item->scene, q->actor.id, k, p};
+        return um_workspace_put_direct(q->s->ws, &row, err);
+    }
+    um_row_distribution row = {
+        .decision_id = item->decision, .predictor_id = q->actor.id, .k = k, .p = p};
+    return um_workspace_put_distribution(q->s->ws, &row, err);
+}
+
 static um_status on_letters(void *context, size_t query, size_t text, const double *p,
                             um_error *err)
 {
     predictor *q = context;
-    const unscored *item = &q->items.data[q->first[query] + text];
-    uint32_t k = q->s->scenes->scenes[item->scene].k;
+    uint64_t scene = q->items.data[q->first[query]].scene;
     um_status status = um_portion_open(&q->portion, err);
 
-    if (status == UM_OK && item->decision == 0) {
-        um_row_direct row = {item->scene, q->actor.id, k, p};
-        status = um_workspace_put_direct(q->s->ws, &row, err);
-    } else if (status == UM_OK) {
-        um_row_distribution row = {
-            .decision_id = item->decision, .predictor_id = q->actor.id, .k = k, .p = p};
-        status = um_workspace_put_distribution(q->s->ws, &row, err);
+    for (size_t i = q->first[query]; i < q->first[query + 1] && status == UM_OK; i++) {
+        if (q->items.data[i].place == text)
+            status = store(q, &q->items.data[i], p, err);
     }
     if (status != UM_OK)
         return status;
     if (query != q->query)
         q->arrived = 0;
     q->query = query;
-    if (++q->arrived < q->first[query + 1] - q->first[query])
+    if (++q->arrived < q->queries[query].n)
         return UM_OK;
     /* All of the scene's; where endpoints failed some, its answers stay for the next run. */
     um_run_progress(q->run, q->run->done + 1, q->actor.remote != NULL ? q->watch.detail : NULL);
     if (q->actor.remote != NULL)
-        status = um_workspace_settle_requests(q->s->ws, "predict", item->scene, err);
+        status = um_workspace_settle_requests(q->s->ws, "predict", scene, err);
     return status == UM_OK ? um_portion_close(&q->portion, false, err) : status;
 }
 
@@ -222,14 +236,23 @@ static size_t split_by_scene(const predictor *q, uint64_t *ids, size_t *first)
     return n;
 }
 
+/* Where the text stands among the query's texts; at their end when it is new. */
+static size_t place_of(const um_letter_query *query, const char *text)
+{
+    size_t at = 0;
+    while (at < query->n && strcmp(query->texts[at], text) != 0)
+        at++;
+    return at;
+}
+
 /*
- * Queries: one a scene, with all its texts that fit the model. Those that do not are left out and
- * counted; a scene is measured by what is left. q->first becomes the first text of each query.
+ * Queries: one a scene, with all its texts that fit the model, equal ones once. Those that do not
+ * fit are left out and counted; a scene is measured by what is left. q->first becomes the first
+ * item of each query.
  */
 static um_status make_queries(predictor *q, um_responder *responder,
                               const um_scene_prompts *prompts, const size_t *first,
-                              um_letter_query *queries, const char **texts, size_t *n_queries,
-                              um_error *err)
+                              const char **texts, size_t *n_queries, um_error *err)
 {
     size_t kept = 0, total = q->items.len;
     um_status status = UM_OK;
@@ -237,6 +260,7 @@ static um_status make_queries(predictor *q, um_responder *responder,
     *n_queries = 0;
     q->items.len = 0; /* what is moved to the front stays ours, whatever happens */
     for (size_t i = 0; i < prompts->n; i++) {
+        um_letter_query query = {&prompts->prompts[i], texts, 0};
         size_t begin = kept;
         for (size_t j = first[i]; j < first[i + 1]; j++) {
             unscored item = q->items.data[j];
@@ -247,13 +271,16 @@ static um_status make_queries(predictor *q, um_responder *responder,
                 free(item.text);
                 continue;
             }
-            texts[kept] = item.text;
+            item.place = place_of(&query, item.text);
+            if (item.place == query.n) {
+                query.n++;
+                *texts++ = item.text;
+            }
             q->items.data[kept++] = item;
         }
         if (kept > begin) {
-            queries[*n_queries] =
-                (um_letter_query){&prompts->prompts[i], texts + begin, kept - begin};
-            q->first[(*n_queries)++] = begin;
+            q->first[*n_queries] = begin;
+            q->queries[(*n_queries)++] = query;
         }
     }
     q->first[*n_queries] = kept;
@@ -268,7 +295,9 @@ static void forget_texts(predictor *q)
         free(q->items.data[i].text);
     q->items.len = 0;
     free(q->first);
+    free(q->queries);
     q->first = NULL;
+    q->queries = NULL;
 }
 
 static um_status predict_portion(predictor *q, const todo *scenes, size_t n_scenes, um_error *err)
@@ -277,7 +306,6 @@ static um_status predict_portion(predictor *q, const todo *scenes, size_t n_scen
     size_t n_queries = 0, n, *first = NULL;
     uint64_t *ids = NULL;
     const char **texts = NULL;
-    um_letter_query *queries = NULL;
     um_scene_prompts prompts = {0};
     um_status status = load_texts(q, scenes, n_scenes, err);
 
@@ -288,20 +316,19 @@ static um_status predict_portion(predictor *q, const todo *scenes, size_t n_scen
     ids = um_calloc(q->items.len, sizeof *ids);
     first = um_calloc(q->items.len + 1, sizeof *first);
     texts = um_calloc(q->items.len, sizeof *texts);
-    queries = um_calloc(q->items.len, sizeof *queries);
+    q->queries = um_calloc(q->items.len, sizeof *q->queries);
     q->first = um_calloc(q->items.len + 1, sizeof *q->first);
-    if (ids == NULL || first == NULL || texts == NULL || queries == NULL || q->first == NULL) {
+    if (ids == NULL || first == NULL || texts == NULL || q->queries == NULL || q->first == NULL) {
         status = um_fail_memory(err, "texts");
         goto done;
     }
     n = split_by_scene(q, ids, first);
     if ((status = um_scene_prompts_make(&prompts, q->s, ids, n, NULL, err)) != UM_OK ||
-        (status = make_queries(q, responder, &prompts, first, queries, texts, &n_queries, err)) !=
-            UM_OK)
+        (status = make_queries(q, responder, &prompts, first, texts, &n_queries, err)) != UM_OK)
         goto done;
     q->query = q->arrived = 0;
-    status = responder->ops->score_letters(responder, queries, n_queries, on_letters, q, q->monitor,
-                                           err);
+    status = responder->ops->score_letters(responder, q->queries, n_queries, on_letters, q,
+                                           q->monitor, err);
     q->watch.before += q->items.len;
 done:
     forget_texts(q);
@@ -309,7 +336,6 @@ done:
     free(ids);
     free(first);
     free(texts);
-    free(queries);
     return status;
 }
 
@@ -359,20 +385,21 @@ static um_status forecast(predictor *q, um_error *err)
     return um_stage_remote_forecast(q->s->monitor, &cost, err);
 }
 
-/* What endpoints would not score: few enough, the scenes are measured by the rest. */
+/* What endpoints would not score: few enough, the scenes are measured by the rest. What failed in
+ * earlier runs was asked for again in this one. */
 static um_status check_failures(predictor *q, um_error *err)
 {
-    uint64_t failed = 0;
+    uint64_t failed = 0, all = q->texts + q->scored;
     um_status status = um_stage_remote_report(q->run, q->actor.remote, &failed, err);
 
-    if (status != UM_OK || (double)failed <= q->s->config->remote.max_failed * (double)q->texts)
+    if (status != UM_OK || (double)failed <= q->s->config->remote.max_failed * (double)all)
         return status;
     if ((status = um_run_save(q->run, false, err)) != UM_OK)
         return status;
     return um_fail(err, UM_ERR_REMOTE,
                    "predict: %llu of %llu texts failed, remote.max_failed is %g; the others are "
                    "saved, run the same command again to ask for these",
-                   (unsigned long long)failed, (unsigned long long)q->texts,
+                   (unsigned long long)failed, (unsigned long long)all,
                    q->s->config->remote.max_failed);
 }
 

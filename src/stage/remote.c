@@ -48,13 +48,13 @@ static const char *or_null(const char *text)
     return text[0] != '\0' ? text : NULL;
 }
 
-um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls, const char *model,
-                               um_error *err)
+um_status um_stage_remote_open(um_remote **out, um_session *s, const char *stage, const char *urls,
+                               const char *model, um_error *err)
 {
     const um_config *c = s->config;
     um_remote_endpoint endpoints[MAX_ENDPOINTS];
     um_remote_options options;
-    um_request_totals totals;
+    um_request_totals totals, own;
     size_t n = 0;
     char *text = um_strdup(urls);
     um_status status = text != NULL ? UM_OK : um_fail_memory(err, "endpoints");
@@ -69,6 +69,8 @@ um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls,
                          endpoints[0].base_url);
     if (status == UM_OK)
         status = um_workspace_request_totals(&totals, s->ws, NULL, err);
+    if (status == UM_OK)
+        status = um_workspace_request_totals(&own, s->ws, stage, err);
     if (status != UM_OK)
         goto done;
     for (size_t i = 0; i < n; i++) {
@@ -90,6 +92,9 @@ um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls,
     options.max_cost = c->remote.max_cost;
     options.spent = totals.cost;
     options.max_hours = c->remote.max_hours;
+    /* Where answers came before, what fails now may be all that is left and is refused for good. */
+    if (own.answered > 0)
+        options.max_failures = UINT32_MAX;
     options.ca_file = or_null(c->remote.ca_file);
     options.plain_http = c->remote.plain_http;
     options.frequencies = c->predict.frequencies;
@@ -120,7 +125,8 @@ um_status um_actor_open_remote(um_actor *out, um_session *s, const char *name, c
     um_status status;
 
     *out = (um_actor){0};
-    if ((status = um_stage_remote_open(&out->remote, s, urls, model, err)) != UM_OK ||
+    if ((status = um_stage_remote_open(&out->remote, s, journal->stage, urls, model, err)) !=
+            UM_OK ||
         (status = um_remote_probe(out->remote, monitor, err)) != UM_OK ||
         (status = um_remote_describe(out->remote, &text, err)) != UM_OK ||
         (status = um_remote_responder_open(&out->responder, out->remote, name, &kept, monitor,
@@ -322,17 +328,20 @@ um_remote_cost um_stage_remote_short_cost(const um_session *s, const um_remote *
 }
 
 void um_stage_remote_list_failures(const um_monitor *monitor, const um_remote *remote,
-                                   bool embeddings)
+                                   const char *what)
 {
     const um_remote_failure *list;
     uint64_t failed = um_remote_totals_of(remote)->failed;
     size_t n = um_remote_failures(remote, &list);
     for (size_t i = 0; i < n && i < SHOWN_FAILURES; i++) {
-        if (embeddings)
-            um_monitor_message(monitor, "  item %u failed: %s", list[i].sample, list[i].reason);
+        unsigned long long scene = list[i].prompt;
+        if (strcmp(what, "text") == 0)
+            um_monitor_message(monitor, "  text %u failed: %s", list[i].sample, list[i].reason);
+        else if (strcmp(what, "letters") == 0)
+            um_monitor_message(monitor, "  a text of scene %llu failed: %s", scene, list[i].reason);
         else
-            um_monitor_message(monitor, "  scene %llu, sample %u failed: %s",
-                               (unsigned long long)list[i].prompt, list[i].sample, list[i].reason);
+            um_monitor_message(monitor, "  scene %llu, sample %u failed: %s", scene, list[i].sample,
+                               list[i].reason);
     }
     if (failed > SHOWN_FAILURES)
         um_monitor_message(monitor, "  ... %llu answers failed in all", (unsigned long long)failed);
@@ -350,7 +359,8 @@ um_status um_stage_remote_report(um_run *run, const um_remote *remote, uint64_t 
     if (status != UM_OK)
         return status;
     *failed = t->failed;
-    um_stage_remote_list_failures(monitor, remote, false);
+    um_stage_remote_list_failures(monitor, remote,
+                                  strcmp(run->info->name, "predict") == 0 ? "letters" : "sample");
     if (t->cost > 0)
         snprintf(money, sizeof money, ", $%.4f", t->cost);
     um_monitor_message(monitor,

@@ -15,8 +15,8 @@ bool um_source_is_url(const char *source);
  * weight ("http://a:8000/v1*2 http://b:8000/v1"). model: the name they know it by. Money that the
  * workspace's requests have cost counts towards remote.max_cost.
  */
-um_status um_stage_remote_open(um_remote **out, um_session *s, const char *urls, const char *model,
-                               um_error *err) UM_CHECKED;
+um_status um_stage_remote_open(um_remote **out, um_session *s, const char *stage, const char *urls,
+                               const char *model, um_error *err) UM_CHECKED;
 
 /* The journal of one run: its records are committed with the portion that is open, or in
  * transactions of their own where portion is NULL. */
@@ -63,9 +63,10 @@ um_remote_cost um_stage_remote_short_cost(const um_session *s, const um_remote *
                                           uint64_t answers, uint64_t requests, uint64_t bytes,
                                           uint64_t completion_tokens);
 
-/* Lists the first answers that failed, by scene and sample or by item. */
+/* Lists the first answers that failed. what: "sample" (of a scene), "letters" (of a scene) or
+ * "text" (by number). */
 void um_stage_remote_list_failures(const um_monitor *monitor, const um_remote *remote,
-                                   bool embeddings);
+                                   const char *what);
 /* Figures of the client into the run's detail, and as messages. *failed: answers. */
 um_status um_stage_remote_report(um_run *run, const um_remote *remote, uint64_t *failed,
                                  um_error *err) UM_CHECKED;

@@ -42,10 +42,31 @@ before=$(counted Q good.log)
 run 0 decide --role teacher -w plain --teacher "$url" --teacher-model teach
 [ "$before" = "$(counted Q good.log)" ] || die 'a finished stage asked again'
 run 0 decide --role student -w plain --set student.endpoint="$url" --set student.endpoint_model=teach
-run 0 predict -w plain --set student.endpoint="$url" --set student.endpoint_model=teach
+cp -r plain undecided
+run 0 predict -w plain --set student.endpoint="$url" --set student.endpoint_model=teach --limit 10
+out_has '^predict: begun, 10 items'
+err_has 'the limit is reached, 14 scenes are left'
+run 0 predict -w plain
+run 0 status -w plain --json
+out_has '"maybe_paid_twice":\[\]' # the student wrote some texts twice; each is asked for once
 run 0 distill -w plain
 run 0 export pairs plain.pairs -w plain
 [ -s plain.pairs ] || die 'no pairs from endpoints'
+
+# Texts that an endpoint will not score: few enough, the scenes are measured by the rest.
+cat >unscored <<'RULES'
+path=/v1/chat match=History when=0-3 status=400 body="refused by a filter"
+path=/v1/completions match=History when=0-3 status=400 body="refused by a filter"
+RULES
+serve unscored --script unscored
+cp -r undecided unscored.ws
+run 5 predict -w unscored.ws --set student.endpoint="$url" --set student.endpoint_model=teach \
+    --set remote.max_failed=0.01
+err_has '4 of 216 texts failed, remote.max_failed is 0.01'
+serve unscored --script unscored
+run 0 predict -w unscored.ws --set student.endpoint="$url" --set remote.max_failed=0.02 --json
+out_has '"failed":4'
+run 0 distill -w unscored.ws
 
 # The key is asked for, comes from the environment, and stands in no file and no message.
 serve locked --key s3cr3t-k3y
@@ -251,9 +272,15 @@ run 0 scenes -w embedded --set scenes.use_impressions=false --set scenes.embeddi
 [ "$(counted Q vectors.log)" -ge 1 ] || die 'no embeddings were asked for'
 made=$(ls embedded/embeddings-*.safetensors)
 before=$(counted Q vectors.log)
+head -c 200 "$made" >cut.safetensors
+cp "$made" whole.safetensors
 run 0 scenes -w embedded --redo
 [ "$before" = "$(counted Q vectors.log)" ] || die 'vectors were asked for again'
 run 0 export scenes endpoint.jsonl -w embedded
+cp cut.safetensors "$made" # a damaged file is made again
+run 0 scenes -w embedded --redo
+err_has 'it is made again'
+same "$made" whole.safetensors
 run 0 scenes -w embedded --redo --set scenes.embeddings="$made"
 run 0 export scenes file.jsonl -w embedded
 same endpoint.jsonl file.jsonl
