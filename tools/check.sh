@@ -1,6 +1,7 @@
 #!/bin/sh
 # Everything `make check` runs: the dev build (warnings are errors) with all tests, then the same
-# tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+# tests under AddressSanitizer and UndefinedBehaviorSanitizer, then, where clang is there, a moment of
+# each fuzz target.
 set -eu
 cd "$(dirname "$0")/.."
 jobs=$(nproc)
@@ -10,3 +11,7 @@ for preset in dev asan; do
     cmake --build --preset "$preset" -j "$jobs"
     ctest --preset "$preset"
 done
+if command -v clang >/dev/null 2>&1; then
+    echo "== fuzz: each target a second"
+    fuzz/run.sh 1
+fi

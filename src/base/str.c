@@ -260,6 +260,8 @@ void um_str_append_number(um_str *s, double value)
         um_str_append(s, "null");
         return;
     }
+    if (value == 0)
+        value = 0; /* "-0" would be read again as a whole number, which has no such zero */
     if (append_short_decimal(s, value))
         return;
     /*

@@ -37,7 +37,8 @@ void um_str_appendf(um_str *s, const char *format, ...) UM_PRINTF(2, 3);
 /* Appends text as a JSON string, quotes included; invalid UTF-8 bytes become U+FFFD. */
 void um_str_append_json(um_str *s, const char *text);
 void um_str_append_json_n(um_str *s, const char *text, size_t n); /* NUL bytes are text too */
-/* Shortest decimal that reads back equal; independent of the locale; NaN and inf become "null". */
+/* Shortest decimal that reads back equal (-0 is 0); independent of the locale; NaN and inf become
+ * "null". */
 void um_str_append_number(um_str *s, double value);
 const char *um_str_text(const um_str *s);
 um_status um_str_status(const um_str *s, um_error *err) UM_CHECKED;

@@ -76,7 +76,7 @@ static um_status gather_ids(um_mapped *s, const um_mapped_cell *c, const um_mapp
 {
     um_jiter it = um_jval_iter(c->value);
     um_jval element;
-    const char *at = c->text, *end = c->text + c->len, *part = NULL;
+    const char *at = c->text, *end = at != NULL ? at + c->len : NULL, *part = NULL;
     size_t len = 0;
     bool is_array = um_jval_type(c->value) == UM_J_ARRAY;
     out->len = 0;

@@ -262,7 +262,7 @@ um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *
         row->bad = b->messages.data + line->bad;
     } else {
         p->doc.tape = b->words.data + line->words;
-        p->doc.strings = b->bytes.data + line->bytes;
+        p->doc.strings = b->bytes.data != NULL ? b->bytes.data + line->bytes : NULL;
         row->root = (um_jval){.document = &p->doc, .at = 1};
     }
     return UM_OK;
