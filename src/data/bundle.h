@@ -52,6 +52,7 @@ typedef struct um_stream um_stream;
 um_status um_stream_open(um_stream **out, um_bundle *bundle, const um_entry *entry,
                          um_error *err) UM_CHECKED;
 void um_stream_close(um_stream *stream);
+bool um_stream_is_packed(const um_stream *stream);
 /* Up to `size` bytes; *n = 0 at the end, and only once length and checksum were found right. */
 um_status um_stream_read(um_stream *stream, void *bytes, size_t size, size_t *n,
                          um_error *err) UM_CHECKED;

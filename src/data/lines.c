@@ -25,9 +25,22 @@ um_status um_lines_open(um_lines *lines, um_bundle *bundle, const um_entry *entr
 
 void um_lines_close(um_lines *lines)
 {
+    um_ahead_close(lines->ahead);
     um_stream_close(lines->stream);
     free(lines->buffer);
     *lines = (um_lines){0};
+}
+
+/* Packed files that do not end with the first block are unpacked by a thread of their own. */
+static um_status read_block(um_lines *l, char *bytes, size_t size, size_t *n, um_error *err)
+{
+    um_status status = UM_OK;
+    if (l->ahead == NULL && l->bytes > 0 && um_stream_is_packed(l->stream))
+        status = um_ahead_open(&l->ahead, l->stream, err);
+    if (status != UM_OK)
+        return status;
+    return l->ahead != NULL ? um_ahead_read(l->ahead, bytes, size, n, err)
+                            : um_stream_read(l->stream, bytes, size, n, err);
 }
 
 /* Drops what lies before `begin` and reads on; one byte stays free for the caller's NUL. */
@@ -47,8 +60,7 @@ static um_status refill(um_lines *l, um_error *err)
         l->cap *= 2;
     }
     size_t got = 0;
-    um_status status =
-        um_stream_read(l->stream, l->buffer + l->end, l->cap - l->end - 1, &got, err);
+    um_status status = read_block(l, l->buffer + l->end, l->cap - l->end - 1, &got, err);
     if (status != UM_OK)
         return status;
     l->at_end = got == 0;

@@ -8,12 +8,14 @@
 #ifndef UM_DATA_LINES_H
 #define UM_DATA_LINES_H
 
+#include "data/ahead.h"
 #include "data/bundle.h"
 
 #define UM_LINES_MAX_BYTES ((size_t)16 << 20) /* one line */
 
 typedef struct um_lines {
     um_stream *stream;
+    um_ahead *ahead;  /* reads the stream from the second block of a packed file on; or NULL */
     const char *name; /* of the file, borrowed from the bundle */
     char *buffer;
     size_t cap;

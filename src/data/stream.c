@@ -141,6 +141,11 @@ void um_stream_close(um_stream *s)
     free(s);
 }
 
+bool um_stream_is_packed(const um_stream *s)
+{
+    return s->fd < 0;
+}
+
 static um_status check_growth(const um_stream *s, um_error *err)
 {
     uint64_t limit = s->packed_bytes > UM_BUNDLE_MAX_BYTES / UM_BUNDLE_MAX_RATIO
