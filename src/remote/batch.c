@@ -265,7 +265,10 @@ um_status um_remote_accept(const um_remote_journal *journal, const um_remote_end
     if (http_status != 200) {
         um_complaint c;
         um_complaint_read(&c, body, len, NULL);
-        um_fail(&wrong, UM_ERR_REMOTE, "HTTP %d: %.200s", http_status, c.message);
+        if (http_status > 0)
+            um_fail(&wrong, UM_ERR_REMOTE, "HTTP %d: %.200s", http_status, c.message);
+        else /* such as a request that a batch did not get to */
+            um_fail(&wrong, UM_ERR_REMOTE, "no answer: %.200s", c.message);
         memcpy(reason, wrong.text, sizeof reason - 1);
         reason[sizeof reason - 1] = '\0';
         return record_failure(journal, key, n, http_status, reason, err);

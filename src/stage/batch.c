@@ -49,12 +49,6 @@ static um_status plan(um_decider *d, um_on_remote_request on_request, void *cont
     return um_decider_each(d, plan_portion, &p, err);
 }
 
-/* A run that is done has nothing to write and wants no answers. */
-static void say_finished(const um_decider *d)
-{
-    um_monitor_message(d->s->monitor, "%s: done before, nothing is missing", d->run.info->title);
-}
-
 /* Writing ------------------------------------------------------------------------------------- */
 
 typedef struct writer {
@@ -141,8 +135,6 @@ um_status um_decide_write_batch(um_session *s, const char *role, const char *dir
 
     *report = (um_batch_report){0};
     um_status status = begin(&d, s, role, err);
-    if (status == UM_OK && d.run.finished_before)
-        say_finished(&d);
     if (status == UM_OK && !d.run.finished_before)
         status = um_path_make_dirs(dir, err);
     if (status == UM_OK && !d.run.finished_before)
@@ -273,7 +265,7 @@ static um_status read_file(reader *r, const char *path, um_error *err)
     while (status == UM_OK && (status = um_lines_next(&lines, &line, err)) == UM_OK &&
            line.text != NULL) {
         json_t *row = NULL;
-        if (line.len == 0)
+        if (line.len == 0 && !line.is_long)
             continue;
         r->report->rows++;
         um_status good = line.is_long ? um_fail(&why, UM_ERR_INPUT, "the line is too long")
@@ -344,8 +336,6 @@ um_status um_decide_read_batch(um_session *s, const char *role, const char *cons
 
     *report = (um_batch_report){0};
     um_status status = begin(&d, s, role, err);
-    if (status == UM_OK && d.run.finished_before)
-        say_finished(&d);
     if (status != UM_OK || d.run.finished_before)
         goto done;
     status = plan(&d, note_question, &r, err);

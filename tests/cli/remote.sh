@@ -228,11 +228,17 @@ if command -v python3 >/dev/null 2>&1; then
     {
         echo '{"custom_id":"not-ours","response":{"status_code":200,"body":{}},"error":null}'
         tail -n 1 answers.jsonl | sed 's/"status_code": *200/"status_code":500/'
+        tail -n 2 answers.jsonl | head -n 1 |
+            sed 's/"response":.*/"response":null,"error":{"code":"batch_expired","message":"too late"}}/'
+        awk 'BEGIN { for (i = 0; i < 1100000; i++) printf "                "; print "" }'
         printf '{"custom_id":'
     } >odd.jsonl
     # shellcheck disable=SC2086
     run 0 decide --role teacher -w batch $api --from-batch half.jsonl odd.jsonl --json
-    out_has '"answers":50,"known":0,"failed":1,"foreign":2'
+    out_has '"answers":50,"known":0,"failed":2,"foreign":3'
+    err_has 'HTTP 500'
+    err_has 'no answer: too late'
+    err_has 'the line is too long'
     out_has '"missing_scenes":\[2'
     # The same answers again, and an error for one of them: nothing is counted or lost.
     run 0 status -w batch --json
