@@ -473,6 +473,7 @@ static um_status read_canonical(um_reading *r, um_error *err)
 const um_adapter um_adapter_canonical = {
     .name = "canonical",
     .files = "*" UM_CANONICAL_USERS ", *" UM_CANONICAL_ITEMS ", *" UM_CANONICAL_LOG,
+    .has_lists = true,
     .detect = detect,
     .read = read_canonical,
     .make_name = make_name,

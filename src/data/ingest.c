@@ -430,6 +430,26 @@ static um_ingest_filters merge_filters(const um_ingest_filters *published,
     return f;
 }
 
+/* A filter that the log has no figures for would leave out nothing, without a word. */
+static um_status check_filters(const um_adapter *a, const um_ingest_filters *asked, um_error *err)
+{
+    const struct {
+        const char *name, *what;
+        int64_t value;
+        bool has;
+    } rows[] = {
+        {"min_rating_count", "counts of ratings", asked->min_rating_count, a->has_rating_counts},
+        {"min_history", "clicks before the log", asked->min_history, a->has_clicks_before},
+        {"max_list", "lists shown", asked->max_list, a->has_lists}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].value > 0 && !rows[i].has)
+            return um_fail(err, UM_ERR_INPUT,
+                           "ingest.%s is %lld, but logs of adapter %s have no %s; set it to 0",
+                           rows[i].name, (long long)rows[i].value, a->name, rows[i].what);
+    }
+    return UM_OK;
+}
+
 um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char *path,
                           const um_ingest_options *options, const um_monitor *monitor,
                           um_error *err)
@@ -445,6 +465,8 @@ um_status um_dataset_read(um_dataset **out, um_ingest_report *report, const char
     um_status status = um_bundle_open(&r.bundle, path, err);
     if (status == UM_OK)
         status = choose_adapter(&adapter, r.bundle, r.options, err);
+    if (status == UM_OK)
+        status = check_filters(adapter, &r.options->filters, err);
     if (status != UM_OK)
         goto done;
     r.filters = merge_filters(&adapter->filters, &r.options->filters);

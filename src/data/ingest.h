@@ -41,6 +41,9 @@ typedef struct um_adapter {
     const char *files;         /* one line for --help and for messages */
     const char *default_name;  /* of the data set; NULL: the adapter sets it from the file names */
     um_ingest_filters filters; /* published defaults; 0 = off */
+    /* Which of the filters that need figures of the log it has: where one that it lacks is asked
+     * for, the reading is refused. */
+    bool has_rating_counts, has_clicks_before, has_lists;
     bool (*detect)(const um_bundle *bundle);
     /* Where it was named, for files that another adapter takes first; NULL = detect. */
     bool (*detect_named)(const um_bundle *bundle);

@@ -383,6 +383,7 @@ const um_adapter um_adapter_mapped = {
     .name = "mapped",
     .files = "any CSV, TSV or JSON lines, described by --mapping FILE",
     .default_name = "log",
+    .has_lists = true,
     .detect = detect,
     .read = read_mapped,
 };

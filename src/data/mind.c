@@ -330,5 +330,7 @@ const um_adapter um_adapter_mind = {.name = "mind",
                                     .default_name = "mind",
                                     .files = BEHAVIORS ", " NEWS " (also in subfolders)",
                                     .filters = {.min_history = 5, .max_list = 10},
+                                    .has_clicks_before = true,
+                                    .has_lists = true,
                                     .detect = detect,
                                     .read = read_mind};

@@ -98,6 +98,11 @@ run 1 ingest "$work/bad" -w ws5 --newest-share 0.4
 err_has "ingest.newest_share changed from '0.5' to '0.4'"
 run 3 ingest "$work/ml" --check --min-user-interactions 1000
 err_has 'no interaction is left'
+run 3 ingest "$work/ml" --check --min-rating-count 10
+err_has 'ingest.min_rating_count is 10, but logs of adapter ml-1m have no counts of ratings'
+run 3 ingest "$work/ml" --check --max-list 10
+err_has 'ingest.max_list is 10'
+run 0 ingest "$work/ml" --check --max-list 0
 run 2 ingest "$work/ml" --newest-share 2
 err_has 'from -1 to 1'
 
