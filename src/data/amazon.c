@@ -234,13 +234,14 @@ static um_status take_meta(void *context, um_jval meta, uint64_t line, um_error 
 /* Reviews -------------------------------------------------------------------------------------
  */
 
-enum { RATING, TITLE, TEXT, ITEM, USER, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
+enum { RATING, ITEM, USER, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
+
+enum { TITLE, TEXT }; /* of the reading's texts */
 
 /* The members of a review in the order of the 2023 files; absent where the layout has none. */
 static void pick_members(const um_amazon_layout *lay, um_jval review, um_jval v[N_MEMBERS])
 {
-    const um_jkey keys[N_MEMBERS] = {lay->rating, lay->title,    lay->text,
-                                     lay->item,   lay->user,     lay->time,
+    const um_jkey keys[N_MEMBERS] = {lay->rating, lay->item,     lay->user,       lay->time,
                                      lay->votes,  lay->verified, UM_JKEY("style")};
     um_jval_pick(review, keys, N_MEMBERS, v);
 }
@@ -296,31 +297,18 @@ static void append_style(um_str *out, um_jval style)
     }
 }
 
-/* Of the review in hand: what is in a->text. */
-static um_status put_review_text(amazon *a, const char *series, um_error *err)
+static um_status put_texts(amazon *a, um_jval style, um_error *err)
 {
-    um_status status = um_str_status(&a->text, err);
+    um_status status = um_put_row_text(a->r, "review_title", TITLE, err);
+    if (status == UM_OK)
+        status = um_put_row_text(a->r, "review", TEXT, err);
+    um_str_clear(&a->text);
+    append_style(&a->text, style);
+    if (status == UM_OK)
+        status = um_str_status(&a->text, err);
     if (status == UM_OK)
         status =
-            um_put_behaviour_text(a->r, series, um_str_text(&a->text), a->text.len, &a->json, err);
-    return status;
-}
-
-static um_status put_texts(amazon *a, const um_jval v[N_MEMBERS], um_error *err)
-{
-    um_str_clear(&a->text);
-    um_value_text(v[TITLE], " ", &a->text);
-    um_status status = put_review_text(a, "review_title", err);
-    if (status == UM_OK) {
-        um_str_clear(&a->text);
-        um_value_text(v[TEXT], " ", &a->text);
-        status = put_review_text(a, "review", err);
-    }
-    if (status == UM_OK) {
-        um_str_clear(&a->text);
-        append_style(&a->text, v[STYLE]);
-        status = put_review_text(a, "style", err);
-    }
+            um_put_behaviour_text(a->r, "style", um_str_text(&a->text), a->text.len, &a->json, err);
     return status;
 }
 
@@ -341,7 +329,7 @@ static um_status add_review(amazon *a, const um_jval v[N_MEMBERS], uint64_t line
     if (status == UM_OK)
         status = um_dataset_builder_number(b, "rating", rating, err);
     if (status == UM_OK)
-        status = put_texts(a, v, err);
+        status = put_texts(a, v[STYLE], err);
     if (status == UM_OK && um_jval_bool(v[VERIFIED], &verified))
         status = um_dataset_builder_number(b, "verified", verified, err);
     if (status == UM_OK && read_votes(v[VOTES], &votes))
@@ -439,14 +427,16 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
     if (status == UM_OK)
         status = declare(r, err);
     if (status == UM_OK)
-        status = um_reading_objects(r,
-                                    &(um_objects_spec){.entry = l.reviews,
-                                                       .has_interactions = true,
-                                                       .user = lay->user.name,
-                                                       .item = lay->item.name,
-                                                       .take = take_review,
-                                                       .context = &a},
-                                    err);
+        status = um_reading_objects(
+            r,
+            &(um_objects_spec){.entry = l.reviews,
+                               .has_interactions = true,
+                               .user = lay->user.name,
+                               .item = lay->item.name,
+                               .texts = {[TITLE] = lay->title.name, [TEXT] = lay->text.name},
+                               .take = take_review,
+                               .context = &a},
+            err);
     um_partner_close(&meta);
     um_amazon_files_dispose(&l);
     um_ids_dispose(&a.left_out);

@@ -13,6 +13,13 @@
 #include "mirrorer/dataset.h"
 
 #define UM_ADAPTER_MAX_TABLES 64 /* files whose rows are interactions */
+#define UM_ROW_TEXTS          2
+
+/* A text of a row, without markup, as a JSON string; len 0 = absent. */
+typedef struct um_row_text {
+    const char *json;
+    size_t len;
+} um_row_text;
 
 typedef struct um_reading {
     um_bundle *bundle;
@@ -29,6 +36,7 @@ typedef struct um_reading {
     um_error first_bad;      /* text of the first of them in this file */
     um_error first_filtered; /* the same of well-formed rows that are left out */
     void *state; /* the adapter's own while it reads: a row callback gets nothing else */
+    um_row_text texts[UM_ROW_TEXTS]; /* of the object in hand: what um_objects_spec asked for */
     struct {
         um_ingest_file *file;
         const char *file_name;

@@ -29,6 +29,7 @@ static um_status take_row(um_reading *r, const um_objects_spec *spec, const um_p
 {
     if (row->bad != NULL)
         return um_reading_reject(r, err, row->line, "%s", row->bad);
+    memcpy(r->texts, row->texts, sizeof r->texts);
     um_status status = spec->take(spec->context, row->root, row->line, err);
     return status == UM_OK ? UM_OK : um_reading_row_failed(r, status, row->line, err);
 }
@@ -53,6 +54,8 @@ um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_erro
         how.user = (um_jkey){spec->user, strlen(spec->user)};
         how.item = (um_jkey){spec->item, strlen(spec->item)};
     }
+    for (size_t i = 0; i < UM_ROW_TEXTS && spec->texts[i] != NULL; i++)
+        how.texts[i] = (um_jkey){spec->texts[i], strlen(spec->texts[i])};
     um_status status = um_reading_begin(r, spec->entry, spec->has_interactions, &lines, err);
     if (status == UM_OK)
         status = um_parsed_open(&parsed, &how, &lines, err);
@@ -302,6 +305,13 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
                                              has ? um_str_text(&text) : NULL, err);
     um_str_dispose(&text);
     return status;
+}
+
+um_status um_put_row_text(um_reading *r, const char *series, size_t nth, um_error *err)
+{
+    const um_row_text *text = &r->texts[nth];
+    return text->len > 0 ? um_builder_text_n(r->builder, series, text->json, text->len, err)
+                         : UM_OK;
 }
 
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,

@@ -17,6 +17,8 @@ typedef struct um_objects_spec {
     bool is_python; /* lines may also be Python dicts (data/pyliteral.h) */
     bool has_interactions;
     const char *user, *item; /* the log's members with the ids, to be looked up; NULL = none are */
+    /* Members with texts, which then stand in the reading: made on another CPU. */
+    const char *texts[UM_ROW_TEXTS];
     um_object_fn take;
     void *context;
 } um_objects_spec;
@@ -78,6 +80,8 @@ um_status um_put_text(um_reading *r, uint32_t item, const char *column, const um
                       um_error *err) UM_CHECKED; /* a description; "" = absent */
 um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool has, double value,
                         um_error *err) UM_CHECKED; /* a feature */
+/* One of the reading's texts as a behaviour cell of the interaction added last. */
+um_status um_put_row_text(um_reading *r, const char *series, size_t nth, um_error *err) UM_CHECKED;
 /* A behaviour cell, of the interaction added last. The text is UTF-8 as um_markup_clean leaves it,
  * without control characters. */
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,

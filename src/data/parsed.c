@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "data/ingest.h"
+#include "data/objects.h"
 
 #define N_BATCHES   4
 #define BATCH_ROWS  2048
@@ -25,9 +25,10 @@
 
 typedef struct parsed_line {
     uint64_t line;
-    size_t words, bytes; /* places in the batch */
-    size_t bad;          /* place in messages, SIZE_MAX: good */
-    uint64_t user, item; /* hashes of their ids, 0 = unknown */
+    size_t words, bytes;           /* places in the batch */
+    size_t bad;                    /* place in messages, SIZE_MAX: good */
+    uint64_t user, item;           /* hashes of their ids, 0 = unknown */
+    size_t text_end[UM_ROW_TEXTS]; /* places in texts; each begins where the one before ends */
     bool has_nul;
 } parsed_line;
 
@@ -36,6 +37,7 @@ typedef struct batch {
     UM_VEC(uint64_t) words;
     UM_VEC(char) bytes;
     um_str messages;
+    um_str texts;
     bool is_last; /* the file ends after it, or reading failed */
     um_status status;
     um_error err;
@@ -46,6 +48,7 @@ struct um_parsed {
     um_lines *lines;
     um_jsonl *parser;
     um_str json; /* a line that was not JSON */
+    um_str text; /* one of a row, before it is JSON */
     batch batches[N_BATCHES];
     batch *current; /* being emptied; NULL: none yet */
     size_t row;     /* next one of it */
@@ -62,7 +65,9 @@ struct um_parsed {
 static um_status add_bad(const um_parsed *p, batch *b, const um_line *line, const char *why,
                          um_error *err)
 {
-    const parsed_line row = {.line = p->lines->line, .bad = b->messages.len};
+    parsed_line row = {.line = p->lines->line, .bad = b->messages.len};
+    for (size_t i = 0; i < UM_ROW_TEXTS; i++)
+        row.text_end[i] = b->texts.len;
     um_str_appendf(&b->messages, "not one whole %s: %s%s", p->spec.noun, why,
                    line->is_whole ? "" : " (the last line has no end: file cut short?)");
     um_str_append_char(&b->messages, '\0');
@@ -77,7 +82,25 @@ static uint64_t hash_id(um_jval id)
     return um_jval_str(id, &text, &len) ? um_map_hash(text, len) : 0;
 }
 
-static um_status add_good(const um_parsed *p, batch *b, um_jval root, um_error *err)
+static um_status add_texts(um_parsed *p, batch *b, um_jval root, size_t end[UM_ROW_TEXTS],
+                           um_error *err)
+{
+    um_jval found[UM_ROW_TEXTS];
+    um_status status = UM_OK;
+    if (p->spec.texts[0].name == NULL)
+        return UM_OK;
+    um_jval_pick(root, p->spec.texts, UM_ROW_TEXTS, found);
+    for (size_t i = 0; i < UM_ROW_TEXTS && status == UM_OK; i++) {
+        um_str_clear(&p->text);
+        if (um_value_text(found[i], " ", &p->text))
+            um_str_append_json_n(&b->texts, p->text.data, p->text.len);
+        end[i] = b->texts.len;
+        status = um_str_status(&p->text, err);
+    }
+    return status == UM_OK ? um_str_status(&b->texts, err) : status;
+}
+
+static um_status add_good(um_parsed *p, batch *b, um_jval root, um_error *err)
 {
     const um_jdoc *d = root.document;
     parsed_line row = {.line = p->lines->line,
@@ -92,6 +115,9 @@ static um_status add_good(const um_parsed *p, batch *b, um_jval root, um_error *
         row.user = hash_id(found[0]);
         row.item = hash_id(found[1]);
     }
+    um_status status = add_texts(p, b, root, row.text_end, err);
+    if (status != UM_OK)
+        return status;
     if (!um_vec_reserve(&b->words, b->words.len + d->n_words) ||
         !um_vec_reserve(&b->bytes, b->bytes.len + d->n_bytes) || !um_vec_push(&b->rows, row))
         return um_fail_memory(err, "rows");
@@ -139,10 +165,11 @@ static void fill(um_parsed *p, batch *b)
     um_line line;
     b->rows.len = b->words.len = b->bytes.len = 0;
     um_str_clear(&b->messages);
+    um_str_clear(&b->texts);
     b->status = UM_OK;
     b->is_last = false;
     while (b->status == UM_OK && b->rows.len < BATCH_ROWS &&
-           b->words.len * sizeof *b->words.data + b->bytes.len < BATCH_BYTES) {
+           b->words.len * sizeof *b->words.data + b->bytes.len + b->texts.len < BATCH_BYTES) {
         b->status = um_lines_next(p->lines, &line, &b->err);
         if (b->status != UM_OK)
             break;
@@ -242,6 +269,17 @@ static void prefetch(const um_parsed *p)
     }
 }
 
+/* The texts of a row; its first begins where the last of the row before ends. */
+static void take_texts(const batch *b, size_t row, um_row_text texts[UM_ROW_TEXTS])
+{
+    size_t begin = row > 0 ? b->rows.data[row - 1].text_end[UM_ROW_TEXTS - 1] : 0;
+    for (size_t i = 0; i < UM_ROW_TEXTS; i++) {
+        size_t end = b->rows.data[row].text_end[i];
+        texts[i] = (um_row_text){.json = um_str_text(&b->texts) + begin, .len = end - begin};
+        begin = end;
+    }
+}
+
 um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *err)
 {
     *any = false;
@@ -264,6 +302,7 @@ um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *
         p->doc.tape = b->words.data + line->words;
         p->doc.strings = b->bytes.data != NULL ? b->bytes.data + line->bytes : NULL;
         row->root = (um_jval){.document = &p->doc, .at = 1};
+        take_texts(b, p->row - 1, row->texts);
     }
     return UM_OK;
 }
@@ -286,8 +325,10 @@ void um_parsed_close(um_parsed *p)
         um_vec_dispose(&p->batches[i].words);
         um_vec_dispose(&p->batches[i].bytes);
         um_str_dispose(&p->batches[i].messages);
+        um_str_dispose(&p->batches[i].texts);
     }
     um_str_dispose(&p->json);
+    um_str_dispose(&p->text);
     um_jsonl_free(p->parser);
     free(p);
 }

@@ -7,8 +7,7 @@
 #define UM_DATA_PARSED_H
 
 #include "base/jsonl.h"
-#include "data/builder.h"
-#include "data/lines.h"
+#include "data/ingest.h"
 
 typedef struct um_parsed um_parsed;
 
@@ -22,6 +21,7 @@ typedef struct um_parsed_spec {
      * brought near some rows before. NULL = they are not. */
     const um_dataset_builder *builder;
     um_jkey user, item;
+    um_jkey texts[UM_ROW_TEXTS]; /* members that um_value_text is to be made of; may be {0} */
 } um_parsed_spec;
 
 typedef struct um_parsed_row {
@@ -29,6 +29,7 @@ typedef struct um_parsed_row {
     um_jval root;    /* valid until the next row */
     bool has_nul;    /* a string holds U+0000 */
     const char *bad; /* NULL, or why the line is not an object; then there is no root */
+    um_row_text texts[UM_ROW_TEXTS]; /* as valid as the root */
 } um_parsed_row;
 
 /* Takes lines over until it is closed: they must stay, and nobody else may touch them. */

@@ -164,18 +164,6 @@ static um_status put_number(steam *s, um_jval review, const char *key, um_error 
     return um_dataset_builder_number(s->r->builder, key, number, err);
 }
 
-static um_status put_review_text(steam *s, um_jval review, const char *key, const char *series,
-                                 um_error *err)
-{
-    um_str_clear(&s->text);
-    um_member_text(review, key, " ", &s->text);
-    um_status status = um_str_status(&s->text, err);
-    if (status == UM_OK)
-        status =
-            um_put_behaviour_text(s->r, series, um_str_text(&s->text), s->text.len, &s->json, err);
-    return status;
-}
-
 static um_status take_review(void *context, um_jval review, uint64_t line, um_error *err)
 {
     static const char *const numbers[] = {"hours", "products", "early_access", "found_funny"};
@@ -204,9 +192,9 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == UM_OK; i++)
         status = put_number(s, review, numbers[i], err);
     if (status == UM_OK)
-        status = put_review_text(s, review, "text", "review", err);
+        status = um_put_row_text(r, "review", 0, err);
     if (status == UM_OK)
-        status = put_review_text(s, review, "compensation", "compensation", err);
+        status = um_put_row_text(r, "compensation", 1, err);
     return status;
 }
 
@@ -254,6 +242,7 @@ static um_status read_steam(um_reading *r, um_error *err)
                                                        .has_interactions = true,
                                                        .user = "username",
                                                        .item = "product_id",
+                                                       .texts = {"text", "compensation"},
                                                        .take = take_review,
                                                        .context = &s},
                                     err);
