@@ -76,7 +76,9 @@ typedef struct um_scene_options {
     bool no_click; /* every scene gets one more action, "none of these", as its last; logged lists
                       nobody chose from become scenes whose true action it is */
     bool source_on[UM_SOURCE_COUNT];
-    double source_weight[UM_SOURCE_COUNT]; /* relative pull in the merge; 1 = its share of items */
+    double source_weight[UM_SOURCE_COUNT]; /* relative pull in the merge; 1 = its share of items,
+                                              0 = off. Where the sources on know too few items,
+                                              random ones fill up, whether random is on or not */
     uint32_t spectral_rank;                /* GF-CF, Shen et al., CIKM 2021 */
     bool spectral_compat;                  /* scaling of the published UserMirrorer code */
     uint32_t content_rank;                 /* TF-IDF + truncated SVD */

@@ -7,6 +7,7 @@
 #include "cli/scenes.h"
 
 #define MAX_TIME_LINES 72
+#define BEFORE_LOG     "1970-01-01 00:00:00" /* time 0 */
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -65,7 +66,10 @@ void cli_print_scene(const char *json, bool chat)
     else
         printf("imported: its history is known as text only\n");
     json_array_foreach(json_object_get(scene, "history"), i, row)
-        printf("    %s  %s\n", text_of(row, "timestamp"), text_of(row, "item_id"));
+        printf("    %-19s  %s\n",
+               strcmp(text_of(row, "timestamp"), BEFORE_LOG) != 0 ? text_of(row, "timestamp")
+                                                                  : "before the log",
+               text_of(row, "item_id"));
     print_truth(scene);
     tokens = json_object_get(scene, "chat");
     if (chat && json_is_object(tokens)) {

@@ -274,6 +274,10 @@ static void print_scene(const json_t *root)
         printf("%s%s\n", json_is_true(json_object_get(root, "kept")) ? "" : "not kept: ",
                text_of(root, "reason"));
     putchar('\n');
+    if (json_array_size(json_object_get(root, "processes")) == 0)
+        printf("No decision processes%s.\n", strcmp(text_of(root, "split"), "train") == 0
+                                                 ? " yet; run `mirrorer decide`"
+                                                 : ": only training scenes get them");
     print_processes(root);
 }
 
@@ -310,6 +314,20 @@ static void print_place(const json_t *root)
         printf("none of it was kept\n");
 }
 
+static void print_rules(const json_t *root)
+{
+    bool bare = strcmp(text_of(root, "strategy"), um_strategy_name(UM_STRATEGY_RANDOM_DIRECT)) == 0;
+    if (bare)
+        printf(
+            "chosen: the true action; rejected: another one, drawn from the distribution without "
+            "decision process\n\n");
+    else
+        printf("chosen by %s, rejected by %s%s\n\n", text_of(root, "chosen_rule"),
+               text_of(root, "rejected_rule"),
+               json_is_true(json_object_get(root, "keep_malformed")) ? ", malformed texts too"
+                                                                     : "");
+}
+
 static void print_explanation(const json_t *root)
 {
     const json_t *list = json_object_get(root, "candidates");
@@ -322,9 +340,7 @@ static void print_explanation(const json_t *root)
                text_of(root, "reason"));
     print_measures(root);
     print_place(root);
-    printf("chosen by %s, rejected by %s%s\n\n", text_of(root, "chosen_rule"),
-           text_of(root, "rejected_rule"),
-           json_is_true(json_object_get(root, "keep_malformed")) ? ", malformed texts too" : "");
+    print_rules(root);
     if (json_array_size(list) > 0)
         printf("%-11s %-5s %-8s %-8s %s\n", "process", "drawn", "entropy", "p(true)", "");
     for (size_t i = 0; i < json_array_size(list); i++) {

@@ -79,8 +79,9 @@ typedef struct stamp {
 
 static stamp at(int64_t time_s)
 {
-    stamp t;
-    um_time_format(time_s, t.text);
+    stamp t = {"an unknown time"}; /* 0: before the log */
+    if (time_s != 0)
+        um_time_format(time_s, t.text);
     return t;
 }
 

@@ -243,16 +243,16 @@ um_status um_exposure_model_new(um_exposure_model *m, const um_dataset *dataset,
     for (size_t i = 0; i < plan->n; i++)
         any = any || !plan->targets[i].logged;
     um_status status = UM_OK;
-    if (any && options->source_on[UM_SOURCE_POPULARITY])
+    if (any && um_scene_source_on(options, UM_SOURCE_POPULARITY))
         status = new_popularity(m, pool, err);
-    if (status == UM_OK && any && options->source_on[UM_SOURCE_SPECTRAL])
+    if (status == UM_OK && any && um_scene_source_on(options, UM_SOURCE_SPECTRAL))
         status = new_spectral(m, pool, err);
-    if (status == UM_OK && any && options->source_on[UM_SOURCE_CONTENT])
+    if (status == UM_OK && any && um_scene_source_on(options, UM_SOURCE_CONTENT))
         status = options->embeddings != NULL
                      ? um_embedding_factors(&m->content, dataset, options->embeddings, err)
                      : um_content_factors(&m->content, dataset, options->content_rank,
                                           options->seed, pool, err);
-    if (status == UM_OK && any && options->source_on[UM_SOURCE_SOCIAL])
+    if (status == UM_OK && any && um_scene_source_on(options, UM_SOURCE_SOCIAL))
         status = um_social_new(&m->social, dataset, plan->train_user, plan->known_until_s, err);
     if (status != UM_OK)
         um_exposure_model_dispose(m);
@@ -407,7 +407,7 @@ static size_t list_rankings(um_ranking *rankings, const um_exposure_model *m, um
     uint32_t n = *n_candidates = list_candidates(w, m->d, t);
     for (int s = UM_SOURCE_COUNT - 1; s >= 0; s--) {
         /* Random comes last (s = 0): it permutes the candidates. */
-        if (!o->source_on[s])
+        if (!um_scene_source_on(o, (um_source)s))
             continue;
         uint32_t *items = w->rankings + (size_t)s * m->cut_max, found = 0;
         if (s == UM_SOURCE_SPECTRAL) {

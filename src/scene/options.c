@@ -97,16 +97,17 @@ static um_status check_sources(const um_scene_options *o, um_error *err)
             return um_fail(err, UM_ERR_INPUT,
                            "scene options: the weight of source %s must be 0..%g, found %g",
                            um_source_name((um_source)s), MAX_WEIGHT, weight);
-        any = any || (o->source_on[s] && weight > 0.0);
+        any = any || um_scene_source_on(o, (um_source)s);
     }
     if (!any)
         return um_fail(err, UM_ERR_INPUT,
                        "scene options: no exposure source is on (with a weight above 0); turn on "
                        "one of random, popularity, spectral, content, social");
-    if (o->source_on[UM_SOURCE_SPECTRAL] && (o->spectral_rank < 1 || o->spectral_rank > MAX_RANK))
+    if (um_scene_source_on(o, UM_SOURCE_SPECTRAL) &&
+        (o->spectral_rank < 1 || o->spectral_rank > MAX_RANK))
         return um_fail(err, UM_ERR_INPUT, "scene options: spectral_rank must be 1..%d, found %u",
                        MAX_RANK, o->spectral_rank);
-    if (o->source_on[UM_SOURCE_CONTENT] && o->embeddings == NULL &&
+    if (um_scene_source_on(o, UM_SOURCE_CONTENT) && o->embeddings == NULL &&
         (o->content_rank < 1 || o->content_rank > MAX_RANK))
         return um_fail(err, UM_ERR_INPUT, "scene options: content_rank must be 1..%d, found %u",
                        MAX_RANK, o->content_rank);

@@ -45,6 +45,12 @@ static inline uint64_t um_scene_target_key(const um_scene_target *t)
     return t->interaction != UM_SCENE_NO_INTERACTION ? t->interaction : UINT64_C(1) << 63 | t->skip;
 }
 
+/* A source that takes part: on, and with a weight. */
+static inline bool um_scene_source_on(const um_scene_options *o, um_source source)
+{
+    return o->source_on[source] && o->source_weight[source] > 0.0;
+}
+
 um_status um_scene_options_check(const um_scene_options *options, um_error *err) UM_CHECKED;
 
 /* Item i may stand beside a target of time_s: released or first seen by then, and its mark is not

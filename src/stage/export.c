@@ -127,6 +127,7 @@ um_status um_session_export(um_session *s, const char *what, const char *path, u
 {
     score_export e = {.s = s};
     const um_dataset *d;
+    um_workspace_counts counts;
     bool scenes = strcmp(what, "scenes") == 0, scores = strcmp(what, "scores") == 0;
     um_status status;
 
@@ -140,6 +141,16 @@ um_status um_session_export(um_session *s, const char *what, const char *path, u
         return um_session_export_pairs(s, NULL, path, err);
     if (!scenes && !scores)
         return um_fail(err, UM_ERR_INPUT, "export: found '%s'; log, scenes, pairs or scores", what);
+    if ((status = um_workspace_count(&counts, s->ws, err)) != UM_OK)
+        return status;
+    if (scenes && counts.scenes_base + counts.scenes_train + counts.scenes_eval == 0)
+        return um_fail(err, UM_ERR_STATE,
+                       "export: workspace '%s' has no scenes; run `mirrorer scenes` first",
+                       um_workspace_path(s->ws));
+    if (scores && counts.scores == 0)
+        return um_fail(err, UM_ERR_STATE,
+                       "export: workspace '%s' has no scores; run `mirrorer distill` first",
+                       um_workspace_path(s->ws));
     if ((status = um_outfile_open(&e.out.file, path, err)) != UM_OK)
         return status;
     status = scenes ? um_workspace_scenes(s->ws, NULL, export_scene, &e.out, err)

@@ -175,6 +175,22 @@ static bool measures(const um_config *c)
     return c->scenes.max_prompt_tokens > 0 && c->student.path[0] != '\0';
 }
 
+/* Says which splits are smaller than was asked for. */
+static void report_shortage(const um_run *run, const um_scene_set *set)
+{
+    const um_config *c = run->session->config;
+    const int64_t wanted[] = {c->scenes.base, c->scenes.train, c->scenes.eval};
+    um_str text = UM_STR_INIT;
+    for (int i = 0; i < 3; i++)
+        if (set->n_split[i] < (uint64_t)wanted[i])
+            um_str_appendf(&text, "%s%s %zu of %lld", text.len > 0 ? ", " : "",
+                           um_split_name((um_split)i), set->n_split[i], (long long)wanted[i]);
+    if (text.len > 0)
+        um_monitor_message(run->session->monitor, "%s: fewer scenes than asked for: %s",
+                           run->info->title, um_str_text(&text));
+    um_str_dispose(&text);
+}
+
 /* Says what was left out, and puts it and the split into the stage's detail. */
 static void report(um_run *run, const um_scene_set *set)
 {
@@ -192,6 +208,12 @@ static void report(um_run *run, const um_scene_set *set)
     um_monitor_message(s->monitor, "%s: split %s%s%s", run->info->title,
                        json_string_value(json_object_get(split, "text")),
                        text.len > 0 ? "; left out: " : "", um_str_text(&text));
+    report_shortage(run, set);
+    if (s->dataset->n_skips > 0 && s->config->scenes.use_impressions && !s->config->scenes.no_click)
+        um_monitor_message(s->monitor,
+                           "%s: the log's %llu lists nobody chose from are not used; "
+                           "--no-click true makes scenes of them",
+                           run->info->title, (unsigned long long)s->dataset->n_skips);
     if (s->config->scenes.max_prompt_tokens > 0 && !measures(s->config))
         um_monitor_message(s->monitor,
                            "%s: the student is made later, so lengths of prompts are checked when "
@@ -246,6 +268,23 @@ static um_status build(um_session *s, um_scene_set **set, const um_item_embeddin
     return status;
 }
 
+static um_status no_scenes(const um_config *c, const um_scene_set *set, um_error *err)
+{
+    if (c->scenes.base + c->scenes.train + c->scenes.eval == 0)
+        return um_fail(err, UM_ERR_INPUT,
+                       "scenes: found scenes.base, scenes.train and scenes.eval 0; ask for some");
+    if (set->dropped[UM_DROP_LONG_PROMPT] > 0)
+        return um_fail(err, UM_ERR_INPUT,
+                       "scenes: all %llu prompts are longer than scenes.max_prompt_tokens, %lld; "
+                       "raise it, or show less (scenes.max_history, scenes.template)",
+                       (unsigned long long)set->dropped[UM_DROP_LONG_PROMPT],
+                       (long long)c->scenes.max_prompt_tokens);
+    return um_fail(err, UM_ERR_INPUT,
+                   "scenes: no interaction can become a scene; each needs %lld earlier ones of its "
+                   "user and enough other items",
+                   (long long)c->scenes.min_order);
+}
+
 /* Building is quick against storing decisions, so the stage is one transaction: whole or not at
  * all. */
 um_status um_stage_scenes(um_session *s, um_error *err)
@@ -285,11 +324,7 @@ um_status um_stage_scenes(um_session *s, um_error *err)
     run.done = set->n;
     report(&run, set);
     if (status == UM_OK && set->n == 0)
-        status =
-            um_fail(err, UM_ERR_INPUT,
-                    "scenes: no interaction can become a scene; each needs %lld earlier ones of "
-                    "its user and enough other items",
-                    (long long)s->config->scenes.min_order);
+        status = no_scenes(s->config, set, err);
     if (status == UM_OK)
         status = um_run_save(&run, true, err);
     if (status == UM_OK)

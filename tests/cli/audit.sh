@@ -6,6 +6,12 @@ run 0 world "$work/ml" --format ml-1m --users 60 --items 80 --interactions 1500
 run 0 ingest "$work/ml" -w ws
 run 1 scenes audit -w ws
 err_has 'run `mirrorer scenes` first'
+run 1 export scenes "$work/none.jsonl" -w ws
+err_has 'has no scenes; run `mirrorer scenes` first'
+run 3 scenes -w ws --base 0 --train 0 --eval 0
+err_has 'ask for some'
+run 3 scenes -w ws --weight-random 0 --spectral false --weight-content 0 --social false
+err_has 'no exposure source is on'
 run 0 scenes -w ws --base 10 --train 40 --eval 20
 run 0 scenes audit -w ws
 out_has '^Audit of all 70, base 10, train 40, eval 20 scenes; split by user$'

@@ -18,6 +18,12 @@ out_has '"place":null'
 run 0 distill -w ws --explain 30
 out_has '^OPEN: '
 
+run 0 decide show 3 -w ws
+out_has '^No decision processes: only training scenes get them.$'
+run 1 export scores "$work/none.jsonl" -w ws
+err_has 'has no scores; run `mirrorer distill` first'
+[ ! -e none.jsonl ] || die 'an empty file of scores'
+
 # Every strategy gives what was asked for; the same seed gives the same pairs.
 for strategy in gap total-gap data-gap high-accuracy low-accuracy accuracy-difference log-loss ifd random \
     random-direct; do
@@ -31,6 +37,8 @@ for strategy in gap total-gap data-gap high-accuracy low-accuracy accuracy-diffe
 done
 grep -q '"content":"Behavior: \[.\]"' random-direct.jsonl || die 'random-direct has decision processes'
 grep -q 'Stimulus' random.jsonl || die 'random has no decision processes'
+run 0 distill -w ws --explain 30
+out_has '^chosen: the true action; rejected: another one'
 run 2 distill -w ws --redo --strategy ifdd
 err_has "found 'ifdd'; one of gap"
 run 2 distill -w ws --redo --chosen best

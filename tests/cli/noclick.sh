@@ -27,6 +27,8 @@ run 0 scenes -w plain --json
 out_has '"multi_click":1[0-9][0-9],'
 err_has 'Build scenes: split by user; left out: .*multi_click'
 err_has 'lengths of prompts are checked when decisions are made'
+err_has "the log's 1[0-9][0-9] lists nobody chose from are not used; --no-click true makes scenes"
+err_has 'fewer scenes than asked for: base [0-9]* of 1200, train '
 run 0 scenes -w plain --multi-click each --redo --json
 out_has '"multi_click":0,'
 grep -q 'left out' stderr && die 'something was left out'
