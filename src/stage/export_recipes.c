@@ -307,7 +307,7 @@ um_status um_write_card(um_session *s, const char *dir, uint64_t n_pairs, um_err
                    "%llu pairs, made by mirrorer %s. In each, one user looks at one list; two "
                    "decision processes\n"
                    "explain a choice: the chosen one leads to what the user did, the rejected one "
-                   "to another item.\n\n"
+                   "to another action.\n\n"
                    "| config | split | rows | columns |\n|---|---|---|---|\n"
                    "| pairs | train | %llu | `prompt`, `chosen`, `rejected` (chat messages), "
                    "`dataset`, `user_id`, `item_id`, `timestamp` |\n"
