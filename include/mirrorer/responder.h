@@ -48,6 +48,8 @@ typedef struct um_completion {
     const char *text; /* after the opening, the stop string and what follows left out; borrowed */
     um_finish finish;
     uint32_t tokens; /* generated */
+    uint32_t said;   /* the letter that the writer meant, where it is one that knows: 1 = A, ...;
+                        0: only the text can tell */
 } um_completion;
 
 /* Called once per finished continuation, in no promised order. Anything but UM_OK ends the call. */

@@ -360,8 +360,9 @@ static void say_all(const writer *w, const um_scene *scene, const tastes *t, uin
     say_evaluation(w, scene, t, choice, full, rng, s);
 }
 
+/* *letter: what the text argues for. */
 static um_status write_process(const writer *w, const um_scene *scene, uint32_t sample,
-                               uint64_t seed, um_str *s, um_error *err)
+                               uint64_t seed, um_str *s, uint32_t *letter, um_error *err)
 {
     double weight[UM_SCENE_MAX_ITEMS];
     uint32_t choice = scene->target;
@@ -381,6 +382,7 @@ static um_status write_process(const writer *w, const um_scene *scene, uint32_t 
             choice = strongest(w, scene, &t, &rng);
     }
     say_all(w, scene, &t, choice, true, &rng, s);
+    *letter = choice;
     return um_str_status(s, err);
 }
 
@@ -416,14 +418,19 @@ static um_status writer_complete(um_responder *self, const um_prompt *prompts, s
         else
             status = find_scene(w, prompts[i].key, &scene, err);
         for (uint32_t j = 0; j < n_samples && status == UM_OK; j++) {
+            uint32_t letter = 0;
             um_str_clear(&s);
-            status = write_process(w, scene, first_sample + j, sampling->seed, &s, err);
+            status = write_process(w, scene, first_sample + j, sampling->seed, &s, &letter, err);
             if (status != UM_OK)
                 break;
             const char *text = um_str_text(&s);
             if (prompts[i].opening != NULL && um_str_starts(text, prompts[i].opening))
                 text += strlen(prompts[i].opening);
-            um_completion done = {i, first_sample + j, text, UM_FINISH_STOP, 0};
+            const um_completion done = {.prompt = i,
+                                        .sample = first_sample + j,
+                                        .text = text,
+                                        .finish = UM_FINISH_STOP,
+                                        .said = letter + 1};
             status = on_completion(context, &done, err);
         }
     }

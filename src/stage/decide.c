@@ -118,7 +118,7 @@ static um_status on_completion(void *context, const um_completion *c, um_error *
     um_status status = um_str_take(&text, &p->texts[c->sample], err);
     if (status != UM_OK)
         return status;
-    p->said[c->sample] = um_process_said(p->texts[c->sample]);
+    p->said[c->sample] = c->said != 0 ? c->said : um_process_said(p->texts[c->sample]);
     um_process_trim(p->texts[c->sample]);
     p->finish[c->sample] = c->finish;
     p->tokens[c->sample] = c->tokens;

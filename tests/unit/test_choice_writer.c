@@ -11,6 +11,7 @@ typedef struct texts {
     char *text[12000];
     uint32_t sample[12000];
     size_t prompt[12000];
+    uint32_t said[12000];
     um_status give_back;
 } texts;
 
@@ -22,6 +23,7 @@ static um_status keep(void *context, const um_completion *c, um_error *err)
     assert_true(t->n < sizeof t->text / sizeof *t->text);
     t->sample[t->n] = c->sample;
     t->prompt[t->n] = c->prompt;
+    t->said[t->n] = c->said;
     t->text[t->n] = um_strdup(c->text);
     assert_non_null(t->text[t->n++]);
     return t->give_back;
@@ -145,7 +147,10 @@ static void texts_are_well_formed(void **state)
                 assert_int_equal(t.n, 120);
                 for (size_t j = 0; j < t.n; j++) {
                     assert_int_equal(um_str_starts(t.text[j], "Thought:"), !opened);
-                    choice_of(d, &s.set.scenes[keys[t.prompt[j]]], t.text[j]);
+                    const um_scene *scene = &s.set.scenes[keys[t.prompt[j]]];
+                    uint32_t choice = choice_of(d, scene, t.text[j]);
+                    assert_in_range(t.said[j], 1, scene->k);
+                    assert_int_equal(scene->items[t.said[j] - 1], scene->items[choice]);
                 }
                 forget(&t);
             }
