@@ -81,7 +81,8 @@ static um_status read_matrix(um_item_embeddings *out, float **rows, const um_saf
 
 /* Puts the file's rows in the order of the log's items, by the ids in the metadata. */
 static um_status order_rows(um_item_embeddings *e, float **rows, const um_dataset *d,
-                            const char *ids_json, const char *path, um_error *err)
+                            const char *ids_json, const char *path, const um_monitor *monitor,
+                            um_error *err)
 {
     json_t *ids = NULL;
     um_map index = {0};
@@ -114,6 +115,10 @@ static um_status order_rows(um_item_embeddings *e, float **rows, const um_datase
     }
     if (status == UM_OK && missing == n)
         status = um_fail(err, UM_ERR_INPUT, "%s: names none of the log's %u items", path, n);
+    if (status == UM_OK && missing > 0)
+        um_monitor_message(monitor,
+                           "%s: %u of the log's %u items have no row: they are like no other", path,
+                           missing, n);
     if (status == UM_OK) {
         free(*rows);
         *rows = ordered;
@@ -127,7 +132,7 @@ static um_status order_rows(um_item_embeddings *e, float **rows, const um_datase
 }
 
 static um_status import_file(um_item_embeddings *out, float **rows, const um_dataset *d,
-                             const char *path, um_error *err)
+                             const char *path, const um_monitor *monitor, um_error *err)
 {
     um_safetensors file = {0};
     um_status status = um_safetensors_open(&file, path, err);
@@ -136,7 +141,7 @@ static um_status import_file(um_item_embeddings *out, float **rows, const um_dat
     status = read_matrix(out, rows, &file, err);
     const char *ids = um_safetensors_metadata(&file, "item_ids");
     if (status == UM_OK && ids != NULL)
-        status = order_rows(out, rows, d, ids, path, err);
+        status = order_rows(out, rows, d, ids, path, monitor, err);
     else if (status == UM_OK && out->n_items != d->items.n_rows)
         status = um_fail(err, UM_ERR_INPUT,
                          "%s: %u rows for the log's %u items; say which item each row is in the "
@@ -357,7 +362,7 @@ um_status um_embeddings_make(um_item_embeddings *out, float **rows, um_session *
     if (um_source_is_url(source) || (stat(source, &info) == 0 && S_ISDIR(info.st_mode)))
         status = make_rows(out, rows, s, d, err);
     else
-        status = import_file(out, rows, d, source, err);
+        status = import_file(out, rows, d, source, s->monitor, err);
     if (status != UM_OK) {
         free(*rows);
         *rows = NULL;
