@@ -143,3 +143,9 @@ bool um_vec_grow(void *data_pp, size_t *cap, size_t need, size_t item_size)
     *cap = target;
     return true;
 }
+
+int um_compare_u32(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}

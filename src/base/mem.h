@@ -46,4 +46,7 @@ bool um_vec_grow(void *data_pp, size_t *cap, size_t need, size_t item_size);
     (um_vec_reserve((v), (v)->len + 1) ? ((v)->data[(v)->len++] = (value), true) : false)
 #define um_vec_dispose(v) (free((v)->data), (v)->data = NULL, (v)->len = (v)->cap = 0)
 
+/* Ascending order of uint32_t, for qsort. */
+int um_compare_u32(const void *a, const void *b);
+
 #endif

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "choice/known.h"
+#include "scene/split.h"
 
 #define NEW_RELEASE_S ((int64_t)180 * 86400)
 #define RECENT_ITEMS  3    /* of the history: its last ones */
@@ -160,24 +161,10 @@ static um_status count_impressions(um_choice_model *m, const um_known *k, um_err
     return UM_OK;
 }
 
-/* How many of the sorted times lie before t. */
-static uint64_t count_before(const int64_t *times, uint64_t n, int64_t t)
-{
-    uint64_t lo = 0, hi = n;
-    while (lo < hi) {
-        uint64_t mid = lo + (hi - lo) / 2;
-        if (times[mid] < t)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 static uint64_t clicks_before(const um_choice_model *m, uint32_t item, int64_t t)
 {
     uint64_t s = m->item_start[item];
-    return count_before(m->item_time + s, m->item_start[item + 1] - s, t);
+    return um_first_at(m->item_time, s, m->item_start[item + 1], t) - s;
 }
 
 /* Features ------------------------------------------------------------------------------------ */
@@ -229,7 +216,7 @@ static void scene_features(const um_choice_model *m, const um_scene *scene, doub
         if (m->shown_start != NULL) {
             uint64_t s = m->shown_start[item];
             uint64_t shown =
-                count_before(m->shown_time + s, m->shown_start[item + 1] - s, scene->time_s);
+                um_first_at(m->shown_time, s, m->shown_start[item + 1], scene->time_s) - s;
             *f++ = log(((double)clicks + 1) / ((double)shown + SHOWN_PRIOR));
         }
         int64_t age = scene->time_s - d->item_available_s[item];

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "scene/split.h"
 
 um_status um_known_init(um_known *known, const um_dataset *dataset, const um_scene_set *scenes,
                         um_error *err)
@@ -35,7 +36,5 @@ uint64_t um_known_end(const um_known *known, const um_dataset *dataset, uint32_t
     uint64_t begin = dataset->user_start[user], end = dataset->user_start[user + 1];
     if (!known->users[user])
         return begin;
-    while (end > begin && dataset->time_s[end - 1] >= known->until_s)
-        end--;
-    return end;
+    return um_first_at(dataset->time_s, begin, end, known->until_s);
 }

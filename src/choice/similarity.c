@@ -20,6 +20,7 @@
 #include "choice/known.h"
 #include "mirrorer/choice.h"
 #include "scene/rank.h"
+#include "scene/split.h"
 
 #define LARGEST_SLOPE 1000.0
 #define ROUNDING      1e-6 /* of the scores' size: less spread than this is none */
@@ -38,19 +39,12 @@ static uint32_t count_items(const um_scene *scene)
     return scene->k - (scene->items[scene->k - 1] == UM_SCENE_NONE);
 }
 
-static int by_number(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* query[rank]: the sum of in_j over the distinct items of the user before the scene. */
 static um_status add_history(double *query, const um_factors *f, const um_dataset *d,
                              const um_scene *scene, um_error *err)
 {
-    uint64_t begin = d->user_start[scene->user], end = begin;
-    while (end < d->user_start[scene->user + 1] && d->time_s[end] < scene->time_s)
-        end++;
+    uint64_t begin = d->user_start[scene->user];
+    uint64_t end = um_first_at(d->time_s, begin, d->user_start[scene->user + 1], scene->time_s);
     size_t n = (size_t)(end - begin);
     if (n == 0)
         return UM_OK;
@@ -58,7 +52,7 @@ static um_status add_history(double *query, const um_factors *f, const um_datase
     if (items == NULL)
         return um_fail_memory(err, "a history");
     memcpy(items, d->item + begin, n * sizeof *items);
-    qsort(items, n, sizeof *items, by_number);
+    qsort(items, n, sizeof *items, um_compare_u32);
     for (size_t i = 0; i < n; i++)
         if (i == 0 || items[i] != items[i - 1])
             um_factors_add(f, query, items[i]);

@@ -74,12 +74,6 @@ static bool add_text(corpus *c, const char *text)
     }
 }
 
-static int compare_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
 static um_status read_corpus(corpus *c, const um_dataset *d, um_error *err)
 {
     c->start = um_calloc((size_t)d->items.n_rows + 1, sizeof *c->start);
@@ -96,7 +90,7 @@ static um_status read_corpus(corpus *c, const um_dataset *d, um_error *err)
         size_t n = (size_t)(c->start[i + 1] - c->start[i]);
         uint32_t *words = n > 0 ? c->word.data + c->start[i] : NULL;
         if (n > 0)
-            qsort(words, n, sizeof *words, compare_u32);
+            qsort(words, n, sizeof *words, um_compare_u32);
         for (size_t w = 0; w < n; w++)
             if (w == 0 || words[w] != words[w - 1])
                 c->df.data[words[w]]++;

@@ -56,8 +56,9 @@ um_status um_content_factors(um_factors *f, const um_dataset *dataset, uint32_t 
                              um_pool *pool, um_error *err) UM_CHECKED;
 
 /*
- * The candidates with the highest scores above zero, at most `cut` (<= UM_RANK_TOP_MAX), best first;
- * equal scores in ascending item order. scores is indexed by item. Returns how many stand in out.
+ * The candidates with the highest scores above zero, at most `cut` (<= UM_RANK_TOP_MAX), best
+ * first; equal scores in ascending item order. scores is indexed by item. Returns how many stand in
+ * out.
  */
 uint32_t um_rank_top(uint32_t *out, uint32_t cut, const uint32_t *candidates, uint32_t n,
                      const float *scores);

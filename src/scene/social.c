@@ -45,12 +45,6 @@ static const char *entry_id(const json_t *entry, char *buffer, size_t size)
     return buffer;
 }
 
-static int compare_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return (x > y) - (x < y);
-}
-
 typedef UM_VEC(uint32_t) id_list;
 
 /* Appends the friends of one user's cell: distinct, among the ids, and not the user. */
@@ -75,7 +69,7 @@ static um_status read_cell(id_list *friends, const um_map *ids, uint32_t user, c
     json_decref(list);
     if (friends->len - begin < 2)
         return status;
-    qsort(friends->data + begin, friends->len - begin, sizeof *friends->data, compare_u32);
+    qsort(friends->data + begin, friends->len - begin, sizeof *friends->data, um_compare_u32);
     size_t kept = begin + 1;
     for (size_t j = begin + 1; j < friends->len; j++) {
         if (friends->data[j] != friends->data[kept - 1])

@@ -33,19 +33,6 @@ typedef struct range {
     uint64_t first_skip, n_skips;
 } range;
 
-/* The first of times[begin, end), ascending, that is not before t. */
-static uint64_t first_at(const int64_t *times, uint64_t begin, uint64_t end, int64_t t)
-{
-    while (begin < end) {
-        uint64_t middle = begin + (end - begin) / 2;
-        if (times[middle] < t)
-            begin = middle + 1;
-        else
-            end = middle;
-    }
-    return begin;
-}
-
 /*
  * Offset of the first interaction that has min_order strictly earlier ones. Every later one has
  * them too, so the possible targets of a user are a tail of their interactions.
@@ -65,8 +52,8 @@ static range possible_targets(const group *g, uint32_t user)
     uint64_t begin = d->user_start[user], end = d->user_start[user + 1];
     uint64_t min_order = g->o->min_order;
     range r = {.first = begin + first_possible(d, user, g->o->min_order)};
-    uint64_t from = first_at(d->time_s, r.first, end, g->from_s);
-    r.n = first_at(d->time_s, from, end, g->until_s) - from;
+    uint64_t from = um_first_at(d->time_s, r.first, end, g->from_s);
+    r.n = um_first_at(d->time_s, from, end, g->until_s) - from;
     r.first = from;
     if (!g->o->no_click || !g->o->use_impressions || d->skip_start == NULL ||
         end - begin < min_order)
@@ -75,9 +62,10 @@ static range possible_targets(const group *g, uint32_t user)
     int64_t from_s = g->from_s;
     if (min_order > 0 && d->time_s[begin + min_order - 1] >= from_s)
         from_s = d->time_s[begin + min_order - 1] + 1;
-    r.first_skip = first_at(d->skip_time_s, d->skip_start[user], d->skip_start[user + 1], from_s);
-    r.n_skips =
-        first_at(d->skip_time_s, r.first_skip, d->skip_start[user + 1], g->until_s) - r.first_skip;
+    r.first_skip =
+        um_first_at(d->skip_time_s, d->skip_start[user], d->skip_start[user + 1], from_s);
+    r.n_skips = um_first_at(d->skip_time_s, r.first_skip, d->skip_start[user + 1], g->until_s) -
+                r.first_skip;
     return r;
 }
 
@@ -221,7 +209,7 @@ static um_status draw_target(group *g, uint32_t user, uint32_t round, um_scene_t
         t->time_s = d->skip_time_s[t->skip];
     }
     uint64_t begin = d->user_start[user];
-    t->n_before = first_at(d->time_s, begin, d->user_start[user + 1], t->time_s) - begin;
+    t->n_before = um_first_at(d->time_s, begin, d->user_start[user + 1], t->time_s) - begin;
     return UM_OK;
 }
 

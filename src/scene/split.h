@@ -45,6 +45,19 @@ static inline uint64_t um_scene_target_key(const um_scene_target *t)
     return t->interaction != UM_SCENE_NO_INTERACTION ? t->interaction : UINT64_C(1) << 63 | t->skip;
 }
 
+/* The first of times[begin, end), ascending, that is not before t; end when all are. */
+static inline uint64_t um_first_at(const int64_t *times, uint64_t begin, uint64_t end, int64_t t)
+{
+    while (begin < end) {
+        uint64_t middle = begin + (end - begin) / 2;
+        if (times[middle] < t)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin;
+}
+
 /* A source that takes part: on, and with a weight. */
 static inline bool um_scene_source_on(const um_scene_options *o, um_source source)
 {
