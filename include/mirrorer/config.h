@@ -110,7 +110,7 @@ typedef struct um_config {
     struct {
         int64_t pairs;
         char strategy[32], chosen[24], rejected[24];
-        bool keep_malformed;
+        bool keep_malformed, keep_contradicting;
     } distill;
     um_train_config sft, dpo, direct;
     struct {

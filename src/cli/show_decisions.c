@@ -325,7 +325,9 @@ static void print_rules(const json_t *root)
         printf("chosen by %s, rejected by %s%s\n\n", text_of(root, "chosen_rule"),
                text_of(root, "rejected_rule"),
                json_is_true(json_object_get(root, "keep_malformed")) ? ", malformed texts too"
-                                                                     : "");
+               : json_is_true(json_object_get(root, "keep_contradicting"))
+                   ? ", texts that name another letter too"
+                   : "");
 }
 
 static void print_explanation(const json_t *root)

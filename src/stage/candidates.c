@@ -10,8 +10,9 @@
 
 um_status um_distill_rules_read(um_distill_rules *out, const um_config *config, um_error *err)
 {
-    *out =
-        (um_distill_rules){.keep_malformed = config->distill.keep_malformed, .seed = config->seed};
+    *out = (um_distill_rules){.keep_malformed = config->distill.keep_malformed,
+                              .keep_contradicting = config->distill.keep_contradicting,
+                              .seed = config->seed};
     if (!um_strategy_parse(config->distill.strategy, &out->strategy))
         return um_fail(err, UM_ERR_INPUT, "distill.strategy '%s' is unknown",
                        config->distill.strategy);
@@ -41,9 +42,11 @@ static um_status add_candidate(um_scene_candidates *c, const um_scored_scene *sc
         .log_loss = m.log_loss,
         .behavior = um_behavior_draw(d->p, scene->k, rules->seed, scene->id, d->student, d->sample),
         .from_teacher = !d->student};
-    if (fault == NULL && d->said != 0 && d->said != one.behavior + 1u)
+    bool contradicts = fault == NULL && d->said != 0 && d->said != one.behavior + 1u;
+    if (contradicts)
         fault = um_process_fault_name(UM_PROCESS_CONTRADICTION);
-    one.may_train = fault == NULL || rules->keep_malformed;
+    one.may_train =
+        fault == NULL || rules->keep_malformed || (contradicts && rules->keep_contradicting);
     bool ok = um_vec_push(&c->all, one) && um_vec_push(&c->faults, fault) &&
               um_vec_push(&c->behaviors[d->student], one.behavior);
     for (uint32_t j = 0; j < scene->k && ok; j++)

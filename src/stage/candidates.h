@@ -14,7 +14,7 @@
 typedef struct um_distill_rules {
     um_strategy strategy;
     um_pair_rule chosen, rejected;
-    bool keep_malformed;
+    bool keep_malformed, keep_contradicting;
     uint64_t seed;
 } um_distill_rules;
 um_status um_distill_rules_read(um_distill_rules *out, const um_config *config,

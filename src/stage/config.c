@@ -272,6 +272,8 @@ static const um_option options[] = {
          "which of the processes that reached another action is rejected"),
     FLAG("distill.keep_malformed", distill.keep_malformed, "false",
          "texts that break the form, or name another letter than was drawn, may train"),
+    FLAG("distill.keep_contradicting", distill.keep_contradicting, "false",
+         "of these, those that name another letter may train"),
 
     TRAIN("sft", sft, "2e-4", "0.0", "1", "10", "4"),
     TRAIN("dpo", dpo, "1e-5", "0.05", "2", "10", "4"),

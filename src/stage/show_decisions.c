@@ -358,6 +358,7 @@ um_status um_session_explain_scene(um_session *s, uint64_t scene_id, char **json
     json_object_set_new(root, "chosen_rule", json_string(c->distill.chosen));
     json_object_set_new(root, "rejected_rule", json_string(c->distill.rejected));
     json_object_set_new(root, "keep_malformed", json_boolean(c->distill.keep_malformed));
+    json_object_set_new(root, "keep_contradicting", json_boolean(c->distill.keep_contradicting));
     json_object_set_new(root, "asked", json_integer(c->distill.pairs));
     if (status == UM_OK) {
         status = um_workspace_get_stage(&stage, s->ws, "distill", err);

@@ -4,7 +4,7 @@
 
 small_world world
 # shellcheck disable=SC2086  # $small is a list of options
-run 0 ingest "$work/world" -w ws $small --set decide.samples=16
+run 0 ingest "$work/world" -w ws $small --set decide.samples=16 --set distill.keep_contradicting=false
 for stage in scenes 'train base' 'decide --role teacher' 'decide --role student' predict; do
     # shellcheck disable=SC2086
     run 0 $stage -w ws -q

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 small_world world
-opts="$small --threads 1 --set decide.samples=16 --set base.practice=3000 --set base.checkpoint_every=100000"
+opts="$small --threads 1 --set base.practice=3000 --set base.checkpoint_every=100000"
 prepare() {
     # shellcheck disable=SC2086
     run 0 ingest "$work/world" -w "$1" $opts

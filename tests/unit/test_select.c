@@ -59,6 +59,7 @@ static void open_bench(bench *b)
                                          .detail = "{}"};
     um_error err;
     open_place(&b->p);
+    b->p.config.distill.keep_contradicting = false; /* the embedded profile keeps them */
     b->set = some_scenes(&b->d, 8);
     store_log(&b->p, b->d);
     store_scenes(&b->p, b->d, b->set);
@@ -160,6 +161,11 @@ static void what_may_train(void **state)
     assert_ok(um_workspace_get_stage(&stage, um_session_workspace(b.p.s), "distill", &err), err);
     assert_non_null(strstr(stage.detail, "\"faults\":{\"teacher\":{\"contradicting letter\":1},"
                                          "\"student\":{\"truncated\":1}}"));
+
+    b.p.config.distill.keep_contradicting = true;
+    distil(&b);
+    assert_pair(&b, 0, 0, "student", 1);
+    b.p.config.distill.keep_contradicting = false;
 
     b.p.config.distill.keep_malformed = true;
     distil(&b);
