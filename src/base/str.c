@@ -190,6 +190,9 @@ void um_str_append_json_n(um_str *s, const char *text, size_t n)
             p += UM_SCAN_BYTES;
             continue;
         }
+        /* The rest of a longer text: a last block that looks at some bytes again. */
+        if (end - p < UM_SCAN_BYTES && n >= UM_SCAN_BYTES && is_plain_ascii(end - UM_SCAN_BYTES))
+            break;
         size_t len = utf8_sequence(p, (size_t)(end - p));
         if (len > 1 || (len == 1 && *p >= 0x20 && *p != '"' && *p != '\\')) {
             p += len;
@@ -202,7 +205,7 @@ void um_str_append_json_n(um_str *s, const char *text, size_t n)
             append_json_escape(s, *p);
         plain = ++p;
     }
-    um_str_append_n(s, plain, (size_t)(p - plain));
+    um_str_append_n(s, plain, (size_t)(end - plain));
     um_str_append_char(s, '"');
 }
 

@@ -159,6 +159,11 @@ static size_t plain_length(const char *text, size_t len)
             i += UM_SCAN_BYTES;
             continue;
         }
+        /* The rest of a longer text: a last block that looks at some bytes again. */
+        if (i > 0 && i + UM_SCAN_BYTES >= len && len > UM_SCAN_BYTES &&
+            is_plain_block(text + len - 1 - UM_SCAN_BYTES) && text[len - 1] != ' ' &&
+            !is_special((unsigned char)text[len - 1]))
+            return len;
         for (size_t stop = i + UM_SCAN_BYTES < len ? i + UM_SCAN_BYTES : len; i < stop; i++) {
             unsigned char c = (unsigned char)text[i];
             unsigned char next = i + 1 < len ? (unsigned char)text[i + 1] : ' ';

@@ -45,6 +45,8 @@ typedef struct batch {
 
 struct um_parsed {
     um_parsed_spec spec;
+    um_jkey keys[2 + UM_ROW_TEXTS]; /* of the spec: user, item, texts */
+    bool picks;                     /* any of them has a name */
     um_lines *lines;
     um_jsonl *parser;
     um_str json; /* a line that was not JSON */
@@ -82,17 +84,16 @@ static uint64_t hash_id(um_jval id)
     return um_jval_str(id, &text, &len) ? um_map_hash(text, len) : 0;
 }
 
-static um_status add_texts(um_parsed *p, batch *b, um_jval root, size_t end[UM_ROW_TEXTS],
+/* Members that are looked at before the row is given. */
+enum { USER, ITEM, TEXTS, N_PICKED = TEXTS + UM_ROW_TEXTS };
+
+static um_status add_texts(um_parsed *p, batch *b, const um_jval *texts, size_t end[UM_ROW_TEXTS],
                            um_error *err)
 {
-    um_jval found[UM_ROW_TEXTS];
     um_status status = UM_OK;
-    if (p->spec.texts[0].name == NULL)
-        return UM_OK;
-    um_jval_pick(root, p->spec.texts, UM_ROW_TEXTS, found);
     for (size_t i = 0; i < UM_ROW_TEXTS && status == UM_OK; i++) {
         um_str_clear(&p->text);
-        if (um_value_text(found[i], " ", &p->text))
+        if (um_value_text(texts[i], " ", &p->text))
             um_str_append_json_n(&b->texts, p->text.data, p->text.len);
         end[i] = b->texts.len;
         status = um_str_status(&p->text, err);
@@ -108,16 +109,15 @@ static um_status add_good(um_parsed *p, batch *b, um_jval root, um_error *err)
                        .bytes = b->bytes.len,
                        .bad = SIZE_MAX,
                        .has_nul = um_jsonl_has_nul(p->parser)};
-    if (p->spec.builder != NULL) {
-        const um_jkey keys[2] = {p->spec.user, p->spec.item};
-        um_jval found[2];
-        um_jval_pick(root, keys, 2, found);
-        row.user = hash_id(found[0]);
-        row.item = hash_id(found[1]);
+    if (p->picks) {
+        um_jval found[N_PICKED];
+        um_jval_pick(root, p->keys, N_PICKED, found);
+        row.user = hash_id(found[USER]);
+        row.item = hash_id(found[ITEM]);
+        um_status status = add_texts(p, b, found + TEXTS, row.text_end, err);
+        if (status != UM_OK)
+            return status;
     }
-    um_status status = add_texts(p, b, root, row.text_end, err);
-    if (status != UM_OK)
-        return status;
     if (!um_vec_reserve(&b->words, b->words.len + d->n_words) ||
         !um_vec_reserve(&b->bytes, b->bytes.len + d->n_bytes) || !um_vec_push(&b->rows, row))
         return um_fail_memory(err, "rows");
@@ -228,6 +228,11 @@ um_status um_parsed_open(um_parsed **out, const um_parsed_spec *spec, um_lines *
         return status;
     }
     p->spec = *spec;
+    p->keys[USER] = spec->user;
+    p->keys[ITEM] = spec->item;
+    memcpy(p->keys + TEXTS, spec->texts, sizeof spec->texts);
+    for (size_t i = 0; i < N_PICKED; i++)
+        p->picks = p->picks || p->keys[i].name != NULL;
     p->lines = lines;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);

@@ -247,14 +247,43 @@ static void test_monitor(void **state)
     assert_true(um_monitor_stopped(&monitor));
 }
 
+/* Blocks of plain text are passed over whole: what needs care is found wherever it stands. */
+static void test_json_anywhere(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"\"", "\\\""},          {"\\", "\\\\"},           {"\n", "\\n"},
+        {"\x1f", "\\u001f"},     {"\xc3\xa9", "\xc3\xa9"}, {"\xff", "\xef\xbf\xbd"},
+        {"\xc3", "\xef\xbf\xbd"}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        for (size_t before = 0; before < 40; before++) {
+            for (size_t after = 0; after < 40; after++) {
+                char plain[40], text[100], expected[100];
+                memset(plain, 'x', sizeof plain);
+                snprintf(text, sizeof text, "%.*s%s%.*s", (int)before, plain, cases[c][0],
+                         (int)after, plain);
+                snprintf(expected, sizeof expected, "\"%.*s%s%.*s\"", (int)before, plain,
+                         cases[c][1], (int)after, plain);
+                um_str s = UM_STR_INIT;
+                um_str_append_json(&s, text);
+                assert_string_equal(um_str_text(&s), expected);
+                assert_int_equal(um_utf8_valid(text, strlen(text)),
+                                 (unsigned char)cases[c][0][0] < 0x80 || cases[c][0][1] != '\0');
+                um_str_dispose(&s);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append),        cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_json_text),     cmocka_unit_test(test_number),
-        cmocka_unit_test(test_numbers_agree), cmocka_unit_test(test_utf8),
-        cmocka_unit_test(test_parse),         cmocka_unit_test(test_small),
-        cmocka_unit_test(test_error),         cmocka_unit_test(test_monitor),
+        cmocka_unit_test(test_json_anywhere), cmocka_unit_test(test_append),
+        cmocka_unit_test(test_limit),         cmocka_unit_test(test_json_text),
+        cmocka_unit_test(test_number),        cmocka_unit_test(test_numbers_agree),
+        cmocka_unit_test(test_utf8),          cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_small),         cmocka_unit_test(test_error),
+        cmocka_unit_test(test_monitor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
