@@ -67,6 +67,32 @@ typedef struct um_adamw {
     int64_t step;     /* 1 for the first update */
 } um_adamw;
 
+/* Number formats of weights and of cached keys and values. */
+typedef enum um_dtype { UM_F32, UM_BF16, UM_F16, UM_I8 } um_dtype;
+
+/* Positions of one page of cached keys and values. */
+enum { UM_KV_PAGE = 64 };
+
+/*
+ * Keys and values of inference, in pages of UM_KV_PAGE consecutive positions of one sequence. A page
+ * holds every head's K and V of one layer in an order of the backend's own; a sequence is a list of
+ * pages, and sequences that begin alike may name the same pages. Page p of layer l lies at
+ * data + (l * pages + p) * page_bytes.
+ */
+typedef struct um_kv_cache {
+    um_buf buf;
+    um_dtype dtype; /* UM_F32 or UM_BF16 */
+    int layers, pages, n_kv_heads, head_dim;
+    size_t page_bytes; /* of one layer */
+} um_kv_cache;
+
+/* Rows [start, start + len) of a pass stand at positions before, before + 1, ... of a sequence whose
+ * position p is slot p % UM_KV_PAGE of page pages[p / UM_KV_PAGE]. */
+typedef struct um_kv_span {
+    int32_t start, len, before;
+    const int32_t *pages; /* host memory, at least up to the last row's page */
+} um_kv_span;
+
 /* A weight matrix [N, K] arranged for `linear`. Opaque; made by pack, released by unpack. */
 typedef struct um_packed {
     um_buf buf;
@@ -146,6 +172,28 @@ typedef struct um_backend_ops {
                                const float *lse, const float *q, int ldq, const float *k,
                                const float *v, int ldkv, const um_attention_shape *shape,
                                const um_span *spans, int n_spans, const um_range *prefixes);
+
+    /*
+     * Cached keys and values. kv_open sizes and zeroes the pages; kv_close releases them. kv_write
+     * stores rows of k and v (rows of [G*D] with row stride ld) at their spans' positions, rounded
+     * to the cache's format. kv_copy makes page `to` equal to page `from` in every layer.
+     */
+    um_status (*kv_open)(um_backend *be, um_kv_cache *cache, um_dtype dtype, int layers, int pages,
+                         int n_kv_heads, int head_dim, um_error *err);
+    void (*kv_close)(um_backend *be, um_kv_cache *cache);
+    void (*kv_write)(um_backend *be, um_kv_cache *cache, int layer, const float *k, const float *v,
+                     int ld, const um_kv_span *spans, int n_spans);
+    void (*kv_copy)(um_backend *be, um_kv_cache *cache, int to, int from);
+    /*
+     * Each row of a span attends to its sequence from position 0 to its own. q, out: [T, H*D] with
+     * row strides ldq, ldo. Softmax in fp32 with the row maximum subtracted. The keys are taken page
+     * by page, so a row's bits depend on the values of its own keys and on nothing else: not on the
+     * length of its span, nor on who shares its pages. Neighbouring spans of one row that name the
+     * same first pages are computed together: those pages are read once for all of them.
+     */
+    void (*kv_attention)(um_backend *be, float *out, int ldo, const float *q, int ldq,
+                         const um_kv_cache *cache, int layer, const um_attention_shape *shape,
+                         const um_kv_span *spans, int n_spans);
 
     /* out[T,F] = silu(gate) * up; gate and up are rows of stride ld. Backward overwrites dgate,
      * dup. */

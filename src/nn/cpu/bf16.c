@@ -1,36 +1,11 @@
 /*
  * bf16.c - bfloat16 values, for every CPU backend: rounding is integer arithmetic on single
- * elements, so one plain form is exact everywhere.
- *
- * A bfloat16 is the upper half of a float32. To nearest, ties to even: half a unit, less one bit
- * unless the kept part is odd, is added below the cut. A NaN stays one.
+ * elements (number.h), so one plain form is exact everywhere.
  */
-#include <string.h>
-
 #include "nn/cpu/cpu.h"
+#include "nn/cpu/number.h"
 
 enum { GRAIN = 1 << 15 }; /* elements one thread should handle before a second is worth waking */
-
-static inline uint32_t round_bits(uint32_t bits)
-{
-    uint32_t rounded = bits + 0x7FFFu + (bits >> 16 & 1u);
-    uint32_t quiet = bits | 0x00400000u;
-    return ((bits & 0x7FFFFFFFu) > 0x7F800000u ? quiet : rounded) & 0xFFFF0000u;
-}
-
-static inline uint32_t bits_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-static inline float float_of(uint32_t bits)
-{
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
 
 typedef struct bf16_job {
     float *wide;
@@ -45,7 +20,7 @@ static void round_range(void *ctx, size_t begin, size_t end, int thread)
     const bf16_job *w = ctx;
     (void)thread;
     for (size_t i = begin; i < end; i++)
-        w->wide[i] = float_of(round_bits(bits_of(w->from_wide[i])));
+        w->wide[i] = um_bits_float(um_round_bf16_bits(um_float_bits(w->from_wide[i])));
 }
 
 void um_cpu_round_bf16(um_backend *be, float *dst, const float *src, size_t n)
@@ -59,7 +34,7 @@ static void narrow_range(void *ctx, size_t begin, size_t end, int thread)
     const bf16_job *w = ctx;
     (void)thread;
     for (size_t i = begin; i < end; i++)
-        w->narrow[i] = (uint16_t)(round_bits(bits_of(w->from_wide[i])) >> 16);
+        w->narrow[i] = (uint16_t)(um_round_bf16_bits(um_float_bits(w->from_wide[i])) >> 16);
 }
 
 void um_cpu_to_bf16(um_backend *be, uint16_t *dst, const float *src, size_t n)
@@ -73,7 +48,7 @@ static void widen_range(void *ctx, size_t begin, size_t end, int thread)
     const bf16_job *w = ctx;
     (void)thread;
     for (size_t i = begin; i < end; i++)
-        w->wide[i] = float_of((uint32_t)w->from_narrow[i] << 16);
+        w->wide[i] = um_bits_float((uint32_t)w->from_narrow[i] << 16);
 }
 
 void um_cpu_from_bf16(um_backend *be, float *dst, const uint16_t *src, size_t n)
@@ -89,9 +64,9 @@ static void weigh_rows(void *ctx, size_t begin, size_t end, int thread)
     for (size_t row = begin; row < end; row++) {
         float *x = w->wide + row * w->columns;
         for (size_t i = 0; i < w->columns; i++) {
-            float value = float_of(round_bits(bits_of(x[i])));
-            float weight = float_of(round_bits(bits_of(w->weights[i])));
-            x[i] = float_of(round_bits(bits_of(value * weight)));
+            float value = um_bits_float(um_round_bf16_bits(um_float_bits(x[i])));
+            float weight = um_bits_float(um_round_bf16_bits(um_float_bits(w->weights[i])));
+            x[i] = um_bits_float(um_round_bf16_bits(um_float_bits(value * weight)));
         }
     }
 }

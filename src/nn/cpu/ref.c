@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "nn/cpu/cpu.h"
+#include "nn/cpu/kv.h"
 #include "nn/cpu/ref_attention.h"
 
 static bool ref_supported(void)
@@ -272,6 +273,11 @@ static const um_backend_ops ref_ops = {
     .rope = ref_rope,
     .attention_forward = um_ref_attention_forward,
     .attention_backward = um_ref_attention_backward,
+    .kv_open = um_cpu_kv_open,
+    .kv_close = um_cpu_kv_close,
+    .kv_write = um_ref_kv_write,
+    .kv_copy = um_cpu_kv_copy,
+    .kv_attention = um_ref_kv_attention,
     .swiglu_forward = ref_swiglu_forward,
     .swiglu_backward = ref_swiglu_backward,
     .add = ref_add,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "nn/cpu/cpu.h"
+#include "nn/cpu/kv.h"
 
 #include "nn/cpu/tile.h"
 
@@ -50,6 +51,11 @@ static const um_backend_ops simd_ops = {
     .rope = simd_rope,
     .attention_forward = simd_attention_forward,
     .attention_backward = simd_attention_backward,
+    .kv_open = um_cpu_kv_open,
+    .kv_close = um_cpu_kv_close,
+    .kv_write = um_ref_kv_write,
+    .kv_copy = um_cpu_kv_copy,
+    .kv_attention = um_ref_kv_attention,
     .swiglu_forward = simd_swiglu_forward,
     .swiglu_backward = simd_swiglu_backward,
     .add = simd_add,
