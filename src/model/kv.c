@@ -157,15 +157,15 @@ static int common_length(const int32_t *a, const int32_t *b, int n)
 }
 
 /* The child of `parent` that has most of ids[0 .. n), how much in *length; -1: nothing in common.
- */
+ * What the pass being built writes can be shared, but not copied: only whole pages of it count. */
 static int32_t best_child(const um_kv *kv, int32_t parent, const int32_t *ids, int n, int *length)
 {
     int32_t best = -1;
     *length = 0;
     for (int32_t c = kv->page[parent].child; c >= 0; c = kv->page[c].next) {
-        int most = kv->page[c].len < n ? kv->page[c].len : n;
-        int common = common_length(kv->ids + (size_t)c * UM_KV_PAGE, ids, most);
-        if (common > *length) {
+        const um_kv_page *p = &kv->page[c];
+        int common = common_length(kv->ids + (size_t)c * UM_KV_PAGE, ids, p->len < n ? p->len : n);
+        if (common > *length && (common == UM_KV_PAGE || p->pass != kv->pass)) {
             *length = common;
             best = c;
         }
@@ -193,11 +193,8 @@ static found_path follow(const um_kv *kv, const int32_t *ids, int n, int32_t *pa
         int left = n - at < UM_KV_PAGE ? n - at : UM_KV_PAGE;
         int32_t child = best_child(kv, path.last, ids + at, left, &common);
         if (common < UM_KV_PAGE) {
-            /* What the pass being built writes cannot be copied yet. */
-            if (child >= 0 && kv->page[child].pass != kv->pass) {
-                path.rest = child;
-                path.common = common;
-            }
+            path.rest = child;
+            path.common = common;
             break;
         }
         path.last = child;
@@ -316,8 +313,13 @@ bool um_kv_begin(um_kv *kv, um_kv_sequence *s, const int32_t *ids, int n, int pa
     const found_path path = follow(kv, ids, n, s->pages);
     if (pages - path.n_held > available(kv))
         return false;
-    for (int i = 0; i < path.n_nodes; i++)
+    for (int i = 0; i < path.n_nodes; i++) {
         hold(kv, s->pages[i]);
+        /* To the front of its siblings, where the next of its kind finds it at once. */
+        const int32_t parent = kv->page[s->pages[i]].parent;
+        detach(kv, s->pages[i]);
+        attach(kv, s->pages[i], parent);
+    }
     s->n_pages = s->n_nodes = path.n_nodes;
     s->len = path.n_nodes * UM_KV_PAGE;
     s->promised = pages - path.n_nodes;
