@@ -121,8 +121,11 @@ typedef struct um_engine_options {
 /*
  * A responder on a local model. Model, tokenizer and compute are borrowed; the model must not
  * change while the responder lives (its matrices were rearranged at open). The same (seed, key,
- * sample) gives the same text at any thread count, alone or in any batch. A prompt that cannot fit
- * is refused before anything is computed: UM_ERR_LIMIT naming key and tokens.
+ * sample) gives the same text at any thread count, alone or in any batch, whatever was asked
+ * before. Keys and values of all texts are kept, as far as kv_bytes goes, while the responder
+ * lives: what a prompt, or a text to score, has in common with the beginning of an earlier one is
+ * not computed again. A prompt that cannot fit is refused before anything is computed: UM_ERR_LIMIT
+ * naming key and tokens.
  */
 um_status um_engine_open(um_responder **out, const um_model *model, const um_tokenizer *tok,
                          um_compute *compute, const char *name, const um_engine_options *options,

@@ -146,7 +146,7 @@ static void test_shared(void **state)
     um_kv_sequence_dispose(&third);
 }
 
-/* A page that the pass being built fills does not hide one that can be copied. */
+/* A page that the pass being built fills is not copied, and does not hide one that can be. */
 static void test_copied(void **state)
 {
     fixture *f = *state;
@@ -156,6 +156,16 @@ static void test_copied(void **state)
     tokens(a, 0);
     memcpy(b, a, sizeof b);
     b[50] = -1;
+    assert_true(um_kv_begin(&f->kv, &first, a, 199, 4));
+    um_kv_append(&f->kv, &first, a, 100);
+    assert_int_equal(um_kv_find(&f->kv, b, 199), 0);
+    assert_int_equal(um_kv_find(&f->kv, a, 199), P);
+    um_kv_computed(&f->kv);
+    assert_int_equal(um_kv_find(&f->kv, b, 199), 50);
+    um_kv_end(&f->kv, &first);
+
+    um_kv_dispose(&f->kv);
+    open_pages(f, 20);
     leave(f, a, 50);
     assert_true(um_kv_begin(&f->kv, &first, a, 199, 4));
     um_kv_append(&f->kv, &first, a + first.len, 100);
@@ -204,6 +214,13 @@ static void test_promises(void **state)
     um_kv_end(&f->kv, &child);
     assert_int_equal(f->kv.n_held + f->kv.n_promised, 0);
     assert_int_equal(f->kv.peak, 8);
+    /* What is only kept must be had like any other page. */
+    assert_true(um_kv_begin(&f->kv, &second, b + 1, 0, 5));
+    assert_int_equal(um_kv_find(&f->kv, a, 3 * P), 3 * P);
+    assert_false(um_kv_begin(&f->kv, &late, a, 3 * P, 4));
+    assert_true(um_kv_begin(&f->kv, &late, a, 3 * P, 3));
+    um_kv_end(&f->kv, &late);
+    um_kv_end(&f->kv, &second);
     um_kv_sequence_dispose(&first);
     um_kv_sequence_dispose(&second);
     um_kv_sequence_dispose(&child);
