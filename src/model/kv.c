@@ -326,9 +326,9 @@ bool um_kv_begin(um_kv *kv, um_kv_sequence *s, const int32_t *ids, int n, int pa
     kv->n_promised += s->promised;
     if (path.rest < 0)
         return true;
-    /* The page to be copied is held meanwhile, unless it is itself the last one to be had. */
+    /* The page to be copied is held meanwhile; it may itself be the last one to be had. */
     hold(kv, path.rest);
-    if (available(kv) >= 0)
+    if (kv->n_held < kv->cache.pages)
         take_copy(kv, s, path.rest, path.common);
     let_go(kv, path.rest);
     return true;

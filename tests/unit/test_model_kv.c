@@ -174,6 +174,20 @@ static void test_copied(void **state)
     um_kv_computed(&f->kv);
     um_kv_end(&f->kv, &first);
     um_kv_end(&f->kv, &second);
+
+    /* The only page to be had is the one to be copied: it is used otherwise. */
+    um_kv_dispose(&f->kv);
+    open_pages(f, 3);
+    leave(f, a, 50);
+    assert_true(um_kv_begin(&f->kv, &first, b, 0, 2));
+    append(f, &first, b + 1, 2 * P);
+    assert_true(um_kv_begin(&f->kv, &second, a, 50, 1));
+    assert_int_equal(second.len, 0);
+    append(f, &second, a, P);
+    um_kv_end(&f->kv, &second);
+    assert_true(um_kv_begin(&f->kv, &second, a, 50, 1));
+    um_kv_end(&f->kv, &second);
+    um_kv_end(&f->kv, &first);
     um_kv_sequence_dispose(&first);
     um_kv_sequence_dispose(&second);
 }
@@ -261,6 +275,28 @@ static void test_given_up(void **state)
     assert_int_equal(um_kv_find(&f->kv, d, MOST), 8 * P);
     um_kv_end(&f->kv, &held);
     um_kv_sequence_dispose(&held);
+}
+
+/* A page whose leaves are gone waits for its own turn. */
+static void test_given_up_later(void **state)
+{
+    fixture *f = *state;
+    int32_t a[MOST], b[MOST], c[MOST];
+    open_pages(f, 6);
+    tokens(a, 0);
+    tokens(b, 10000);
+    tokens(c, 20000);
+    leave(f, a, 3 * P);
+    leave(f, b, 2 * P);
+    leave(f, a, P); /* its first page is used last */
+    leave(f, c, 3 * P);
+    assert_int_equal(um_kv_find(&f->kv, a, MOST), P);
+    assert_int_equal(um_kv_find(&f->kv, b, MOST), 2 * P);
+    for (int i = 1; i <= 2; i++) {
+        leave(f, tokens(c, 20000 + 1000 * i), P);
+        assert_int_equal(um_kv_find(&f->kv, a, MOST), P);
+        assert_int_equal(um_kv_find(&f->kv, b, MOST), (2 - i) * P);
+    }
 }
 
 /* Keys and values as a model makes them: each a function of all tokens up to it. */
@@ -417,6 +453,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_promises, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_given_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_given_up_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
     };
