@@ -5,6 +5,7 @@
 #include "test_util.h"
 
 #include "mirrorer/model.h"
+#include "model/kv.h"
 
 /* A byte-level vocabulary of `vocab` ids learnt from made-up sentences, with ChatML markers. */
 static inline um_tokenizer *small_tokenizer(int vocab)
@@ -51,6 +52,20 @@ static inline um_model *small_model(const um_model_config *config, uint64_t seed
     um_error err;
     assert_ok(um_model_init(&model, config, 0.2f, 0.2f, seed, &err), err);
     return model;
+}
+
+/* Bytes of a page of its keys and values. */
+static inline uint64_t page_bytes(const um_model *model)
+{
+    um_backend *backend;
+    um_kv kv;
+    um_error err;
+    assert_ok(um_backend_open(&backend, NULL, NULL, &err), err);
+    assert_ok(um_kv_init(&kv, backend, um_model_get_config(model), UM_F32, 0, &err), err);
+    uint64_t bytes = (uint64_t)kv.cache.page_bytes * (uint64_t)kv.cache.layers;
+    um_kv_dispose(&kv);
+    um_backend_close(backend);
+    return bytes;
 }
 
 #endif

@@ -19,22 +19,6 @@ typedef struct fixture {
     um_prompt prompts[N_PROMPTS];
 } fixture;
 
-/* Bytes of n pages of keys and values. */
-static uint64_t page_bytes(const fixture *f, int n)
-{
-    um_compute *compute;
-    um_kv kv;
-    um_error err;
-    assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
-    assert_ok(um_kv_init(&kv, compute->backend, um_model_get_config(f->model), UM_F32,
-                         (uint64_t)1 << 24, &err),
-              err);
-    uint64_t bytes = (uint64_t)kv.cache.page_bytes * (uint64_t)kv.cache.layers;
-    um_kv_dispose(&kv);
-    um_compute_close(compute);
-    return bytes * (uint64_t)n;
-}
-
 static void open_engine(fixture *f, int threads, const char *backend,
                         const um_engine_options *options)
 {
@@ -174,7 +158,7 @@ static void test_same_in_any_batch(void **state)
         close_engine(f);
 
         /* Memory for little more than the longest prompt. */
-        um_engine_options tight = {.kv_bytes = page_bytes(f, 14)};
+        um_engine_options tight = {.kv_bytes = 14 * page_bytes(f->model)};
         open_engine(f, 2, *backend, &tight);
         complete_all(f, &all);
         assert_same(&reference, &all);
@@ -383,7 +367,7 @@ static void test_refusals(void **state)
                      UM_ERR_INPUT);
     close_engine(f);
 
-    um_engine_options tight = {.kv_bytes = page_bytes(f, 1)};
+    um_engine_options tight = {.kv_bytes = 1 * page_bytes(f->model)};
     open_engine(f, 1, NULL, &tight);
     expect_refusal(f, f->prompts, 1, &sampling, UM_ERR_LIMIT, "key/value memory");
     /* Options out of range, and a tokenizer that does not belong to the model. */
@@ -435,7 +419,8 @@ static void test_measure(void **state)
     close_engine(f);
 
     /* Exactly the limit passes, one token more is refused; by the context and by the memory. */
-    const um_engine_options options[] = {{.max_context = 192}, {.kv_bytes = page_bytes(f, 5) - 1}};
+    const um_engine_options options[] = {{.max_context = 192},
+                                         {.kv_bytes = 5 * page_bytes(f->model) - 1}};
     for (size_t i = 0; i < 2; i++) {
         collected all = {0};
         um_sampling s = sampling;
