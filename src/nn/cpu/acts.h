@@ -31,6 +31,12 @@ static inline size_t acts_blocks(int k)
     return (size_t)(k + UM_BLOCK - 1) / UM_BLOCK;
 }
 
+/* Terms that are multiplied: k, in tiles rounded up to whole steps. */
+static inline int acts_terms(um_dtype dtype, int k)
+{
+    return acts_tiled(dtype) ? um_packed_terms(dtype, k) : k;
+}
+
 /* Bytes of 16 rows. */
 static inline size_t acts_tile_bytes(um_dtype dtype, int k)
 {

@@ -10,12 +10,16 @@
 
 typedef struct block {
     const char *w; /* the panel at this block */
+    bool first;    /* acc is set, not added to */
     int terms;     /* of the block, whole steps for tiled activations */
     int rows;
     const char *acts; /* of the chunk's first row */
     int k, from;      /* of the matrix; terms [from, from + terms) */
     float *acc;       /* [rows rounded up to UM_TILE][UM_PANEL] */
-    char *stage;      /* UM_STAGE_BYTES */
+    char *stage;      /* LINEAR_STAGE floats */
+    /* Memory that is read soon. */
+    const char *ahead;
+    size_t ahead_bytes;
 } block;
 
 enum {
@@ -67,7 +71,7 @@ static INLINE void bf16_rows(const block *g, int row, const int mr, int strip)
     }
     UNROLL
     for (int i = 0; i < mr; i++)
-        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->from == 0, sum[i][0],
+        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first, sum[i][0],
                   sum[i][1]);
 }
 
@@ -90,7 +94,7 @@ static INLINE void f16_rows(const block *g, int row, const int mr, int strip)
     }
     UNROLL
     for (int i = 0; i < mr; i++)
-        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->from == 0, sum[i][0],
+        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first, sum[i][0],
                   sum[i][1]);
 }
 
@@ -123,7 +127,7 @@ static INLINE void i8_rows(const block *g, int row, const int mr, int strip)
     UNROLL
     for (int i = 0; i < mr; i++) {
         const vf x = vf_set(a_scale[i]);
-        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->from == 0,
+        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first,
                   vf_mul(vi_float(sum[i][0]), vf_mul(x, s0)),
                   vf_mul(vi_float(sum[i][1]), vf_mul(x, s1)));
     }
@@ -168,6 +172,8 @@ BLOCK_FORMAT(i8)
 /* Rows in groups of nearly equal height that do not cross a tile. */
 static void block_by_rows(const block *g, const block_rows_fn *fn)
 {
+    for (size_t i = 0; i < g->ahead_bytes; i += 64)
+        __builtin_prefetch(g->ahead + i, 0, 2);
     for (int first = 0; first < g->rows; first += UM_TILE) {
         const int rows = min_int(UM_TILE, g->rows - first), cuts = (rows + BLOCK_MR - 1) / BLOCK_MR;
         for (int c = 0; c < cuts; c++) {
