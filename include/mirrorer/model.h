@@ -115,17 +115,37 @@ typedef struct um_engine_options {
     bool format_given;  /* false: detect by the tokenizer */
     um_on_text on_text; /* NULL: none. Anything but UM_OK ends the call */
     void *text_context;
+    bool logprobs; /* completions say how likely their tokens were */
 } um_engine_options;
 
 /*
  * A responder on a local model. Model, tokenizer and compute are borrowed; the model must not
  * change while the responder lives (its matrices were rearranged at open). The same (seed, key,
- * sample) gives the same text at any thread count, alone or in any batch. A prompt that cannot fit
- * is refused before anything is computed: UM_ERR_LIMIT naming key and tokens.
+ * sample) gives the same text at any thread count, alone or in any batch, whatever was asked
+ * before. Keys and values of all texts are kept, as far as kv_bytes goes, while the responder
+ * lives: what a prompt, or a text to score, has in common with the beginning of an earlier one is
+ * not computed again. A prompt that cannot fit is refused before anything is computed: UM_ERR_LIMIT
+ * naming key and tokens.
  */
 um_status um_engine_open(um_responder **out, const um_model *model, const um_tokenizer *tok,
                          um_compute *compute, const char *name, const um_engine_options *options,
                          um_error *err) UM_CHECKED;
+
+/* What an engine has done since it was opened. A prompt here is whatever was given to it: prompts
+ * and their openings, texts to score. */
+typedef struct um_engine_stats {
+    uint64_t prompt_tokens;    /* computed */
+    uint64_t reused_tokens;    /* of prompts: found in the cache instead */
+    uint64_t generated_tokens; /* handed out */
+    uint64_t passes, rows;     /* through the layers, and the rows of all of them */
+    int most_rows;             /* of one pass */
+    int pages;                 /* of keys and values: as many as kv_bytes allows, */
+    int peak_pages;            /* the most that running texts needed at a time, */
+    int touched_pages;         /* those that ever held something: memory in use */
+    uint64_t page_bytes;
+} um_engine_stats;
+/* False when the responder is not a local engine. */
+bool um_engine_get_stats(const um_responder *responder, um_engine_stats *out);
 
 #ifdef __cplusplus
 }

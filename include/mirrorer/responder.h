@@ -50,6 +50,9 @@ typedef struct um_completion {
     uint32_t tokens; /* generated */
     uint32_t said;   /* the letter that the writer meant, where it is one that knows: 1 = A, ...;
                         0: only the text can tell */
+    const float *logprobs; /* [tokens] log-probability of each token generated, temperature 1 and
+                              nothing filtered; NULL: not known, or not asked for. Borrowed */
+    double logprob;        /* their sum; 0 where they are not known */
 } um_completion;
 
 /* Called once per finished continuation, in no promised order. Anything but UM_OK ends the call. */

@@ -11,38 +11,45 @@
 #include "model/forward.h"
 
 #define PASS_ROWS 1024
+/* A text begins a page, so short ones leave pages half empty: pages for texts of this many tokens
+ * on average. */
+#define PAGE_TOKENS 16
 
 typedef struct embedder {
     const um_model *model;
+    um_backend *backend;
     um_forward *forward;
-    um_kv kv;
+    um_kv_cache cache; /* of one layer: every text is whole in its pass */
     um_pooling pooling;
-    int rows;                           /* of a pass */
-    int32_t *ids, *positions, *kv_rows; /* [rows]; kv_rows is 0, 1, ..: also the wanted rows */
-    int32_t *last;                      /* [rows] last row of each text */
-    um_span *spans;                     /* [rows] */
-    um_range *prefixes;                 /* [rows] all empty */
-    size_t *texts;                      /* [rows] which text each span is */
+    int rows, pages;   /* of a pass */
+    int used_pages;    /* of the pass being packed */
+    int32_t *ids;      /* [rows] */
+    int32_t *numbers;  /* [rows] 0, 1, ..: all rows, and all pages */
+    int32_t *last;     /* [pages] last row of each text */
+    um_kv_span *spans; /* [pages] */
+    size_t *texts;     /* [pages] which text each span is */
     um_pass pass;
     float *out; /* [n, C] */
 } embedder;
 
 static um_status embedder_new(embedder *e, um_compute *compute, um_error *err)
 {
-    size_t rows = (size_t)e->rows;
+    const um_model_config *config = &e->model->config;
+    size_t rows = (size_t)e->rows, pages = (size_t)e->pages;
+    e->backend = compute->backend;
     e->ids = um_calloc(rows, sizeof *e->ids);
-    e->positions = um_calloc(rows, sizeof *e->positions);
-    e->kv_rows = um_calloc(rows, sizeof *e->kv_rows);
-    e->last = um_calloc(rows, sizeof *e->last);
-    e->spans = um_calloc(rows, sizeof *e->spans);
-    e->prefixes = um_calloc(rows, sizeof *e->prefixes);
-    e->texts = um_calloc(rows, sizeof *e->texts);
-    if (e->ids == NULL || e->positions == NULL || e->kv_rows == NULL || e->last == NULL ||
-        e->spans == NULL || e->prefixes == NULL || e->texts == NULL)
+    e->numbers = um_calloc(rows, sizeof *e->numbers);
+    e->last = um_calloc(pages, sizeof *e->last);
+    e->spans = um_calloc(pages, sizeof *e->spans);
+    e->texts = um_calloc(pages, sizeof *e->texts);
+    if (e->ids == NULL || e->numbers == NULL || e->last == NULL || e->spans == NULL ||
+        e->texts == NULL)
         return um_fail_memory(err, "embeddings");
     for (int i = 0; i < e->rows; i++)
-        e->kv_rows[i] = i;
-    um_status status = um_kv_init(&e->kv, compute->backend, &e->model->config, e->rows, err);
+        e->numbers[i] = i;
+    e->pass = (um_pass){.ids = e->ids, .spans = e->spans};
+    um_status status = e->backend->ops->kv_open(e->backend, &e->cache, UM_F32, 1, e->pages,
+                                                config->kv_heads, config->head_dim, err);
     if (status == UM_OK)
         status = um_forward_new(&e->forward, e->model, compute, e->rows, e->rows, err);
     return status;
@@ -51,13 +58,12 @@ static um_status embedder_new(embedder *e, um_compute *compute, um_error *err)
 static void embedder_dispose(embedder *e)
 {
     um_forward_free(e->forward);
-    um_kv_dispose(&e->kv);
+    if (e->cache.buf.data != NULL)
+        e->backend->ops->kv_close(e->backend, &e->cache);
     free(e->ids);
-    free(e->positions);
-    free(e->kv_rows);
+    free(e->numbers);
     free(e->last);
     free(e->spans);
-    free(e->prefixes);
     free(e->texts);
 }
 
@@ -88,8 +94,8 @@ static um_status flush(embedder *e, um_error *err)
         return UM_OK;
     bool mean = e->pooling == UM_POOL_MEAN;
     pass->n_out = mean ? pass->n_rows : pass->n_spans;
-    pass->out_rows = mean ? e->kv_rows : e->last;
-    const float *hidden = um_forward_run(e->forward, &e->kv, pass);
+    pass->out_rows = mean ? e->numbers : e->last;
+    const float *hidden = um_forward_run(e->forward, &e->cache, pass);
     for (int s = 0; s < pass->n_spans; s++) {
         int first = mean ? e->spans[s].start : s, n = mean ? e->spans[s].len : 1;
         if (pool(e->out + e->texts[s] * (size_t)c, hidden + (size_t)first * (size_t)c, n, c) !=
@@ -97,27 +103,26 @@ static um_status flush(embedder *e, um_error *err)
             return um_fail(err, UM_ERR_NUMERIC, "text %zu: the model's states are not numbers",
                            e->texts[s]);
     }
-    pass->n_rows = pass->n_spans = 0;
+    pass->n_rows = pass->n_spans = e->used_pages = 0;
     return UM_OK;
 }
 
 static um_status add_text(embedder *e, size_t text, const int32_t *ids, int n, um_error *err)
 {
     um_pass *pass = &e->pass;
-    if (pass->n_rows + n > e->rows) {
+    int pages = (n + UM_KV_PAGE - 1) / UM_KV_PAGE;
+    if (pass->n_rows + n > e->rows || e->used_pages + pages > e->pages) {
         um_status status = flush(e, err);
         if (status != UM_OK)
             return status;
     }
-    int at = pass->n_rows;
-    for (int i = 0; i < n; i++) {
-        e->ids[at + i] = ids[i];
-        e->positions[at + i] = i;
-    }
-    e->spans[pass->n_spans] = (um_span){.start = at, .len = n, .kv_start = at};
-    e->last[pass->n_spans] = at + n - 1;
+    memcpy(e->ids + pass->n_rows, ids, (size_t)n * sizeof *ids);
+    e->spans[pass->n_spans] =
+        (um_kv_span){.start = pass->n_rows, .len = n, .pages = e->numbers + e->used_pages};
+    e->last[pass->n_spans] = pass->n_rows + n - 1;
     e->texts[pass->n_spans++] = text;
     pass->n_rows += n;
+    e->used_pages += pages;
     return UM_OK;
 }
 
@@ -132,6 +137,7 @@ um_status um_model_embed(const um_model *model, const um_tokenizer *tok, um_comp
                   .pooling = pooling,
                   .rows = limit > PASS_ROWS ? limit : PASS_ROWS,
                   .out = out};
+    e.pages = e.rows / PAGE_TOKENS;
     um_tokens ids = {0};
     um_status status = UM_OK;
 
@@ -141,11 +147,6 @@ um_status um_model_embed(const um_model *model, const um_tokenizer *tok, um_comp
                        (int)um_tokenizer_size(tok), model->config.vocab);
     memset(out, 0, n * (size_t)model->config.hidden * sizeof *out);
     status = embedder_new(&e, compute, err);
-    e.pass = (um_pass){.ids = e.ids,
-                       .positions = e.positions,
-                       .kv_rows = e.kv_rows,
-                       .spans = e.spans,
-                       .prefixes = e.prefixes};
     for (size_t i = 0; i < n && status == UM_OK; i++) {
         ids.len = 0;
         if (um_tokenizer_bos(tok) >= 0 && texts[i][0] != '\0')

@@ -21,66 +21,39 @@
 /* Prompts that can end in one pass. */
 #define CHUNK_PROMPTS 64
 
-void um_engine_pass_clear(um_engine *engine)
-{
-    engine->pass = (um_pass){.ids = engine->ids,
-                             .positions = engine->positions,
-                             .kv_rows = engine->kv_rows,
-                             .spans = engine->spans,
-                             .prefixes = engine->prefixes,
-                             .out_rows = engine->out_rows};
-}
-
-void um_engine_pass_add(um_engine *engine, const um_run *run, bool want_last)
+void um_engine_pass_add(um_engine *engine, um_kv_sequence *sequence, const int32_t *ids, int n,
+                        bool want_last)
 {
     um_pass *pass = &engine->pass;
-    int at = pass->n_rows, span = pass->n_spans, prefix = span;
-    for (int j = 0; j < run->n; j++) {
-        engine->ids[at + j] = run->ids[j];
-        engine->positions[at + j] = run->prefix.len + run->own_before + j;
-        engine->kv_rows[at + j] = run->own_start + run->own_before + j;
-    }
-    engine->prefixes[span] = run->prefix;
-    /* Neighbours that share a prefix name one entry: the backend reads its keys once for all. */
-    if (span > 0 && run->prefix.len > 0) {
-        int before = engine->spans[span - 1].prefix_first;
-        if (engine->prefixes[before].start == run->prefix.start &&
-            engine->prefixes[before].len == run->prefix.len)
-            prefix = before;
-    }
-    engine->spans[span] = (um_span){.start = at,
-                                    .len = run->n,
-                                    .kv_start = run->own_start,
-                                    .own_before = run->own_before,
-                                    .prefix_first = prefix,
-                                    .prefix_count = run->prefix.len > 0 ? 1 : 0};
-    pass->n_rows += run->n;
-    pass->n_spans++;
+    um_kv_span *span = &engine->spans[pass->n_spans++];
+    *span = (um_kv_span){.start = pass->n_rows, .len = n, .before = sequence->len};
+    um_kv_append(&engine->kv, sequence, ids, n);
+    span->pages = sequence->pages;
+    memcpy(engine->ids + pass->n_rows, ids, (size_t)n * sizeof *ids);
+    pass->n_rows += n;
     if (want_last)
         engine->out_rows[pass->n_out++] = pass->n_rows - 1;
 }
 
-int um_engine_kv_limit(const um_engine *engine)
+const float *um_engine_pass_run(um_engine *engine)
 {
-    uint64_t rows = engine->kv_bytes / um_kv_row_bytes(&engine->model->config);
-    return rows > INT32_MAX ? INT32_MAX : (int)rows;
-}
-
-um_status um_engine_kv_reserve(um_engine *engine, int rows, um_error *err)
-{
-    if (engine->kv.rows >= rows && engine->kv.free_rows == engine->kv.rows)
-        return UM_OK;
-    if (engine->kv.rows > rows)
-        rows = engine->kv.rows;
-    um_kv_dispose(&engine->kv);
-    return um_kv_init(&engine->kv, engine->compute->backend, &engine->model->config, rows, err);
+    um_pass *pass = &engine->pass;
+    um_engine_stats *stats = &engine->stats;
+    const float *hidden = um_forward_run(engine->forward, &engine->kv.cache, pass);
+    um_kv_computed(&engine->kv);
+    stats->passes++;
+    stats->rows += (uint64_t)pass->n_rows;
+    if (pass->n_rows > stats->most_rows)
+        stats->most_rows = pass->n_rows;
+    pass->n_rows = pass->n_spans = pass->n_out = 0;
+    return hidden;
 }
 
 static um_status measure(um_responder *self, const um_prompt *prompt, const char *text,
                          uint32_t *tokens, uint32_t *limit, um_error *err)
 {
     um_engine *engine = (um_engine *)self;
-    int kv_limit = um_engine_kv_limit(engine);
+    int kv_limit = um_kv_limit(&engine->kv);
     um_str turn = UM_STR_INIT;
     um_tokens ids = {0};
     um_str_append(&turn, prompt->opening != NULL ? prompt->opening : "");
@@ -114,11 +87,8 @@ static void free_engine(um_responder *self)
     if (engine->letters.buf.data != NULL)
         be->ops->unpack(be, &engine->letters);
     free(engine->ids);
-    free(engine->positions);
-    free(engine->kv_rows);
     free(engine->out_rows);
     free(engine->spans);
-    free(engine->prefixes);
     free((char *)engine->base.name);
     free(engine);
 }
@@ -136,17 +106,14 @@ static um_status alloc_arrays(um_engine *engine, um_error *err)
     engine->n_samplers = um_pool_threads(engine->compute->pool);
     engine->samplers = um_calloc((size_t)engine->n_samplers, sizeof *engine->samplers);
     engine->ids = um_calloc(rows, sizeof *engine->ids);
-    engine->positions = um_calloc(rows, sizeof *engine->positions);
-    engine->kv_rows = um_calloc(rows, sizeof *engine->kv_rows);
     engine->out_rows = um_calloc((size_t)engine->pass_out, sizeof *engine->out_rows);
     engine->spans = um_calloc(rows, sizeof *engine->spans);
-    engine->prefixes = um_calloc(rows, sizeof *engine->prefixes);
-    if (engine->samplers == NULL || engine->ids == NULL || engine->positions == NULL ||
-        engine->kv_rows == NULL || engine->out_rows == NULL || engine->spans == NULL ||
-        engine->prefixes == NULL)
+    if (engine->samplers == NULL || engine->ids == NULL || engine->out_rows == NULL ||
+        engine->spans == NULL)
         return um_fail_memory(err, "engine");
     for (int i = 0; i < engine->n_samplers; i++) {
-        um_status status = um_sampler_init(&engine->samplers[i], engine->n_vocab, err);
+        um_status status =
+            um_sampler_init(&engine->samplers[i], engine->n_vocab, engine->logprobs, err);
         if (status != UM_OK)
             return status;
     }
@@ -212,10 +179,16 @@ um_status um_engine_open(um_responder **out, const um_model *model, const um_tok
     engine->eos = model->config.eos;
     engine->on_text = options->on_text;
     engine->text_context = options->text_context;
+    engine->logprobs = options->logprobs;
     if (engine->base.name == NULL)
         status = um_fail_memory(err, "engine");
     if (status == UM_OK)
         status = alloc_arrays(engine, err);
+    engine->pass =
+        (um_pass){.ids = engine->ids, .spans = engine->spans, .out_rows = engine->out_rows};
+    if (status == UM_OK)
+        status = um_kv_init(&engine->kv, compute->backend, &model->config, UM_F32, engine->kv_bytes,
+                            err);
     if (status == UM_OK)
         status = um_forward_new(&engine->forward, model, compute, engine->pass_rows,
                                 engine->pass_out, err);
@@ -226,4 +199,17 @@ um_status um_engine_open(um_responder **out, const um_model *model, const um_tok
     engine->base.fingerprint = fingerprint(engine);
     *out = &engine->base;
     return UM_OK;
+}
+
+bool um_engine_get_stats(const um_responder *self, um_engine_stats *out)
+{
+    if (self->ops != &engine_ops)
+        return false;
+    const um_engine *engine = (const um_engine *)self;
+    *out = engine->stats;
+    out->page_bytes = (uint64_t)engine->kv.cache.page_bytes * (uint64_t)engine->kv.cache.layers;
+    out->pages = engine->kv.cache.pages;
+    out->touched_pages = engine->kv.n_touched;
+    out->peak_pages = engine->kv.peak;
+    return true;
 }

@@ -27,36 +27,27 @@ typedef struct um_engine {
     int32_t end_of_turn, eos; /* -1 when absent */
     um_on_text on_text;       /* NULL: none */
     void *text_context;
+    bool logprobs;
 
     um_forward *forward;
-    um_kv kv;             /* made for the first call, and made larger for one that needs more */
+    um_kv kv;             /* keeps what was computed from call to call */
     um_sampler *samplers; /* one a thread */
     int n_samplers;
     um_packed letters; /* [26, C] rows of the LM head; made by the first scoring call */
+    um_engine_stats stats;
 
     um_pass pass; /* being built; its arrays belong to the engine */
-    int32_t *ids, *positions, *kv_rows, *out_rows;
-    um_span *spans;
-    um_range *prefixes;
+    int32_t *ids, *out_rows;
+    um_kv_span *spans;
 } um_engine;
 
-/* A run of rows of one sequence: ids[n] follow own_before cached rows of its own, which follow the
- * rows of prefix (len 0: none). */
-typedef struct um_run {
-    const int32_t *ids;
-    int n;
-    int own_start, own_before;
-    um_range prefix;
-} um_run;
-
-void um_engine_pass_clear(um_engine *engine);
-/* The caller keeps to pass_rows and pass_out. want_last: the last row's hidden state is wanted. */
-void um_engine_pass_add(um_engine *engine, const um_run *run, bool want_last);
-
-/* Cache rows that the memory limit allows. */
-int um_engine_kv_limit(const um_engine *engine);
-/* Makes the cache hold at least `rows` rows, all free. */
-um_status um_engine_kv_reserve(um_engine *engine, int rows, um_error *err) UM_CHECKED;
+/* Appends ids[0 .. n) to a sequence and to the pass; the caller keeps to pass_rows and pass_out.
+ * want_last: the last row's hidden state is wanted. */
+void um_engine_pass_add(um_engine *engine, um_kv_sequence *sequence, const int32_t *ids, int n,
+                        bool want_last);
+/* Computes the pass and begins a new one; the wanted hidden states [n_out, C]. Whatever was added
+ * must be computed, for others may have found it in the cache since. */
+const float *um_engine_pass_run(um_engine *engine);
 
 um_status um_engine_complete(um_responder *self, const um_prompt *prompts, size_t n,
                              uint32_t first_sample, uint32_t n_samples, const um_sampling *sampling,

@@ -24,19 +24,20 @@ struct um_forward {
     int max_rows, max_out;
     layer_weights *layers; /* [L] */
     um_packed head;
-    float *inv_freq;    /* [D/2] */
-    um_buf buf;         /* one block; the pointers below lie in it */
-    float *x;           /* [T,C] residual stream */
-    float *normed;      /* [T,C] */
-    float *qkv;         /* [T,Q] */
-    float *attended;    /* [T,H*D] */
-    float *gate_up;     /* [T,2F] */
-    float *inner;       /* [T,F] */
-    float *branch;      /* [T,C] output of a half layer */
-    float *out_x;       /* [O,C] residual stream of the wanted rows */
-    float *out_q;       /* [O,H*D] their queries in the last layer */
-    float *logits;      /* [O,V] */
-    um_span *out_spans; /* [O] */
+    float *inv_freq;       /* [D/2] */
+    um_buf buf;            /* one block; the pointers below lie in it */
+    float *x;              /* [T,C] residual stream */
+    float *normed;         /* [T,C] */
+    float *qkv;            /* [T,Q] */
+    float *attended;       /* [T,H*D] */
+    float *gate_up;        /* [T,2F] */
+    float *inner;          /* [T,F] */
+    float *branch;         /* [T,C] output of a half layer */
+    float *out_x;          /* [O,C] residual stream of the wanted rows */
+    float *out_q;          /* [O,H*D] their queries in the last layer */
+    float *logits;         /* [min(O, UM_HEAD_ROWS),V] */
+    int32_t *positions;    /* [T] */
+    um_kv_span *out_spans; /* [O] */
 };
 
 typedef struct sizes {
@@ -82,6 +83,7 @@ static um_status make_workspace(um_forward *fw, um_error *err)
 {
     sizes s = sizes_of(&fw->model->config);
     size_t rows = (size_t)fw->max_rows, out = (size_t)fw->max_out, floats = 0;
+    size_t head = out < UM_HEAD_ROWS ? out : UM_HEAD_ROWS;
     const struct {
         float **where;
         size_t rows;
@@ -95,7 +97,7 @@ static um_status make_workspace(um_forward *fw, um_error *err)
                  {&fw->branch, rows, s.c},
                  {&fw->out_x, out, s.c},
                  {&fw->out_q, out, s.heads_width},
-                 {&fw->logits, out, s.v}};
+                 {&fw->logits, head, s.v}};
     const size_t n_parts = sizeof parts / sizeof parts[0], line = 16; /* floats of 64 bytes */
     size_t offsets[sizeof parts / sizeof parts[0]];
     for (size_t i = 0; i < n_parts; i++) {
@@ -129,7 +131,9 @@ um_status um_forward_new(um_forward **out, const um_model *model, um_compute *co
     fw->layers = um_calloc((size_t)model->config.layers, sizeof *fw->layers);
     fw->inv_freq = um_calloc((size_t)model->config.head_dim / 2, sizeof *fw->inv_freq);
     fw->out_spans = um_calloc((size_t)max_out, sizeof *fw->out_spans);
-    if (fw->layers == NULL || fw->inv_freq == NULL || fw->out_spans == NULL)
+    fw->positions = um_calloc((size_t)max_rows, sizeof *fw->positions);
+    if (fw->layers == NULL || fw->inv_freq == NULL || fw->out_spans == NULL ||
+        fw->positions == NULL)
         status = um_fail_memory(err, "forward pass");
     if (status == UM_OK)
         status = pack_weights(fw, err);
@@ -166,11 +170,26 @@ void um_forward_free(um_forward *fw)
     free(fw->layers);
     free(fw->inv_freq);
     free(fw->out_spans);
+    free(fw->positions);
     free(fw);
 }
 
-/* Norm, q, k and v of the pass's rows; K and V go to their cache rows. */
-static void project(um_forward *fw, um_kv *kv, const um_pass *pass, int layer)
+/* Where a layer's keys and values lie in the cache. */
+static int cache_layer(const um_kv_cache *cache, int layer)
+{
+    return cache->layers == 1 ? 0 : layer;
+}
+
+static void number_positions(int32_t *positions, const um_pass *pass)
+{
+    for (const um_kv_span *s = pass->spans; s < pass->spans + pass->n_spans; s++) {
+        for (int j = 0; j < s->len; j++)
+            positions[s->start + j] = s->before + j;
+    }
+}
+
+/* Norm, q, k and v of the pass's rows; K and V go to the cache. */
+static void project(um_forward *fw, um_kv_cache *cache, const um_pass *pass, int layer)
 {
     const um_model_config *config = &fw->model->config;
     const um_layer_offsets *at = &fw->model->params.layers[layer];
@@ -179,23 +198,20 @@ static void project(um_forward *fw, um_kv *kv, const um_pass *pass, int layer)
     um_backend *be = fw->backend;
     sizes s = sizes_of(config);
     int t = pass->n_rows;
-    float *k = fw->qkv + s.heads_width, *v = k + s.kv_width;
+    const float *k = fw->qkv + s.heads_width, *v = k + s.kv_width;
 
     be->ops->rmsnorm_forward(be, fw->normed, NULL, fw->x, data + at->attn_norm, t, s.c,
                              config->rms_eps);
     be->ops->linear(be, fw->qkv, s.q, fw->normed, s.c, t, &fw->layers[layer].qkv, bias);
     /* q and k heads lie side by side and turn alike. */
     be->ops->rope(be, fw->qkv, s.q, t, config->heads + config->kv_heads, config->head_dim,
-                  pass->positions, fw->inv_freq, false);
-    be->ops->scatter_rows(be, um_kv_keys(kv, layer), s.kv_width, k, s.q, pass->kv_rows, t,
-                          s.kv_width);
-    be->ops->scatter_rows(be, um_kv_values(kv, layer), s.kv_width, v, s.q, pass->kv_rows, t,
-                          s.kv_width);
+                  fw->positions, fw->inv_freq, false);
+    be->ops->kv_write(be, cache, cache_layer(cache, layer), k, v, s.q, pass->spans, pass->n_spans);
 }
 
 /* Attention and feed-forward halves of a layer on n rows: x[n,C] += ... */
-static void finish_layer(um_forward *fw, um_kv *kv, int layer, float *x, int n, const float *q,
-                         int ldq, const um_span *spans, int n_spans, const um_range *prefixes)
+static void finish_layer(um_forward *fw, const um_kv_cache *cache, int layer, float *x, int n,
+                         const float *q, int ldq, const um_kv_span *spans, int n_spans)
 {
     const um_model_config *config = &fw->model->config;
     const um_layer_offsets *at = &fw->model->params.layers[layer];
@@ -207,9 +223,8 @@ static void finish_layer(um_forward *fw, um_kv *kv, int layer, float *x, int n, 
                                       .head_dim = config->head_dim,
                                       .scale = (float)(1.0 / sqrt(config->head_dim))};
 
-    be->ops->attention_forward(be, fw->attended, s.heads_width, NULL, q, ldq, um_kv_keys(kv, layer),
-                               um_kv_values(kv, layer), s.kv_width, &shape, spans, n_spans,
-                               prefixes);
+    be->ops->kv_attention(be, fw->attended, s.heads_width, q, ldq, cache, cache_layer(cache, layer),
+                          &shape, spans, n_spans);
     be->ops->linear(be, fw->branch, s.c, fw->attended, s.heads_width, n, &w->o, NULL);
     be->ops->add(be, x, fw->branch, (size_t)n * (size_t)s.c);
     be->ops->rmsnorm_forward(be, fw->normed, NULL, x, fw->model->data + at->mlp_norm, n, s.c,
@@ -223,19 +238,17 @@ static void finish_layer(um_forward *fw, um_kv *kv, int layer, float *x, int n, 
 /* One span of one row for each wanted row, numbered by their order. */
 static void make_out_spans(um_forward *fw, const um_pass *pass)
 {
-    const um_span *span = pass->spans;
+    const um_kv_span *span = pass->spans;
     for (int i = 0; i < pass->n_out; i++) {
         int row = pass->out_rows[i];
         while (row >= span->start + span->len)
             span++;
-        fw->out_spans[i] = *span;
-        fw->out_spans[i].start = i;
-        fw->out_spans[i].len = 1;
-        fw->out_spans[i].own_before = span->own_before + row - span->start;
+        fw->out_spans[i] = (um_kv_span){
+            .start = i, .len = 1, .before = span->before + row - span->start, .pages = span->pages};
     }
 }
 
-const float *um_forward_run(um_forward *fw, um_kv *kv, const um_pass *pass)
+const float *um_forward_run(um_forward *fw, um_kv_cache *cache, const um_pass *pass)
 {
     const um_model_config *config = &fw->model->config;
     const float *data = fw->model->data;
@@ -243,24 +256,24 @@ const float *um_forward_run(um_forward *fw, um_kv *kv, const um_pass *pass)
     sizes s = sizes_of(config);
     int t = pass->n_rows, out = pass->n_out, last = config->layers - 1;
 
+    number_positions(fw->positions, pass);
     be->ops->embed_forward(be, fw->x, data + fw->model->params.embedding, pass->ids, t, s.c);
     for (int l = 0; l < last; l++) {
-        project(fw, kv, pass, l);
-        finish_layer(fw, kv, l, fw->x, t, fw->qkv, s.q, pass->spans, pass->n_spans, pass->prefixes);
+        project(fw, cache, pass, l);
+        finish_layer(fw, cache, l, fw->x, t, fw->qkv, s.q, pass->spans, pass->n_spans);
     }
-    project(fw, kv, pass, last);
+    project(fw, cache, pass, last);
     if (out == 0)
         return fw->normed;
     float *x = fw->x;
     if (out == t) {
-        finish_layer(fw, kv, last, x, t, fw->qkv, s.q, pass->spans, pass->n_spans, pass->prefixes);
+        finish_layer(fw, cache, last, x, t, fw->qkv, s.q, pass->spans, pass->n_spans);
     } else {
         x = fw->out_x;
         make_out_spans(fw, pass);
         be->ops->gather_rows(be, x, fw->x, s.c, pass->out_rows, out, s.c);
         be->ops->gather_rows(be, fw->out_q, fw->qkv, s.q, pass->out_rows, out, s.heads_width);
-        finish_layer(fw, kv, last, x, out, fw->out_q, s.heads_width, fw->out_spans, out,
-                     pass->prefixes);
+        finish_layer(fw, cache, last, x, out, fw->out_q, s.heads_width, fw->out_spans, out);
     }
     be->ops->rmsnorm_forward(be, fw->normed, NULL, x, data + fw->model->params.final_norm, out, s.c,
                              config->rms_eps);
@@ -274,14 +287,44 @@ float *um_forward_head(um_forward *fw, const float *hidden, int n)
     return fw->logits;
 }
 
+/* Logits [n, V] of one whole sequence, a pass of its own. */
+static um_status sequence_logits(um_forward *fw, const int32_t *ids, int n, float *logits,
+                                 um_error *err)
+{
+    const um_model_config *config = &fw->model->config;
+    um_backend *be = fw->backend;
+    um_kv_cache cache = {0};
+    int pages = (n + UM_KV_PAGE - 1) / UM_KV_PAGE;
+    int32_t *numbers = um_calloc((size_t)n, sizeof *numbers); /* of pages and of rows */
+    if (numbers == NULL)
+        return um_fail_memory(err, "logits");
+    for (int i = 0; i < n; i++)
+        numbers[i] = i;
+    um_status status =
+        be->ops->kv_open(be, &cache, UM_F32, 1, pages, config->kv_heads, config->head_dim, err);
+    if (status == UM_OK) {
+        const um_kv_span span = {.len = n, .pages = numbers};
+        const um_pass pass = {
+            .n_rows = n, .ids = ids, .n_spans = 1, .spans = &span, .n_out = n, .out_rows = numbers};
+        const float *hidden = um_forward_run(fw, &cache, &pass);
+        for (int at = 0; at < n; at += UM_HEAD_ROWS) {
+            int rows = n - at < UM_HEAD_ROWS ? n - at : UM_HEAD_ROWS;
+            const float *out =
+                um_forward_head(fw, hidden + (size_t)at * (size_t)config->hidden, rows);
+            memcpy(logits + (size_t)at * (size_t)config->vocab, out,
+                   (size_t)rows * (size_t)config->vocab * sizeof *logits);
+        }
+        be->ops->kv_close(be, &cache);
+    }
+    free(numbers);
+    return status;
+}
+
 um_status um_model_logits(const um_model *model, um_compute *compute, const int32_t *ids, size_t n,
                           float *logits, um_error *err)
 {
     const um_model_config *config = &model->config;
     um_forward *fw = NULL;
-    um_kv kv = {0};
-    int32_t *rows = NULL;
-    um_status status = UM_OK;
     if (n == 0)
         return UM_OK;
     if (n > (size_t)config->max_positions)
@@ -292,30 +335,9 @@ um_status um_model_logits(const um_model *model, um_compute *compute, const int3
             return um_fail(err, UM_ERR_INPUT, "token %zu is %d, the vocabulary has %d", i,
                            (int)ids[i], config->vocab);
     }
-    int t = (int)n;
-    rows = um_calloc(n, sizeof *rows);
-    if (rows == NULL)
-        return um_fail_memory(err, "logits");
-    for (int i = 0; i < t; i++)
-        rows[i] = i;
-    status = um_kv_init(&kv, compute->backend, config, t, err);
+    um_status status = um_forward_new(&fw, model, compute, (int)n, (int)n, err);
     if (status == UM_OK)
-        status = um_forward_new(&fw, model, compute, t, t, err);
-    if (status == UM_OK) {
-        const um_span span = {.len = t};
-        const um_pass pass = {.n_rows = t,
-                              .ids = ids,
-                              .positions = rows,
-                              .kv_rows = rows,
-                              .n_spans = 1,
-                              .spans = &span,
-                              .n_out = t,
-                              .out_rows = rows};
-        const float *out = um_forward_head(fw, um_forward_run(fw, &kv, &pass), t);
-        memcpy(logits, out, n * (size_t)config->vocab * sizeof *logits);
-    }
+        status = sequence_logits(fw, ids, (int)n, logits, err);
     um_forward_free(fw);
-    um_kv_dispose(&kv);
-    free(rows);
     return status;
 }

@@ -1,12 +1,16 @@
 /*
  * generate.c - continuations of many prompts: continuous batching.
  *
- * A prompt is computed once; its last row gives the first token of each of its samples, and the
- * samples attend to its cached rows. One pass holds one row of every sequence being decoded and a
- * chunk of the prompts that come next. A finished sequence makes room for a new one at once.
+ * One pass holds one row of every sample being decoded, samples of one prompt side by side, and a
+ * chunk of the prompt that comes next; longer prompts come first, so that the last ones to run are
+ * short. What a prompt has in common with earlier ones is found in the cache, even when that is
+ * computed by rows of the same pass. The last row of a prompt gives the first token of each of its
+ * samples. A finished sample makes room for a new one at once.
  *
- * Cache rows: a prompt takes its own rows and those of one sample in one piece (so that whatever is
- * admitted can run to its end), further samples take theirs as rows are free.
+ * Pages: a prompt is let in with a promise of its own pages and those of one sample, so whatever is
+ * let in can run to its end; further samples start as pages can be promised to them. When nothing
+ * runs, all that is held are prompts that wait, and the one let in last can start a sample: so the
+ * waiting always ends.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,25 +26,32 @@
  * prompt. */
 #define AHEAD_SHARE 16
 
-/* A prompt in the cache. */
+/* A token drawn for a sample. */
+typedef struct drawn {
+    int32_t id;
+    float logprob; /* 0 unless asked for */
+} drawn;
+
+/* A prompt whose samples are not all started. */
 typedef struct prompt_group {
     size_t prompt;
     const int32_t *ids;
-    int len, prefilled;
-    um_range rows; /* len rows of the prompt, then the resident sample's */
-    bool resident_used;
-    uint32_t started, finished; /* samples */
-    int32_t *first;             /* [n_samples] their first tokens */
+    int len;
+    um_kv_sequence cached;
+    uint32_t started; /* samples */
+    drawn *first;     /* [n_samples] their first tokens */
 } prompt_group;
 
 /* A sample being decoded. */
 typedef struct sequence {
-    prompt_group *group;
+    size_t prompt;
     uint32_t sample;
-    bool resident;
-    um_range own;
-    int32_t last; /* newest token, not yet in the cache */
+    bool finished;
+    um_kv_sequence cached;
+    drawn next; /* newest token, not yet in the cache */
     uint32_t n_tokens;
+    float *logprobs; /* [max_tokens] or NULL */
+    double logprob;  /* their sum */
     um_continuation text;
     size_t told; /* bytes of text given to on_text */
 } sequence;
@@ -48,7 +59,7 @@ typedef struct sequence {
 typedef struct generation {
     um_engine *engine;
     const um_prompt *prompts;
-    size_t n_prompts, next_prompt;
+    size_t n_prompts, n_begun;
     uint32_t first_sample, n_samples;
     const um_sampling *sampling;
     const char *const *stops;
@@ -59,23 +70,25 @@ typedef struct generation {
 
     um_tokens ids;  /* of all prompts */
     size_t *starts; /* [n_prompts + 1] */
+    size_t *order;  /* [n_prompts] longest first */
 
     prompt_group *groups; /* [max_groups] */
     prompt_group **free_groups;
     int n_free_groups;
-    prompt_group **waiting; /* prompts with samples not yet started, in order */
-    int n_waiting;
-    int32_t *first_tokens; /* [max_groups * n_samples] */
+    prompt_group *computing; /* part of it is in the cache; NULL: none */
+    prompt_group **waiting;  /* all of it is, and samples are to be started; in order */
+    int n_waiting, n_ending; /* the last n_ending of them end in the pass */
+    drawn *first_tokens;     /* [max_groups * n_samples] */
 
     sequence *sequences; /* [max_rows] */
     sequence **free_sequences;
     int n_free_sequences;
-    sequence **active; /* in order of their prompts */
+    sequence **active; /* those of a prompt side by side */
     int n_active;
+    float *logprobs; /* [max_rows * max_tokens] or NULL */
 
-    prompt_group **ending; /* prompts whose last row is in the pass */
-    int n_ending;
-    float *logits; /* of the pass: active sequences, then ending prompts */
+    float *logits; /* rows first_row .. of the pass: active sequences, then ending prompts */
+    size_t first_row;
     bool bad_logits;
     um_str text;
 } generation;
@@ -87,7 +100,7 @@ typedef struct generation {
 static um_status encode_prompts(generation *g, um_error *err)
 {
     um_engine *engine = g->engine;
-    int kv_limit = um_engine_kv_limit(engine);
+    int kv_limit = um_kv_limit(&engine->kv);
     int64_t max_tokens = g->sampling->max_tokens;
     g->starts = um_calloc(g->n_prompts + 1, sizeof *g->starts);
     if (g->starts == NULL)
@@ -116,92 +129,86 @@ static um_status encode_prompts(generation *g, um_error *err)
     return UM_OK;
 }
 
+static int by_length(const void *a, const void *b, void *context)
+{
+    const generation *g = context;
+    const size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    const size_t x_len = g->starts[x + 1] - g->starts[x], y_len = g->starts[y + 1] - g->starts[y];
+    if (x_len != y_len)
+        return x_len > y_len ? -1 : 1;
+    return x < y ? -1 : 1;
+}
+
 static int max_groups(const generation *g)
 {
-    return g->engine->pass_out; /* each has a sequence, or is waiting to start one */
+    return g->engine->pass_out; /* as many can end in one pass */
 }
 
 static um_status alloc_tables(generation *g, um_error *err)
 {
-    size_t groups = (size_t)max_groups(g), rows = (size_t)g->engine->max_rows, first;
+    const size_t groups = (size_t)max_groups(g), rows = (size_t)g->engine->max_rows;
+    const size_t max_tokens = (size_t)g->sampling->max_tokens;
+    size_t first;
     if (um_mul_overflows(groups, g->n_samples, &first))
         return um_fail(err, UM_ERR_LIMIT, "%" PRIu32 " samples a prompt", g->n_samples);
+    g->order = um_calloc(g->n_prompts, sizeof *g->order);
     g->groups = um_calloc(groups, sizeof *g->groups);
     g->free_groups = um_calloc(groups, sizeof(prompt_group *));
     g->waiting = um_calloc(groups, sizeof(prompt_group *));
-    g->ending = um_calloc(groups, sizeof(prompt_group *));
     g->first_tokens = um_calloc(first, sizeof *g->first_tokens);
     g->sequences = um_calloc(rows, sizeof *g->sequences);
     g->free_sequences = um_calloc(rows, sizeof(sequence *));
     g->active = um_calloc(rows, sizeof(sequence *));
-    if (g->groups == NULL || g->free_groups == NULL || g->waiting == NULL || g->ending == NULL ||
+    if (g->engine->logprobs)
+        g->logprobs = um_calloc(rows * max_tokens, sizeof *g->logprobs);
+    if (g->order == NULL || g->groups == NULL || g->free_groups == NULL || g->waiting == NULL ||
         g->first_tokens == NULL || g->sequences == NULL || g->free_sequences == NULL ||
-        g->active == NULL)
+        g->active == NULL || (g->engine->logprobs && g->logprobs == NULL))
         return um_fail_memory(err, "generation");
+    for (size_t i = 0; i < g->n_prompts; i++)
+        g->order[i] = i;
+    qsort_r(g->order, g->n_prompts, sizeof *g->order, by_length, g);
     for (size_t i = 0; i < groups; i++) {
         g->groups[i].first = g->first_tokens + i * g->n_samples;
         g->free_groups[groups - 1 - i] = &g->groups[i];
     }
-    for (size_t i = 0; i < rows; i++)
+    for (size_t i = 0; i < rows; i++) {
+        g->sequences[i].logprobs = g->logprobs != NULL ? g->logprobs + i * max_tokens : NULL;
         g->free_sequences[rows - 1 - i] = &g->sequences[i];
+    }
     g->n_free_groups = (int)groups;
     g->n_free_sequences = (int)rows;
     return UM_OK;
 }
 
-/* Rows that let all sequences run at once: prompts stay until their slowest sample is done, so
- * about twice as many as are started at a time. Never more than the whole call can use. */
-static um_status reserve_cache(generation *g, um_error *err)
-{
-    uint64_t max_tokens = (uint64_t)g->sampling->max_tokens, longest = 0;
-    uint64_t rows = (uint64_t)g->engine->max_rows, limit = (uint64_t)um_engine_kv_limit(g->engine);
-    uint64_t samples = (uint64_t)g->n_prompts * g->n_samples;
-    for (size_t i = 0; i < g->n_prompts; i++) {
-        uint64_t len = g->starts[i + 1] - g->starts[i];
-        longest = len > longest ? len : longest;
-    }
-    uint64_t prompts = 2 * rows / g->n_samples + 4;
-    uint64_t want = prompts * longest + (rows + prompts) * max_tokens;
-    uint64_t whole = g->ids.len + samples * max_tokens;
-    want = want < whole ? want : whole;
-    want = want < limit ? want : limit;
-    return um_engine_kv_reserve(g->engine, (int)want, err);
-}
-
 static void dispose_generation(generation *g)
 {
-    for (int i = 0; g->sequences != NULL && i < g->engine->max_rows; i++)
+    um_kv *kv = &g->engine->kv;
+    for (int i = 0; g->sequences != NULL && i < g->engine->max_rows; i++) {
+        um_kv_end(kv, &g->sequences[i].cached);
+        um_kv_sequence_dispose(&g->sequences[i].cached);
         um_continuation_dispose(&g->sequences[i].text);
-    for (int i = 0; g->groups != NULL && i < max_groups(g); i++) {
-        if (g->groups[i].rows.len > 0)
-            um_kv_give(&g->engine->kv, g->groups[i].rows);
     }
-    for (int i = 0; i < g->n_active; i++) {
-        if (!g->active[i]->resident)
-            um_kv_give(&g->engine->kv, g->active[i]->own);
+    for (int i = 0; g->groups != NULL && i < max_groups(g); i++) {
+        um_kv_end(kv, &g->groups[i].cached);
+        um_kv_sequence_dispose(&g->groups[i].cached);
     }
     um_tokens_dispose(&g->ids);
     free(g->starts);
+    free(g->order);
     free(g->groups);
     free(g->free_groups);
     free(g->waiting);
-    free(g->ending);
     free(g->first_tokens);
     free(g->sequences);
     free(g->free_sequences);
     free(g->active);
+    free(g->logprobs);
     um_str_dispose(&g->text);
 }
 
 /* Sequences --------------------------------------------------------------------------------------
  */
-
-static void release_group(generation *g, prompt_group *group)
-{
-    um_kv_give(&g->engine->kv, group->rows);
-    group->rows = (um_range){0, 0};
-    g->free_groups[g->n_free_groups++] = group;
-}
 
 /* Gives text up to `end` bytes to on_text, as far as it is whole characters; all of it at the last.
  */
@@ -216,43 +223,44 @@ static um_status tell(generation *g, sequence *s, size_t end, bool last, um_erro
     s->told = end;
     um_status status = um_str_status(&g->text, err);
     return status == UM_OK
-               ? engine->on_text(engine->text_context, s->group->prompt,
-                                 g->first_sample + s->sample, um_str_text(&g->text), err)
+               ? engine->on_text(engine->text_context, s->prompt, g->first_sample + s->sample,
+                                 um_str_text(&g->text), err)
                : status;
 }
 
 static um_status finish_sequence(generation *g, sequence *s, um_finish finish, um_error *err)
 {
-    prompt_group *group = s->group;
     um_status status = g->engine->on_text != NULL ? tell(g, s, s->text.len, true, err) : UM_OK;
     um_continuation_text(&s->text, 0, s->text.len, &g->text);
     if (status == UM_OK)
         status = um_str_status(&g->text, err);
     if (status != UM_OK)
         return status;
-    const um_completion completion = {.prompt = group->prompt,
+    const um_completion completion = {.prompt = s->prompt,
                                       .sample = g->first_sample + s->sample,
                                       .text = um_str_text(&g->text),
                                       .finish = finish,
-                                      .tokens = s->n_tokens};
-    if (s->resident)
-        group->resident_used = false;
-    else
-        um_kv_give(&g->engine->kv, s->own);
-    s->group = NULL;
+                                      .tokens = s->n_tokens,
+                                      .logprob = s->logprob,
+                                      .logprobs = s->logprobs};
+    um_kv_end(&g->engine->kv, &s->cached);
+    s->finished = true;
     g->free_sequences[g->n_free_sequences++] = s;
-    if (++group->finished == g->n_samples)
-        release_group(g, group);
     return g->on_completion(g->context, &completion, err);
 }
 
-/* Takes a new token in. A sequence that is finished is handed out and loses its group. */
-static um_status accept_token(generation *g, sequence *s, int32_t id, um_error *err)
+/* Takes the next token in; the sequence may be finished by it, and is handed out then. */
+static um_status accept_token(generation *g, sequence *s, um_error *err)
 {
-    const um_engine *engine = g->engine;
+    um_engine *engine = g->engine;
+    const int32_t id = s->next.id;
     size_t before = s->text.len, n = 0;
+    if (s->logprobs != NULL) {
+        s->logprobs[s->n_tokens] = s->next.logprob;
+        s->logprob += (double)s->next.logprob;
+    }
     s->n_tokens++;
-    s->last = id;
+    engine->stats.generated_tokens++;
     if (id == engine->end_of_turn || id == engine->eos)
         return finish_sequence(g, s, UM_FINISH_STOP, err);
     if (!um_tokenizer_is_special(engine->tok, id)) {
@@ -269,147 +277,179 @@ static um_status accept_token(generation *g, sequence *s, int32_t id, um_error *
     return UM_OK;
 }
 
-/* Starts samples of a prompt whose first tokens are known, while rows last. */
-static um_status start_samples(generation *g, prompt_group *group, um_error *err)
+/* Next to the others of its prompt, for the backend reads what neighbours share once. */
+static void activate(generation *g, sequence *s)
 {
-    um_engine *engine = g->engine;
-    int max_tokens = g->sampling->max_tokens;
-    while (group->started < g->n_samples && g->n_free_sequences > 0) {
-        um_range own = {group->rows.start + group->len, max_tokens};
-        bool resident = !group->resident_used;
-        if (!resident && !um_kv_take(&engine->kv, max_tokens, &own))
-            return UM_OK;
-        sequence *s = g->free_sequences[--g->n_free_sequences];
-        s->group = group;
-        s->sample = group->started++;
-        s->resident = resident;
-        s->own = own;
-        s->n_tokens = 0;
-        s->text.len = s->told = 0;
-        if (resident)
-            group->resident_used = true;
-        int active = g->n_active++;
-        g->active[active] = s;
-        um_status status = accept_token(g, s, group->first[s->sample], err);
-        if (s->group == NULL)
-            g->n_active = active;
-        if (status != UM_OK)
-            return status;
-    }
-    return UM_OK;
+    int at = g->n_active;
+    while (at > 0 && g->active[at - 1]->prompt != s->prompt)
+        at--;
+    if (at == 0)
+        at = g->n_active;
+    memmove(&g->active[at + 1], &g->active[at], (size_t)(g->n_active - at) * sizeof *g->active);
+    g->active[at] = s;
+    g->n_active++;
 }
 
-/* Starts what can be started; prompts with nothing left to start leave the queue. */
+/* Starts samples of a prompt while sequences and pages last. */
+static um_status start_samples(generation *g, prompt_group *group, um_error *err)
+{
+    const int pages = um_kv_pages_of((int64_t)group->len + g->sampling->max_tokens);
+    um_status status = UM_OK;
+    while (group->started < g->n_samples && g->n_free_sequences > 0 && status == UM_OK) {
+        sequence *s = g->free_sequences[g->n_free_sequences - 1];
+        if (!um_kv_fork(&g->engine->kv, &s->cached, &group->cached, pages))
+            return UM_OK;
+        g->n_free_sequences--;
+        s->prompt = group->prompt;
+        s->sample = group->started++;
+        s->finished = false;
+        s->next = group->first[s->sample];
+        s->n_tokens = 0;
+        s->logprob = 0.0;
+        s->text.len = s->told = 0;
+        status = accept_token(g, s, err);
+        if (!s->finished)
+            activate(g, s);
+    }
+    return status;
+}
+
+/* Starts what can be started; prompts with nothing left to start are let go. */
 static um_status start_waiting(generation *g, um_error *err)
 {
     int kept = 0;
     um_status status = UM_OK;
     for (int i = 0; i < g->n_waiting; i++) {
         prompt_group *group = g->waiting[i];
-        if (status == UM_OK && group->prefilled == group->len)
+        if (status == UM_OK)
             status = start_samples(g, group, err);
-        if (group->started < g->n_samples)
+        if (group->started < g->n_samples) {
             g->waiting[kept++] = group;
+        } else {
+            um_kv_end(&g->engine->kv, &group->cached);
+            g->free_groups[g->n_free_groups++] = group;
+        }
     }
     g->n_waiting = kept;
     return status;
 }
 
-/* Lets prompts in until their samples cover the free rows and some more. */
-static void admit_prompts(generation *g)
-{
-    um_engine *engine = g->engine;
-    int64_t want = g->n_free_sequences + engine->max_rows / AHEAD_SHARE + 1, have = 0;
-    int chunk = engine->pass_rows - engine->max_rows, rows = 0;
-    for (int i = 0; i < g->n_waiting; i++) {
-        have += g->n_samples - g->waiting[i]->started;
-        rows += g->waiting[i]->len - g->waiting[i]->prefilled;
-    }
-    while (have < want && rows < chunk && g->n_free_groups > 0 && g->next_prompt < g->n_prompts) {
-        size_t start = g->starts[g->next_prompt];
-        int len = (int)(g->starts[g->next_prompt + 1] - start);
-        um_range taken;
-        if (!um_kv_take(&engine->kv, len + g->sampling->max_tokens, &taken))
-            return;
-        prompt_group *group = g->free_groups[--g->n_free_groups];
-        int32_t *first = group->first;
-        *group = (prompt_group){.prompt = g->next_prompt++,
-                                .ids = g->ids.ids + start,
-                                .len = len,
-                                .rows = taken,
-                                .first = first};
-        g->waiting[g->n_waiting++] = group;
-        have += g->n_samples;
-        rows += len;
-    }
-}
-
 /* Steps ------------------------------------------------------------------------------------------
  */
 
-static void build_pass(generation *g)
+/* More samples are wanted than are ready to start. */
+static bool wants_prompt(const generation *g)
+{
+    const int64_t want = g->n_free_sequences + g->engine->max_rows / AHEAD_SHARE + 1;
+    int64_t have = 0;
+    for (int i = 0; i < g->n_waiting; i++)
+        have += g->n_samples - g->waiting[i]->started;
+    return have < want;
+}
+
+/* Lets the next prompt in, if one is wanted and fits. Its last token is left to compute, even if
+ * the cache has it: that row's logits are wanted. */
+static prompt_group *begin_prompt(generation *g)
+{
+    if (g->n_begun == g->n_prompts || g->n_free_groups == 0 || !wants_prompt(g))
+        return NULL;
+    prompt_group *group = g->free_groups[g->n_free_groups - 1];
+    const size_t prompt = g->order[g->n_begun], start = g->starts[prompt];
+    const int len = (int)(g->starts[prompt + 1] - start);
+    const int own = um_kv_pages_of((int64_t)len + g->sampling->max_tokens) - len / UM_KV_PAGE;
+    if (!um_kv_begin(&g->engine->kv, &group->cached, g->ids.ids + start, len - 1,
+                     um_kv_pages_of(len) + own))
+        return NULL;
+    g->n_free_groups--;
+    g->n_begun++;
+    group->prompt = prompt;
+    group->ids = g->ids.ids + start;
+    group->len = len;
+    group->started = 0;
+    g->engine->stats.reused_tokens += (uint64_t)group->cached.len;
+    return group;
+}
+
+static void add_prompts(generation *g)
 {
     um_engine *engine = g->engine;
-    um_engine_pass_clear(engine);
+    const um_pass *pass = &engine->pass;
+    while (pass->n_rows < engine->pass_rows && pass->n_out < engine->pass_out) {
+        prompt_group *group = g->computing != NULL ? g->computing : begin_prompt(g);
+        if (group == NULL)
+            return;
+        const int done = group->cached.len, left = group->len - done;
+        const int room = engine->pass_rows - pass->n_rows;
+        const int n = left < room ? left : room;
+        um_engine_pass_add(engine, &group->cached, group->ids + done, n, n == left);
+        engine->stats.prompt_tokens += (uint64_t)n;
+        g->computing = n < left ? group : NULL;
+        if (n == left) {
+            g->waiting[g->n_waiting++] = group;
+            g->n_ending++;
+        }
+    }
+}
+
+static void build_pass(generation *g)
+{
     g->n_ending = 0;
     for (int i = 0; i < g->n_active; i++) {
-        const sequence *s = g->active[i];
-        const um_run run = {.ids = &s->last,
-                            .n = 1,
-                            .own_start = s->own.start,
-                            .own_before = (int)s->n_tokens - 1,
-                            .prefix = {s->group->rows.start, s->group->len}};
-        um_engine_pass_add(engine, &run, true);
+        sequence *s = g->active[i];
+        um_engine_pass_add(g->engine, &s->cached, &s->next.id, 1, true);
     }
-    for (int i = 0; i < g->n_waiting; i++) {
-        prompt_group *group = g->waiting[i];
-        int left = group->len - group->prefilled, room = engine->pass_rows - engine->pass.n_rows;
-        if (left == 0)
-            continue;
-        if (room == 0 || engine->pass.n_out == engine->pass_out)
-            break;
-        const um_run run = {.ids = group->ids + group->prefilled,
-                            .n = left < room ? left : room,
-                            .own_start = group->rows.start,
-                            .own_before = group->prefilled};
-        group->prefilled += run.n;
-        bool ends = run.n == left;
-        um_engine_pass_add(engine, &run, ends);
-        if (ends)
-            g->ending[g->n_ending++] = group;
-    }
+    add_prompts(g);
 }
 
-static int32_t draw(const generation *g, const um_sampler *sampler, const prompt_group *group,
-                    uint32_t sample, uint32_t index)
+static drawn draw(const generation *g, const um_sampler *sampler, size_t prompt, uint32_t sample,
+                  uint32_t index)
 {
-    if (g->sampling->temperature == 0.0f)
-        return um_sampler_draw(sampler, 0.0);
-    return um_sampler_draw(sampler,
-                           um_sampling_uniform(g->sampling->seed, g->prompts[group->prompt].key,
-                                               g->first_sample + sample, index));
+    double u = 0.0;
+    if (g->sampling->temperature != 0.0f)
+        u = um_sampling_uniform(g->sampling->seed, g->prompts[prompt].key, g->first_sample + sample,
+                                index);
+    const int32_t id = um_sampler_draw(sampler, u);
+    return (drawn){id, g->logprobs != NULL ? (float)um_sampler_logprob(sampler, id) : 0.0f};
 }
 
-/* Next tokens of the pass's rows [begin, end). Each row is one thread's. */
+/* Next tokens of rows [begin, end) of the logits. Each row is one thread's. */
 static void draw_rows(void *ctx, size_t begin, size_t end, int thread)
 {
     generation *g = ctx;
     um_sampler *sampler = &g->engine->samplers[thread];
-    size_t vocab = (size_t)g->engine->model->config.vocab;
+    size_t vocab = (size_t)g->engine->model->config.vocab, active = (size_t)g->n_active;
     for (size_t i = begin; i < end; i++) {
+        const size_t row = g->first_row + i;
         if (!um_sampler_prepare(sampler, g->logits + i * vocab, g->engine->n_vocab, g->sampling)) {
             __atomic_store_n(&g->bad_logits, true, __ATOMIC_RELAXED);
             continue;
         }
-        if (i < (size_t)g->n_active) {
-            sequence *s = g->active[i];
-            s->last = draw(g, sampler, s->group, s->sample, s->n_tokens);
-        } else {
-            prompt_group *group = g->ending[i - (size_t)g->n_active];
-            for (uint32_t sample = 0; sample < g->n_samples; sample++)
-                group->first[sample] = draw(g, sampler, group, sample, 0);
+        if (row < active) {
+            sequence *s = g->active[row];
+            s->next = draw(g, sampler, s->prompt, s->sample, s->n_tokens);
+            continue;
         }
+        prompt_group *group = g->waiting[g->n_waiting - g->n_ending + (int)(row - active)];
+        for (uint32_t sample = 0; sample < g->n_samples; sample++)
+            group->first[sample] = draw(g, sampler, group->prompt, sample, 0);
     }
+}
+
+/* A token for each wanted row; the LM head for some rows at a time. */
+static um_status draw_all(generation *g, const float *hidden, size_t n, um_error *err)
+{
+    um_engine *engine = g->engine;
+    const size_t width = (size_t)engine->model->config.hidden;
+    for (size_t at = 0; at < n; at += UM_HEAD_ROWS) {
+        const size_t rows = n - at < UM_HEAD_ROWS ? n - at : UM_HEAD_ROWS;
+        g->first_row = at;
+        g->logits = um_forward_head(engine->forward, hidden + at * width, (int)rows);
+        um_pool_run(engine->compute->pool, rows, 1, draw_rows, g);
+    }
+    if (g->bad_logits)
+        return um_fail(err, UM_ERR_NUMERIC, "model %s gives logits that are not numbers",
+                       engine->base.name);
+    return UM_OK;
 }
 
 static um_status accept_all(generation *g, um_error *err)
@@ -419,8 +459,8 @@ static um_status accept_all(generation *g, um_error *err)
     for (int i = 0; i < g->n_active; i++) {
         sequence *s = g->active[i];
         if (status == UM_OK)
-            status = accept_token(g, s, s->last, err);
-        if (s->group != NULL)
+            status = accept_token(g, s, err);
+        if (!s->finished)
             g->active[kept++] = s;
     }
     g->n_active = kept;
@@ -429,18 +469,15 @@ static um_status accept_all(generation *g, um_error *err)
 
 static um_status step(generation *g, um_error *err)
 {
-    um_engine *engine = g->engine;
     build_pass(g);
-    const float *hidden = um_forward_run(engine->forward, &engine->kv, &engine->pass);
-    int out = engine->pass.n_out;
-    if (out > 0) {
-        g->logits = um_forward_head(engine->forward, hidden, out);
-        um_pool_run(engine->compute->pool, (size_t)out, 1, draw_rows, g);
-    }
-    if (g->bad_logits)
-        return um_fail(err, UM_ERR_NUMERIC, "model %s gives logits that are not numbers",
-                       engine->base.name);
-    um_status status = accept_all(g, err);
+    const size_t wanted = (size_t)g->engine->pass.n_out;
+    /* Nothing runs and nothing waits: an empty cache holds every prompt, so its lists cannot. */
+    if (g->engine->pass.n_rows == 0)
+        return um_fail_memory(err, "key/value cache");
+    const float *hidden = um_engine_pass_run(g->engine);
+    um_status status = draw_all(g, hidden, wanted, err);
+    if (status == UM_OK)
+        status = accept_all(g, err);
     if (status == UM_OK)
         status = start_waiting(g, err);
     return status;
@@ -482,20 +519,13 @@ um_status um_engine_complete(um_responder *self, const um_prompt *prompts, size_
     if (status != UM_OK || n == 0 || n_samples == 0)
         goto done;
     status = alloc_tables(&g, err);
-    if (status == UM_OK)
-        status = reserve_cache(&g, err);
-    while (status == UM_OK) {
-        admit_prompts(&g);
-        if (g.n_active == 0 && g.n_waiting == 0)
-            break;
+    while (status == UM_OK &&
+           (g.n_begun < n || g.computing != NULL || g.n_active + g.n_waiting > 0)) {
         if (um_monitor_stopped(monitor))
             status = um_fail(err, UM_ERR_INTERRUPTED, "generation was asked to stop");
         else
             status = step(&g, err);
     }
-    /* Every prompt fits into an empty cache, so only its list of free runs can be out of memory. */
-    if (status == UM_OK && g.next_prompt < n)
-        status = um_fail_memory(err, "key/value cache");
 done:
     dispose_generation(&g);
     return status;

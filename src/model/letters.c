@@ -1,9 +1,10 @@
 /*
  * letters.c - the distribution over the letters A.. that comes next after a text.
  *
- * A prompt is computed once for all texts that follow it; its rows and theirs go through the model
- * packed, many queries a pass. Of the LM head only the 26 letter rows are computed, and only for
- * the last row of each text.
+ * A text costs what the cache does not have of it: little when it was just generated. A prompt that
+ * the cache does not have is computed first, once for all its texts. Rows of many queries go
+ * through the model packed. Of the LM head only the 26 letter rows are computed, and only for the
+ * last row of each text.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -16,20 +17,18 @@
 #include "base/str.h"
 #include "model/engine.h"
 
-/* Cache rows that queries are packed into, where memory allows. */
-#define PACK_ROWS 8192
 /* What stands before a letter in a decision. */
 #define LETTER_OPENING "\nBehavior: ["
 
-/* The ids of one text in scoring.ids. */
+/* A text with its prompt in scoring.ids. */
 typedef struct text_ref {
     size_t start;
     int len;
 } text_ref;
 
-/* What a wanted row of the pass answers. */
 typedef struct wanted {
     size_t query, text;
+    um_kv_sequence cached;
 } wanted;
 
 typedef struct scoring {
@@ -41,12 +40,13 @@ typedef struct scoring {
     const um_monitor *monitor;
 
     um_tokens ids;
-    text_ref *prompts; /* [n_queries] */
-    size_t *first;     /* [n_queries + 1] of texts */
+    size_t *first; /* [n_queries + 1] of texts */
     UM_VEC(text_ref) texts;
-    int cursor;     /* next free cache row */
-    wanted *wanted; /* [pass_out] */
-    float *logits;  /* [pass_out, 26] */
+    int *prompt_len;        /* [n_queries] tokens that all texts of a query begin with */
+    um_kv_sequence packing; /* rows of it are still to be added */
+    wanted *wanted;         /* [pass_out]; texts whose last rows are in the pass */
+    int n_wanted;
+    float *logits; /* [pass_out, 26] */
 } scoring;
 
 um_status um_letter_tokens(const um_tokenizer *tok, int32_t ids[26], um_error *err)
@@ -102,7 +102,7 @@ static um_status pack_letters(um_engine *engine, um_error *err)
 static um_status check_length(const scoring *s, const um_prompt *prompt, int64_t tokens,
                               um_error *err)
 {
-    int64_t kv_limit = um_engine_kv_limit(s->engine);
+    int64_t kv_limit = um_kv_limit(&s->engine->kv);
     if (tokens > s->engine->max_context)
         return um_fail(err, UM_ERR_LIMIT,
                        "prompt %" PRIu64 ": %" PRId64 " tokens with a text to score, the context "
@@ -116,71 +116,70 @@ static um_status check_length(const scoring *s, const um_prompt *prompt, int64_t
     return UM_OK;
 }
 
-/* The assistant's turn is one string: opening and text are joined before they are encoded. */
-static um_status encode_text(scoring *s, const um_prompt *prompt, const char *text, um_str *joined,
-                             um_error *err)
+/* The prompt's tokens and the text's. The assistant's turn is one string: opening and text are
+ * joined before they are encoded. */
+static um_status encode_text(scoring *s, const um_prompt *prompt, const um_tokens *head,
+                             const char *text, um_str *joined, um_error *err)
 {
     text_ref ref = {.start = s->ids.len};
     um_str_clear(joined);
     um_str_append(joined, prompt->opening != NULL ? prompt->opening : "");
     um_str_append(joined, text);
     um_status status = um_str_status(joined, err);
+    for (size_t i = 0; i < head->len && status == UM_OK; i++)
+        status = um_tokens_push(&s->ids, head->ids[i], err);
     if (status == UM_OK)
         status = um_tokenizer_encode(s->engine->tok, um_str_text(joined), joined->len, false,
                                      &s->ids, err);
     if (status != UM_OK)
         return um_error_prefix(err, status, "prompt %" PRIu64, prompt->key);
-    if (s->ids.len == ref.start)
+    size_t len = s->ids.len - ref.start;
+    if (len == head->len)
         return um_fail(err, UM_ERR_INPUT, "prompt %" PRIu64 ": a text to score is empty",
                        prompt->key);
-    if (s->ids.len - ref.start > INT32_MAX / 2)
-        return um_fail(err, UM_ERR_LIMIT, "prompt %" PRIu64 ": a text to score is too long",
-                       prompt->key);
-    ref.len = (int)(s->ids.len - ref.start);
+    status = check_length(s, prompt, (int64_t)len, err);
+    if (status != UM_OK)
+        return status;
+    ref.len = (int)len;
     if (!um_vec_push(&s->texts, ref))
         return um_fail_memory(err, "texts to score");
     return UM_OK;
 }
 
-static um_status encode_query(scoring *s, size_t q, um_str *joined, um_error *err)
+static um_status encode_query(scoring *s, size_t q, um_tokens *head, um_str *joined, um_error *err)
 {
     const um_letter_query *query = &s->queries[q];
     const um_prompt *prompt = query->prompt;
-    text_ref *ref = &s->prompts[q];
     if (prompt->k < 1 || prompt->k > UM_LETTERS)
         return um_fail(err, UM_ERR_INPUT,
                        "prompt %" PRIu64 " lists %" PRIu32 " items; letters are for 1 to %d",
                        prompt->key, prompt->k, UM_LETTERS);
-    ref->start = s->ids.len;
+    head->len = 0;
     um_status status = um_chat_encode_prompt(s->engine->tok, s->engine->format, prompt->messages,
-                                             prompt->n_messages, NULL, &s->ids, err);
+                                             prompt->n_messages, NULL, head, err);
     if (status != UM_OK)
         return um_error_prefix(err, status, "prompt %" PRIu64, prompt->key);
-    status = check_length(s, prompt, (int64_t)(s->ids.len - ref->start), err);
-    if (status != UM_OK)
-        return status;
-    ref->len = (int)(s->ids.len - ref->start);
-    for (size_t t = 0; t < query->n && status == UM_OK; t++) {
-        status = encode_text(s, prompt, query->texts[t], joined, err);
-        if (status == UM_OK)
-            status = check_length(s, prompt,
-                                  (int64_t)ref->len + s->texts.data[s->texts.len - 1].len, err);
-    }
+    status = check_length(s, prompt, (int64_t)head->len, err);
+    s->prompt_len[q] = (int)head->len;
+    for (size_t t = 0; t < query->n && status == UM_OK; t++)
+        status = encode_text(s, prompt, head, query->texts[t], joined, err);
     s->first[q + 1] = s->texts.len;
     return status;
 }
 
 static um_status encode_all(scoring *s, um_error *err)
 {
+    um_tokens head = {0};
     um_str joined = UM_STR_INIT;
     um_status status = UM_OK;
-    s->prompts = um_calloc(s->n_queries, sizeof *s->prompts);
+    s->prompt_len = um_calloc(s->n_queries, sizeof *s->prompt_len);
     s->first = um_calloc(s->n_queries + 1, sizeof *s->first);
-    if (s->prompts == NULL || s->first == NULL)
+    if (s->prompt_len == NULL || s->first == NULL)
         status = um_fail_memory(err, "texts to score");
     for (size_t q = 0; q < s->n_queries && status == UM_OK; q++)
-        status = encode_query(s, q, &joined, err);
+        status = encode_query(s, q, &head, &joined, err);
     um_str_dispose(&joined);
+    um_tokens_dispose(&head);
     return status;
 }
 
@@ -205,113 +204,139 @@ static bool letter_softmax(double *p, const float *logits, uint32_t k)
     return true;
 }
 
+static um_status answer(scoring *s, const wanted *w, const float *logits, um_error *err)
+{
+    const um_prompt *prompt = s->queries[w->query].prompt;
+    double p[UM_LETTERS];
+    if (letter_softmax(p, logits, prompt->k))
+        return s->on_letters(s->context, w->query, w->text, p, err);
+    return um_fail(err, UM_ERR_NUMERIC,
+                   "model %s gives logits that are not numbers for prompt %" PRIu64,
+                   s->engine->base.name, prompt->key);
+}
+
 /* Runs what was packed and hands the answers out. */
 static um_status flush(scoring *s, um_error *err)
 {
     um_engine *engine = s->engine;
     um_backend *be = engine->compute->backend;
-    int out = engine->pass.n_out, c = engine->model->config.hidden;
-    double p[UM_LETTERS];
     um_status status = UM_OK;
     if (engine->pass.n_rows == 0)
         return UM_OK;
-    if (um_monitor_stopped(s->monitor))
-        return um_fail(err, UM_ERR_INTERRUPTED, "scoring was asked to stop");
-    const float *hidden = um_forward_run(engine->forward, &engine->kv, &engine->pass);
-    if (out > 0)
-        be->ops->linear(be, s->logits, UM_LETTERS, hidden, c, out, &engine->letters, NULL);
-    for (int i = 0; i < out && status == UM_OK; i++) {
-        const wanted *w = &s->wanted[i];
-        const um_prompt *prompt = s->queries[w->query].prompt;
-        if (letter_softmax(p, s->logits + (size_t)i * UM_LETTERS, prompt->k))
-            status = s->on_letters(s->context, w->query, w->text, p, err);
-        else
-            status = um_fail(err, UM_ERR_NUMERIC,
-                             "model %s gives logits that are not numbers for prompt %" PRIu64,
-                             engine->base.name, prompt->key);
+    const float *hidden = um_engine_pass_run(engine);
+    if (s->n_wanted > 0)
+        be->ops->linear(be, s->logits, UM_LETTERS, hidden, engine->model->config.hidden,
+                        s->n_wanted, &engine->letters, NULL);
+    for (int i = 0; i < s->n_wanted; i++) {
+        if (status == UM_OK)
+            status = answer(s, &s->wanted[i], s->logits + (size_t)i * UM_LETTERS, err);
+        um_kv_end(&engine->kv, &s->wanted[i].cached);
     }
-    um_engine_pass_clear(engine);
+    s->n_wanted = 0;
+    if (status == UM_OK && um_monitor_stopped(s->monitor))
+        status = um_fail(err, UM_ERR_INTERRUPTED, "scoring was asked to stop");
     return status;
 }
 
-/* Packs a whole run, cut where a pass is full. */
-static um_status add_run(scoring *s, um_run run, const wanted *want, um_error *err)
+/* Begins to pack ids[0 .. n), of which the first `known` may be found. Where pages lack, what was
+ * packed is run and gives its own back; then there are enough. */
+static um_status begin(scoring *s, const int32_t *ids, int n, int known, um_error *err)
 {
     um_engine *engine = s->engine;
-    int left = run.n;
-    while (left > 0) {
-        int room = engine->pass_rows - engine->pass.n_rows;
-        if (room == 0 || engine->pass.n_out == engine->pass_out) {
-            um_status status = flush(s, err);
-            if (status != UM_OK)
-                return status;
-            continue;
-        }
-        run.n = left < room ? left : room;
-        left -= run.n;
-        if (left == 0 && want != NULL)
-            s->wanted[engine->pass.n_out] = *want;
-        um_engine_pass_add(engine, &run, left == 0 && want != NULL);
-        run.ids += run.n;
-        run.own_before += run.n;
+    const int pages = um_kv_pages_of(n);
+    if (!um_kv_begin(&engine->kv, &s->packing, ids, known, pages)) {
+        um_status status = flush(s, err);
+        if (status != UM_OK)
+            return status;
+        if (!um_kv_begin(&engine->kv, &s->packing, ids, known, pages))
+            return um_fail_memory(err, "key/value cache");
     }
+    engine->stats.reused_tokens += (uint64_t)s->packing.len;
+    engine->stats.prompt_tokens += (uint64_t)(n - s->packing.len);
     return UM_OK;
 }
 
-/* A prompt and its texts [from, to), which fit into the cache together. */
-static um_status add_texts(scoring *s, size_t q, size_t from, size_t to, um_error *err)
+/* Adds the rows of ids[0 .. n) that are not in the cache, cut where a pass is full. */
+static um_status add_rows(scoring *s, const int32_t *ids, int n, bool want_last, um_error *err)
 {
-    const text_ref *prompt = &s->prompts[q];
-    const um_run head = {
-        .ids = s->ids.ids + prompt->start, .n = prompt->len, .own_start = s->cursor};
-    um_status status = add_run(s, head, NULL, err);
-    s->cursor += prompt->len;
-    for (size_t t = from; t < to && status == UM_OK; t++) {
-        const text_ref *text = &s->texts.data[t];
-        const um_run run = {.ids = s->ids.ids + text->start,
-                            .n = text->len,
-                            .own_start = s->cursor,
-                            .prefix = {head.own_start, prompt->len}};
-        const wanted want = {q, t - s->first[q]};
-        status = add_run(s, run, &want, err);
-        s->cursor += text->len;
+    um_engine *engine = s->engine;
+    const um_pass *pass = &engine->pass;
+    um_status status = UM_OK;
+    while (s->packing.len < n && status == UM_OK) {
+        const int left = n - s->packing.len, room = engine->pass_rows - pass->n_rows;
+        const int rows = left < room ? left : room;
+        if (room == 0 || pass->n_out == engine->pass_out)
+            status = flush(s, err);
+        else
+            um_engine_pass_add(engine, &s->packing, ids + s->packing.len, rows,
+                               want_last && rows == left);
     }
     return status;
 }
 
-/* All texts of a query; where they do not fit beside their prompt at once, in several rounds. */
+/* Computes what the texts of a query begin with, unless the cache has it. The texts copy its last
+ * page, so it must be there before them. */
+static um_status add_prompt(scoring *s, size_t q, um_error *err)
+{
+    um_kv *kv = &s->engine->kv;
+    const int32_t *ids = s->ids.ids + s->texts.data[s->first[q]].start;
+    const int n = s->prompt_len[q];
+    if (um_kv_find(kv, ids, n) == n)
+        return UM_OK;
+    um_status status = begin(s, ids, n, n, err);
+    if (status == UM_OK)
+        status = add_rows(s, ids, n, false, err);
+    if (status == UM_OK)
+        status = flush(s, err);
+    if (status == UM_OK)
+        um_kv_end(kv, &s->packing);
+    return status;
+}
+
+static um_status add_text(scoring *s, size_t q, size_t t, um_error *err)
+{
+    const text_ref *text = &s->texts.data[t];
+    const int32_t *ids = s->ids.ids + text->start;
+    um_status status = begin(s, ids, text->len, text->len - 1, err);
+    if (status == UM_OK)
+        status = add_rows(s, ids, text->len, true, err);
+    if (status != UM_OK)
+        return status;
+    wanted *w = &s->wanted[s->n_wanted++];
+    const um_kv_sequence ended = w->cached;
+    *w = (wanted){q, t - s->first[q], s->packing};
+    s->packing = ended; /* its list serves again */
+    return UM_OK;
+}
+
 static um_status add_query(scoring *s, size_t q, um_error *err)
 {
     um_status status = UM_OK;
-    size_t from = s->first[q], end = s->first[q + 1];
-    while (from < end && status == UM_OK) {
-        int64_t rows = s->prompts[q].len;
-        size_t to = from;
-        while (to < end && rows + s->texts.data[to].len <= s->engine->kv.rows)
-            rows += s->texts.data[to++].len;
-        if (s->cursor + rows > s->engine->kv.rows) {
-            status = flush(s, err);
-            s->cursor = 0;
-        }
-        if (status == UM_OK)
-            status = add_texts(s, q, from, to, err);
-        from = to;
-    }
+    if (s->first[q + 1] - s->first[q] > 1)
+        status = add_prompt(s, q, err);
+    for (size_t t = s->first[q]; t < s->first[q + 1] && status == UM_OK; t++)
+        status = add_text(s, q, t, err);
     return status;
 }
 
-static um_status reserve_cache(scoring *s, um_error *err)
+static void dispose_scoring(scoring *s)
 {
-    uint64_t whole = s->ids.len, limit = (uint64_t)um_engine_kv_limit(s->engine), want = PACK_ROWS;
-    for (size_t q = 0; q < s->n_queries; q++) {
-        uint64_t rows = (uint64_t)s->prompts[q].len;
-        for (size_t t = s->first[q]; t < s->first[q + 1]; t++)
-            rows += (uint64_t)s->texts.data[t].len;
-        want = rows > want ? rows : want;
+    um_engine *engine = s->engine;
+    /* What was added must be computed, whatever became of the call. */
+    if (engine->pass.n_rows > 0)
+        um_engine_pass_run(engine);
+    for (int i = 0; s->wanted != NULL && i < engine->pass_out; i++) {
+        um_kv_end(&engine->kv, &s->wanted[i].cached);
+        um_kv_sequence_dispose(&s->wanted[i].cached);
     }
-    want = want < whole ? want : whole;
-    want = want < limit ? want : limit;
-    return um_engine_kv_reserve(s->engine, (int)want, err);
+    um_kv_end(&engine->kv, &s->packing);
+    um_kv_sequence_dispose(&s->packing);
+    um_tokens_dispose(&s->ids);
+    um_vec_dispose(&s->texts);
+    free(s->prompt_len);
+    free(s->first);
+    free(s->wanted);
+    free(s->logits);
 }
 
 um_status um_engine_score_letters(um_responder *self, const um_letter_query *queries, size_t n,
@@ -328,7 +353,6 @@ um_status um_engine_score_letters(um_responder *self, const um_letter_query *que
     um_status status = pack_letters(engine, err);
     if (status != UM_OK || n == 0)
         return status;
-    um_engine_pass_clear(engine);
     status = encode_all(&s, err);
     if (status != UM_OK)
         goto done;
@@ -338,17 +362,11 @@ um_status um_engine_score_letters(um_responder *self, const um_letter_query *que
         status = um_fail_memory(err, "texts to score");
         goto done;
     }
-    status = reserve_cache(&s, err);
     for (size_t q = 0; q < n && status == UM_OK; q++)
         status = add_query(&s, q, err);
     if (status == UM_OK)
         status = flush(&s, err);
 done:
-    um_tokens_dispose(&s.ids);
-    um_vec_dispose(&s.texts);
-    free(s.prompts);
-    free(s.first);
-    free(s.wanted);
-    free(s.logits);
+    dispose_scoring(&s);
     return status;
 }

@@ -288,6 +288,14 @@ bool um_sampler_prepare(um_sampler *sampler, float *logits, int n, const um_samp
     sampler->n_kept = 0;
     if (!isfinite(max))
         return false;
+    if (sampler->raw != NULL) {
+        /* The weights of temperature 1 are made where the logits were, whose copy comes back after.
+         */
+        memcpy(sampler->raw, logits, (size_t)n * sizeof *logits);
+        sampler->log_sum =
+            (double)max + log(passes->weigh(logits, n, max, 1.0f, sampler->block_sums));
+        memcpy(logits, sampler->raw, (size_t)n * sizeof *logits);
+    }
     if (sampling->temperature == 0.0f) {
         int best = 0;
         while (logits[best] != max)
@@ -338,6 +346,11 @@ int32_t um_sampler_draw(const um_sampler *sampler, double u)
     return sampler->kept[sampler->n_kept - 1].id;
 }
 
+double um_sampler_logprob(const um_sampler *sampler, int32_t id)
+{
+    return (double)sampler->raw[id] - sampler->log_sum;
+}
+
 double um_sampling_uniform(uint64_t seed, uint64_t key, uint32_t sample, uint32_t index)
 {
     um_rng rng;
@@ -348,12 +361,14 @@ double um_sampling_uniform(uint64_t seed, uint64_t key, uint32_t sample, uint32_
 /* Setting up -------------------------------------------------------------------------------------
  */
 
-um_status um_sampler_init(um_sampler *sampler, int vocab, um_error *err)
+um_status um_sampler_init(um_sampler *sampler, int vocab, bool logprobs, um_error *err)
 {
     um_sampler new = {.vocab = vocab};
     new.kept = um_calloc((size_t)vocab, sizeof *new.kept);
     new.block_sums = um_calloc((size_t)vocab / BLOCK + 1, sizeof *new.block_sums);
-    if (new.kept == NULL || new.block_sums == NULL) {
+    if (logprobs)
+        new.raw = um_calloc((size_t)vocab, sizeof *new.raw);
+    if (new.kept == NULL || new.block_sums == NULL || (logprobs && new.raw == NULL)) {
         um_sampler_dispose(&new);
         return um_fail_memory(err, "sampler");
     }
@@ -365,6 +380,7 @@ void um_sampler_dispose(um_sampler *sampler)
 {
     free(sampler->kept);
     free(sampler->block_sums);
+    free(sampler->raw);
     *sampler = (um_sampler){0};
 }
 

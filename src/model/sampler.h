@@ -25,9 +25,11 @@ typedef struct um_sampler {
     const float *weights;
     int n;
     double *block_sums; /* of weights, a block each */
+    float *raw;         /* [vocab] logits as they came, or NULL: log-probabilities are not wanted */
+    double log_sum;     /* log sum exp of raw */
 } um_sampler;
 
-um_status um_sampler_init(um_sampler *sampler, int vocab, um_error *err) UM_CHECKED;
+um_status um_sampler_init(um_sampler *sampler, int vocab, bool logprobs, um_error *err) UM_CHECKED;
 void um_sampler_dispose(um_sampler *sampler);
 
 /* Ranges of the settings. */
@@ -38,6 +40,8 @@ um_status um_sampling_check(const um_sampling *sampling, um_error *err) UM_CHECK
 bool um_sampler_prepare(um_sampler *sampler, float *logits, int n, const um_sampling *sampling);
 /* u in [0, 1). */
 int32_t um_sampler_draw(const um_sampler *sampler, double u);
+/* log softmax(logits)[id], temperature 1 and nothing filtered; only with logprobs. */
+double um_sampler_logprob(const um_sampler *sampler, int32_t id);
 
 /* The uniform number of token `index` of a sample; depends on nothing else. */
 double um_sampling_uniform(uint64_t seed, uint64_t key, uint32_t sample, uint32_t index);

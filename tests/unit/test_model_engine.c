@@ -19,6 +19,22 @@ typedef struct fixture {
     um_prompt prompts[N_PROMPTS];
 } fixture;
 
+/* Bytes of n pages of keys and values. */
+static uint64_t page_bytes(const fixture *f, int n)
+{
+    um_compute *compute;
+    um_kv kv;
+    um_error err;
+    assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
+    assert_ok(um_kv_init(&kv, compute->backend, um_model_get_config(f->model), UM_F32,
+                         (uint64_t)1 << 24, &err),
+              err);
+    uint64_t bytes = (uint64_t)kv.cache.page_bytes * (uint64_t)kv.cache.layers;
+    um_kv_dispose(&kv);
+    um_compute_close(compute);
+    return bytes * (uint64_t)n;
+}
+
 static void open_engine(fixture *f, int threads, const char *backend,
                         const um_engine_options *options)
 {
@@ -158,8 +174,7 @@ static void test_same_in_any_batch(void **state)
         close_engine(f);
 
         /* Memory for little more than the longest prompt. */
-        um_engine_options tight = {.kv_bytes =
-                                       850 * um_kv_row_bytes(um_model_get_config(f->model))};
+        um_engine_options tight = {.kv_bytes = page_bytes(f, 14)};
         open_engine(f, 2, *backend, &tight);
         complete_all(f, &all);
         assert_same(&reference, &all);
@@ -368,7 +383,7 @@ static void test_refusals(void **state)
                      UM_ERR_INPUT);
     close_engine(f);
 
-    um_engine_options tight = {.kv_bytes = 40 * um_kv_row_bytes(um_model_get_config(f->model))};
+    um_engine_options tight = {.kv_bytes = page_bytes(f, 1)};
     open_engine(f, 1, NULL, &tight);
     expect_refusal(f, f->prompts, 1, &sampling, UM_ERR_LIMIT, "key/value memory");
     /* Options out of range, and a tokenizer that does not belong to the model. */
@@ -420,14 +435,13 @@ static void test_measure(void **state)
     close_engine(f);
 
     /* Exactly the limit passes, one token more is refused; by the context and by the memory. */
-    size_t row = um_kv_row_bytes(um_model_get_config(f->model));
-    const um_engine_options options[] = {{.max_context = 200}, {.kv_bytes = 200 * row + row / 2}};
+    const um_engine_options options[] = {{.max_context = 192}, {.kv_bytes = page_bytes(f, 5) - 1}};
     for (size_t i = 0; i < 2; i++) {
         collected all = {0};
         um_sampling s = sampling;
         open_engine(f, 1, NULL, &options[i]);
         uint32_t tokens = measured(f, &f->prompts[1], NULL, &limit);
-        assert_int_equal(limit, 200);
+        assert_int_equal(limit, 192);
         s.max_tokens = (int)(limit - tokens);
         assert_ok(f->responder->ops->complete(f->responder, &f->prompts[1], 1, 0, 1, &s, stops, 2,
                                               collect, &all, NULL, &err),
@@ -460,9 +474,10 @@ static void test_interruption(void **state)
                      UM_ERR_IO);
     assert_int_equal(all.count, 2);
     free_collected(&all);
-    /* Both left the engine as new, with every cache row free. */
+    /* Both gave every page back. */
     um_engine *engine = (um_engine *)f->responder;
-    assert_int_equal(engine->kv.free_rows, engine->kv.rows);
+    assert_int_equal(engine->kv.n_held, 0);
+    assert_int_equal(engine->kv.n_promised, 0);
     complete_all(f, &all);
     close_engine(f);
     open_engine(f, 1, NULL, NULL);

@@ -9,6 +9,9 @@
 
 #define N_QUERIES 5
 #define N_TEXTS   4
+/* Of the small model: 2 layers, K and V of 2 heads, widths rounded up to 32. */
+#define PAGE_BYTES  ((uint64_t)2 * 2 * 2 * UM_KV_PAGE * 32 * sizeof(float))
+#define TIGHT_PAGES 11
 
 typedef struct fixture {
     um_tokenizer *tok;
@@ -171,8 +174,8 @@ static void test_same_in_any_packing(void **state)
         scores all = {0};
         assert_ok(score(f, f->queries, N_QUERIES, 1, *backend, NULL, &all, &err), err);
         /* Little memory (several rounds a query), small passes, two threads. */
-        size_t row = um_kv_row_bytes(um_model_get_config(f->model));
-        const um_engine_options options[] = {{.kv_bytes = 620 * row}, {.max_rows = 1}};
+        const um_engine_options options[] = {{.kv_bytes = TIGHT_PAGES * PAGE_BYTES},
+                                             {.max_rows = 1}};
         for (size_t o = 0; o < 2; o++) {
             scores other = {0};
             assert_ok(score(f, f->queries, N_QUERIES, 2, *backend, &options[o], &other, &err), err);
@@ -218,8 +221,7 @@ static void test_refusals(void **state)
     prompt = f->prompts[3];
     const um_engine_options short_context = {.max_context = 350};
     expect_refusal(f, &query, &short_context, UM_ERR_LIMIT, "prompt 73");
-    const um_engine_options tight = {.kv_bytes =
-                                         300 * um_kv_row_bytes(um_model_get_config(f->model))};
+    const um_engine_options tight = {.kv_bytes = 5 * PAGE_BYTES};
     expect_refusal(f, &query, &tight, UM_ERR_LIMIT, "key/value memory");
     query.texts = empty;
     query.n = 1;

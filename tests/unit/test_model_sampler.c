@@ -1,4 +1,4 @@
-/* Drawing tokens: filters against a plain sort, frequencies, edges, continuations, cache rows. */
+/* Drawing tokens: filters against a plain sort, frequencies, edges, continuations. */
 #include "test_util.h"
 
 #include <math.h>
@@ -6,7 +6,6 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "model/continuation.h"
-#include "model/kv.h"
 #include "model/sampler.h"
 
 static const um_sampling plain = {.temperature = 1.0f, .top_p = 1.0f, .max_tokens = 1};
@@ -85,7 +84,7 @@ static void test_filters_match_sort(void **state)
     um_sampler s;
     um_error err;
     um_rng rng;
-    assert_ok(um_sampler_init(&s, 5003, &err), err);
+    assert_ok(um_sampler_init(&s, 5003, false, &err), err);
     um_rng_init(&rng, 1, UM_RNG_TEST, 0, 0, 0);
     float *logits = um_calloc(5003, sizeof *logits);
     double *expected = um_calloc(5003, sizeof *expected), *got = um_calloc(5003, sizeof *got);
@@ -117,7 +116,7 @@ static void test_ties(void **state)
     um_sampler s;
     um_error err;
     um_sampling settings = {.temperature = 1.0f, .top_p = 1.0f, .top_k = 3};
-    assert_ok(um_sampler_init(&s, 200, &err), err);
+    assert_ok(um_sampler_init(&s, 200, false, &err), err);
     float logits[200];
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 200; i++)
@@ -142,7 +141,7 @@ static void test_frequencies(void **state)
     um_sampler s;
     um_error err;
     um_rng rng;
-    assert_ok(um_sampler_init(&s, N, &err), err);
+    assert_ok(um_sampler_init(&s, N, false, &err), err);
     um_rng_init(&rng, 2, UM_RNG_TEST, 0, 0, 0);
     float logits[N];
     double expected[N];
@@ -181,7 +180,7 @@ static void test_edges(void **state)
     um_sampler s;
     um_error err;
     float logits[40];
-    assert_ok(um_sampler_init(&s, 40, &err), err);
+    assert_ok(um_sampler_init(&s, 40, false, &err), err);
     /* Greedy takes the first of equals. */
     for (int i = 0; i < 40; i++)
         logits[i] = i == 7 || i == 30 ? 1.0f : 0.0f;
@@ -275,57 +274,12 @@ static void test_continuation(void **state)
     um_str_dispose(&text);
 }
 
-/* Random takes and gives: runs never overlap, and all of it comes back. */
-static void test_cache_rows(void **state)
-{
-    (void)state;
-    enum { ROWS = 500, HELD = 60 };
-    const um_model_config config = {.layers = 2, .kv_heads = 1, .head_dim = 2};
-    um_backend *backend;
-    um_kv kv;
-    um_error err;
-    um_rng rng;
-    um_range held[HELD] = {0}, all;
-    bool used[ROWS] = {false};
-    assert_ok(um_backend_open(&backend, "cpu-ref", NULL, &err), err);
-    assert_ok(um_kv_init(&kv, backend, &config, ROWS, &err), err);
-    assert_true(um_kv_values(&kv, 1) - um_kv_keys(&kv, 0) == 3 * ROWS * 2);
-    um_rng_init(&rng, 3, UM_RNG_TEST, 0, 0, 0);
-    for (int step = 0; step < 20000; step++) {
-        um_range *h = &held[um_rng_below(&rng, HELD)];
-        if (h->len > 0) {
-            memset(used + h->start, false, (size_t)h->len);
-            um_kv_give(&kv, *h);
-            h->len = 0;
-        } else if (um_kv_take(&kv, 1 + (int)um_rng_below(&rng, 30), h)) {
-            for (int i = h->start; i < h->start + h->len; i++) {
-                assert_false(used[i]);
-                used[i] = true;
-            }
-        }
-        int free_rows = 0;
-        for (int i = 0; i < ROWS; i++)
-            free_rows += !used[i];
-        assert_int_equal(kv.free_rows, free_rows);
-    }
-    for (int i = 0; i < HELD; i++) {
-        if (held[i].len > 0)
-            um_kv_give(&kv, held[i]);
-    }
-    assert_int_equal(kv.n_free, 1);
-    assert_true(um_kv_take(&kv, ROWS, &all));
-    assert_false(um_kv_take(&kv, 1, &all));
-    um_kv_dispose(&kv);
-    um_backend_close(backend);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_filters_match_sort), cmocka_unit_test(test_ties),
         cmocka_unit_test(test_frequencies),        cmocka_unit_test(test_edges),
         cmocka_unit_test(test_settings),           cmocka_unit_test(test_continuation),
-        cmocka_unit_test(test_cache_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,11 +3,15 @@
  *
  * A page holds, for each key/value head, K and then V: UM_KV_PAGE rows of the head width rounded up
  * to UM_KV_LANE. In the reference they are plain rows.
+ *
+ * The pages are mapped, not allocated: memory is taken as they are first written, so that a cache
+ * may be opened as large as it may become.
  */
 #include "nn/cpu/kv.h"
 
 #include <math.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -22,21 +26,26 @@ um_status um_cpu_kv_open(um_backend *be, um_kv_cache *cache, um_dtype dtype, int
                        .n_kv_heads = n_kv_heads,
                        .head_dim = head_dim};
     size_t bytes;
+    (void)be;
     if (dtype != UM_F32 && dtype != UM_BF16)
         return um_fail(err, UM_ERR_UNSUPPORTED, "key/value cache: float32 and bfloat16 only");
-    new.page_bytes = 2 * (size_t)n_kv_heads * um_kv_half_bytes(&new);
+    new.page_bytes = 2 * (size_t)n_kv_heads *um_kv_half_bytes(&new);
     if (um_mul_overflows((size_t)layers * (size_t)pages, new.page_bytes, &bytes))
         return um_fail(err, UM_ERR_LIMIT, "key/value cache: %d pages pass the address space",
                        pages);
-    um_status status = um_cpu_alloc(be, &new.buf, bytes, err);
-    if (status == UM_OK)
-        *cache = new;
-    return status;
+    new.buf.bytes = bytes > 0 ? bytes : 1;
+    new.buf.data =
+        mmap(NULL, new.buf.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (new.buf.data == MAP_FAILED)
+        return um_fail_memory(err, "key/value cache");
+    *cache = new;
+    return UM_OK;
 }
 
 void um_cpu_kv_close(um_backend *be, um_kv_cache *cache)
 {
-    um_cpu_release(be, &cache->buf);
+    (void)be;
+    munmap(cache->buf.data, cache->buf.bytes);
     *cache = (um_kv_cache){0};
 }
 
@@ -112,9 +121,9 @@ void um_ref_kv_attention(um_backend *be, float *out, int ldo, const float *q, in
             const float *query = q + row * (size_t)ldq + h * width;
             double max = -INFINITY, sum = 0.0;
             for (int p = 0; p <= s->before + j; p++)
-                max = fmax(max, ref_score(cache,
-                                          ref_row(cache, layer, s->pages, p, h / group, false),
-                                          query, scale));
+                max =
+                    fmax(max, ref_score(cache, ref_row(cache, layer, s->pages, p, h / group, false),
+                                        query, scale));
             for (int d = 0; d < width; d++)
                 acc[d] = 0.0;
             for (int p = 0; p <= s->before + j; p++) {
