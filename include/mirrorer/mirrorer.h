@@ -7,6 +7,7 @@
 #include "mirrorer/config.h"
 #include "mirrorer/dataset.h"
 #include "mirrorer/distill.h"
+#include "mirrorer/dtype.h"
 #include "mirrorer/eval.h"
 #include "mirrorer/lora.h"
 #include "mirrorer/model.h"

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "nn/number.h"
 
 #define LENGTH_BYTES ((size_t)8)
 #define DATA_ALIGN   ((size_t)64)
@@ -281,24 +282,6 @@ const char *um_safetensors_metadata(const um_safetensors *file, const char *key)
     return json_string_value(json_object_get(file->metadata, key));
 }
 
-/* IEEE 754 binary16 to binary32; exact. */
-static float half_to_float(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    uint32_t exponent = (half >> 10) & 0x1fu, mantissa = half & 0x3ffu, bits;
-    float value;
-    if (exponent == 0x1fu) {
-        bits = sign | 0x7f800000u | mantissa << 13;
-    } else if (exponent != 0) {
-        bits = sign | (exponent + 112u) << 23 | mantissa << 13;
-    } else {
-        value = ldexpf((float)mantissa, -24); /* zero and subnormals */
-        return sign != 0 ? -value : value;
-    }
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 um_status um_safetensors_check_dtype(const um_safetensors *file, const um_safetensor *tensor,
                                      um_error *err)
 {
@@ -331,7 +314,7 @@ um_status um_safetensors_floats(const um_safetensors *file, const um_safetensor 
     } else {
         n = bytes / sizeof(uint16_t);
         for (size_t i = 0; i < n; i++)
-            out[i] = half_to_float((uint16_t)(from[2 * i] | from[2 * i + 1] << 8));
+            out[i] = um_f16_value((uint16_t)(from[2 * i] | from[2 * i + 1] << 8));
     }
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(out[i]))

@@ -10,9 +10,15 @@
 #include "base/mem.h"
 #include "nn/cpu/cpu.h"
 
+#ifdef UM_NN_X86
+#include <cpuid.h>
+#endif
+
 /* Best first. Every machine that runs one entry runs all entries below it. */
 static const um_cpu_isa *const isas[] = {
 #ifdef UM_NN_X86
+    &um_cpu_isa_amx,
+    &um_cpu_isa_vnni,
     &um_cpu_isa_avx512,
     &um_cpu_isa_avx2,
 #endif
@@ -21,12 +27,29 @@ static const um_cpu_isa *const isas[] = {
 
 static const char *const isa_names[] = {
 #ifdef UM_NN_X86
+    "cpu-amx",
+    "cpu-avx512-vnni",
     "cpu-avx512",
     "cpu-avx2",
 #endif
     "cpu-ref",
     NULL,
 };
+
+#ifdef UM_NN_X86
+bool um_cpu_has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C) != 0;
+}
+
+bool um_cpu_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("fma") && um_cpu_has_f16c();
+}
+#endif
 
 enum { N_ISAS = sizeof isas / sizeof isas[0] };
 

@@ -25,6 +25,7 @@
 
 #include "base/pool.h"
 #include "mirrorer/status.h"
+#include "nn/packed.h"
 
 typedef struct um_backend um_backend;
 
@@ -67,9 +68,6 @@ typedef struct um_adamw {
     int64_t step;     /* 1 for the first update */
 } um_adamw;
 
-/* Number formats of weights and of cached keys and values. */
-typedef enum um_dtype { UM_F32, UM_BF16, UM_F16, UM_I8 } um_dtype;
-
 /* Positions of one page of cached keys and values. */
 enum { UM_KV_PAGE = 64 };
 
@@ -93,10 +91,16 @@ typedef struct um_kv_span {
     const int32_t *pages; /* host memory, at least up to the last row's page */
 } um_kv_span;
 
-/* A weight matrix [N, K] arranged for `linear`. Opaque; made by pack, released by unpack. */
+/*
+ * A weight matrix [N, K] arranged for `linear`. UM_F32 is in an order of the backend's own; the other
+ * formats are in that of packed.h. A pair is [gate; up] (N = 2F) for `linear_gate`.
+ */
 typedef struct um_packed {
-    um_buf buf;
+    um_dtype dtype;
+    bool pair;
     int n, k;
+    const void *data; /* 64-byte aligned */
+    um_buf buf;       /* what data lies in; empty when it is borrowed, from a mapped file */
 } um_packed;
 
 struct um_backend {
@@ -125,12 +129,31 @@ typedef struct um_backend_ops {
                  const float *a, int lda, const float *b, int ldb, bool accumulate, float *c,
                  int ldc);
 
-    /* Weights arranged once for inference; linear(y[M,N]) = x[M,K] w[N,K]^T + bias[N] (or NULL).
-     * Same values, bit for bit, as gemm(trans_b) on the same weights (bias added last). */
-    um_status (*pack)(um_backend *be, um_packed *out, const float *w, int n, int k, um_error *err);
+    /*
+     * Products with weights arranged once, for inference. The activations [M, K] are arranged for
+     * them too: acts_bytes says how much memory that takes (0: too much), acts_set arranges rows of
+     * stride ldx, acts_norm their RMSNorm with weights w. For UM_BF16 they are rounded to bfloat16,
+     * for UM_I8 to bytes with a scale for each UM_BLOCK terms of a row.
+     *
+     * linear: y[M,N] = acts w^T (+ bias[N], or NULL) (+ y where `accumulate`). A product of bytes is
+     * exact within a block; blocks are added in order. With UM_F32 the values are, bit for bit,
+     * those of gemm(trans_b), bias added last.
+     * linear_gate: out = silu(acts gate^T) * (acts up^T), [M,F], arranged for weights of `dtype`.
+     */
+    um_status (*pack)(um_backend *be, um_packed *out, um_dtype dtype, const float *w, int n, int k,
+                      bool pair, um_error *err);
     void (*unpack)(um_backend *be, um_packed *packed);
-    void (*linear)(um_backend *be, float *y, int ldy, const float *x, int ldx, int m,
-                   const um_packed *w, const float *bias);
+    size_t (*acts_bytes)(um_dtype dtype, int m, int k);
+    void (*acts_set)(um_backend *be, void *acts, um_dtype dtype, const float *x, int ldx, int m,
+                     int k);
+    void (*acts_norm)(um_backend *be, void *acts, um_dtype dtype, const float *x, const float *w,
+                      int m, int k, float eps);
+    void (*linear)(um_backend *be, float *y, int ldy, const void *acts, int m, const um_packed *w,
+                   const float *bias, bool accumulate);
+    void (*linear_gate)(um_backend *be, void *out, const void *acts, int m, const um_packed *pair);
+    /* out[T,K] = rows of a packed matrix (not UM_F32): the embedding of ids[T] (host memory). */
+    void (*embed_packed)(um_backend *be, float *out, const um_packed *table, const int32_t *ids,
+                         int t);
 
     /* bias: y[T,N] += b[N]; db[N] += sum over rows of dy[T,N]. */
     void (*bias_forward)(um_backend *be, float *y, const float *b, int t, int n);

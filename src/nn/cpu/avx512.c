@@ -1,16 +1,15 @@
 /*
- * avx512.c - the backend for AVX-512 (F, DQ, BW, VL: Skylake-X, Zen 4 and later).
+ * avx512.c - the backend for AVX-512 (F, DQ, BW, VL: Skylake-X and later).
  */
 #include "nn/cpu/simd_avx512.h"
 
 #define TILE_12_ROWS
+#define BLOCK_ROWS_8
 #include "nn/cpu/simd.h"
 
 static bool avx512_supported(void)
 {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("fma");
+    return um_cpu_has_avx512();
 }
 
 const um_cpu_isa um_cpu_isa_avx512 = {.name = "cpu-avx512",

@@ -3,7 +3,7 @@
  * elements (number.h), so one plain form is exact everywhere.
  */
 #include "nn/cpu/cpu.h"
-#include "nn/cpu/number.h"
+#include "nn/number.h"
 
 enum { GRAIN = 1 << 15 }; /* elements one thread should handle before a second is worth waking */
 

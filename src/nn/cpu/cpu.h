@@ -20,6 +20,11 @@ extern const um_cpu_isa um_cpu_isa_ref;
 #ifdef UM_NN_X86 /* src/nn/CMakeLists.txt defines it where avx2.c and avx512.c are built */
 extern const um_cpu_isa um_cpu_isa_avx2;
 extern const um_cpu_isa um_cpu_isa_avx512;
+extern const um_cpu_isa um_cpu_isa_vnni;
+extern const um_cpu_isa um_cpu_isa_amx;
+
+bool um_cpu_has_avx512(void); /* F, DQ, BW, VL, and FMA and F16C */
+bool um_cpu_has_f16c(void);
 #endif
 
 /* What um_backend.scratch points at. */
@@ -53,6 +58,14 @@ um_status um_cpu_alloc(um_backend *be, um_buf *out, size_t bytes, um_error *err)
 /* rows x columns floats. */
 um_status um_cpu_alloc_matrix(um_backend *be, um_buf *out, size_t rows, size_t columns,
                               um_error *err);
+/* Memory for a packed matrix; of UM_F32 as many floats as the matrix has. */
+um_status um_cpu_pack_alloc(um_backend *be, um_packed *out, um_dtype dtype, int n, int k, bool pair,
+                            um_error *err);
+/* The order of packed.h; not for UM_F32. */
+um_status um_cpu_pack(um_backend *be, um_packed *out, um_dtype dtype, const float *w, int n, int k,
+                      bool pair, um_error *err);
+void um_cpu_embed_packed(um_backend *be, float *out, const um_packed *table, const int32_t *ids,
+                         int t);
 void um_cpu_release(um_backend *be, um_buf *buf);
 void um_cpu_zero(um_backend *be, void *dst, size_t bytes);
 void um_cpu_copy(um_backend *be, void *dst, const void *src, size_t bytes);

@@ -34,6 +34,7 @@ typedef struct gemm_job {
     size_t lda, ldb, ldc;
     const float *packed; /* instead of b: the layout pack_matrix writes */
     float *c;
+    int first_column;          /* the column at which c begins */
     int row_cuts, column_cuts; /* the grid of rectangles */
 } gemm_job;
 
@@ -162,7 +163,7 @@ static void gemm_block(const gemm_job *g, const float *b, int row, int m, int co
         for (int i = 0; i < tiles; i++) {
             const int start = tile_start(m, tiles, i), mr = tile_start(m, tiles, i + 1) - start;
             const size_t at = (size_t)(row + start);
-            t.c = g->c + at * g->ldc + (size_t)(column + j);
+            t.c = g->c + at * g->ldc + (size_t)(column + j - g->first_column);
             t.a = in_place ? g->a + at * g->lda + (size_t)term : pack + start * kc;
             t.a_ld = in_place ? g->lda : (size_t)mr;
             tile_across((in_place ? tile_rows_fn : tile_columns_fn)[mr - 1], t, mr,
@@ -268,39 +269,46 @@ static void simd_gemm(um_backend *be, bool trans_a, bool trans_b, int m, int n, 
 
 /*
  * The packed layout: for each block of GEMM_KC terms all panels of GEMM_NR outputs, so that block
- * `term` starts at term * (n rounded up to GEMM_NR).
+ * `term` starts at term * (n rounded up to GEMM_NR). A pair is two matrices, each rounded up.
  */
-static um_status simd_pack(um_backend *be, um_packed *out, const float *w, int n, int k,
+static um_status gemm_pack(um_backend *be, um_packed *out, const float *w, int n, int k, bool pair,
                            um_error *err)
 {
-    const size_t columns = (size_t)round_up(n, GEMM_NR);
-    um_status status = um_cpu_alloc_matrix(be, &out->buf, columns, (size_t)k, err);
+    const int parts = pair ? 2 : 1, each = n / parts, columns = round_up(each, GEMM_NR);
+    um_buf buf;
+    um_status status = um_cpu_alloc_matrix(be, &buf, (size_t)(columns * parts), (size_t)k, err);
     if (status != UM_OK)
         return status;
-    const gemm_job g = {.trans_b = true, .b = w, .ldb = (size_t)k};
     for (int term = 0; term < k; term += GEMM_KC) {
-        float *to = (float *)out->buf.data + (size_t)term * columns;
-        pack_b(to, &g, 0, n, term, min_int(GEMM_KC, k - term));
+        const int kc = min_int(GEMM_KC, k - term);
+        float *to = (float *)buf.data + (size_t)term * (size_t)(columns * parts);
+        for (int part = 0; part < parts; part++, to += (size_t)columns * (size_t)kc) {
+            const gemm_job g = {.trans_b = true,
+                                .b = w + (size_t)part * (size_t)each * (size_t)k,
+                                .ldb = (size_t)k};
+            pack_b(to, &g, 0, each, term, kc);
+        }
     }
-    out->n = n;
-    out->k = k;
+    *out = (um_packed){
+        .dtype = UM_F32, .pair = pair, .n = n, .k = k, .data = buf.data, .buf = buf};
     return UM_OK;
 }
 
-static void simd_linear(um_backend *be, float *y, int ldy, const float *x, int ldx, int m,
-                        const um_packed *w, const float *bias)
+static void gemm_linear(um_backend *be, float *y, int ldy, const float *x, int m,
+                        const um_packed *w, const float *bias, bool accumulate)
 {
     gemm_job g = {
         .be = be,
+        .accumulate = accumulate,
         .m = m,
         .n = w->n,
         .k = w->k,
         .alpha = 1.0f,
         .a = x,
         .bias = bias,
-        .lda = (size_t)ldx,
+        .lda = (size_t)w->k,
         .ldc = (size_t)ldy,
-        .packed = w->buf.data,
+        .packed = w->data,
         .c = y,
     };
     gemm_run(&g);

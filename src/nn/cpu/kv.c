@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
-#include "nn/cpu/number.h"
+#include "nn/number.h"
 
 um_status um_cpu_kv_open(um_backend *be, um_kv_cache *cache, um_dtype dtype, int layers, int pages,
                          int n_kv_heads, int head_dim, um_error *err)

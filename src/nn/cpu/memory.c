@@ -87,10 +87,65 @@ void um_cpu_copy(um_backend *be, void *dst, const void *src, size_t bytes)
         memcpy(dst, src, bytes);
 }
 
+um_status um_cpu_pack_alloc(um_backend *be, um_packed *out, um_dtype dtype, int n, int k, bool pair,
+                            um_error *err)
+{
+    um_packed new = {.dtype = dtype, .pair = pair, .n = n, .k = k};
+    um_status status;
+    if (dtype == UM_F32) {
+        status = um_cpu_alloc_matrix(be, &new.buf, (size_t)n, (size_t)k, err);
+    } else {
+        const size_t bytes = um_packed_bytes(dtype, um_packed_outputs(n, pair), k);
+        if (bytes == 0)
+            return um_fail_memory(err, "packed weights");
+        status = um_cpu_alloc(be, &new.buf, bytes, err);
+    }
+    new.data = new.buf.data;
+    if (status == UM_OK)
+        *out = new;
+    return status;
+}
+
+typedef struct pack_job {
+    const um_packed *to;
+    const float *w;
+} pack_job;
+
+static void pack_panels(void *ctx, size_t begin, size_t end, int thread)
+{
+    const pack_job *job = ctx;
+    const um_packed *to = job->to;
+    (void)thread;
+    for (size_t p = begin; p < end; p++)
+        um_packed_panel_of(to->dtype, to->buf.data, (int)p, job->w, to->n, to->k, to->pair);
+}
+
+um_status um_cpu_pack(um_backend *be, um_packed *out, um_dtype dtype, const float *w, int n, int k,
+                      bool pair, um_error *err)
+{
+    um_status status = um_cpu_pack_alloc(be, out, dtype, n, k, pair, err);
+    if (status != UM_OK)
+        return status;
+    pack_job job = {out, w};
+    const size_t panels = (size_t)(um_packed_outputs(n, pair) + UM_PANEL - 1) / UM_PANEL;
+    um_cpu_for(be, panels, 1, pack_panels, &job);
+    return UM_OK;
+}
+
 void um_cpu_unpack(um_backend *be, um_packed *packed)
 {
     um_cpu_release(be, &packed->buf);
-    packed->n = packed->k = 0;
+    *packed = (um_packed){0};
+}
+
+void um_cpu_embed_packed(um_backend *be, float *out, const um_packed *table, const int32_t *ids,
+                         int t)
+{
+    const size_t k = (size_t)table->k;
+    (void)be;
+    for (int i = 0; i < t; i++)
+        um_packed_terms_of(table->dtype, table->data, table->k, ids[i], 0, table->k,
+                           out + (size_t)i * k);
 }
 
 typedef struct row_copy {

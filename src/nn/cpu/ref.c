@@ -9,6 +9,7 @@
 #include "nn/cpu/cpu.h"
 #include "nn/cpu/kv.h"
 #include "nn/cpu/ref_attention.h"
+#include "nn/cpu/ref_linear.h"
 
 static bool ref_supported(void)
 {
@@ -31,29 +32,6 @@ static void ref_gemm(um_backend *be, bool trans_a, bool trans_b, int m, int n, i
             float value = alpha * (float)sum;
             *to = accumulate ? *to + value : value;
         }
-    }
-}
-
-/* The packed form is the matrix as it is. */
-static um_status ref_pack(um_backend *be, um_packed *out, const float *w, int n, int k,
-                          um_error *err)
-{
-    um_status status = um_cpu_alloc_matrix(be, &out->buf, (size_t)n, (size_t)k, err);
-    if (status != UM_OK)
-        return status;
-    um_cpu_copy(be, out->buf.data, w, out->buf.bytes);
-    out->n = n;
-    out->k = k;
-    return UM_OK;
-}
-
-static void ref_linear(um_backend *be, float *y, int ldy, const float *x, int ldx, int m,
-                       const um_packed *w, const float *bias)
-{
-    ref_gemm(be, false, true, m, w->n, w->k, 1.0f, x, ldx, w->buf.data, w->k, false, y, ldy);
-    for (size_t i = 0; bias != NULL && i < (size_t)m; i++) {
-        for (size_t j = 0; j < (size_t)w->n; j++)
-            y[i * (size_t)ldy + j] += bias[j];
     }
 }
 
@@ -261,9 +239,14 @@ static const um_backend_ops ref_ops = {
     .upload = um_cpu_copy,
     .download = um_cpu_copy,
     .gemm = ref_gemm,
-    .pack = ref_pack,
+    .pack = um_ref_pack,
     .unpack = um_cpu_unpack,
-    .linear = ref_linear,
+    .acts_bytes = um_ref_acts_bytes,
+    .acts_set = um_ref_acts_set,
+    .acts_norm = um_ref_acts_norm,
+    .linear = um_ref_linear,
+    .linear_gate = um_ref_linear_gate,
+    .embed_packed = um_cpu_embed_packed,
     .bias_forward = ref_bias_forward,
     .bias_backward = ref_bias_backward,
     .embed_forward = um_cpu_embed_forward,

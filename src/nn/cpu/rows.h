@@ -14,6 +14,17 @@ typedef struct norm_job {
     float eps;
 } norm_job;
 
+/* 1 / sqrt(mean(x^2) + eps) of a row. */
+static float rms_factor(const float *x, size_t c, float eps)
+{
+    vf sum = vf_zero();
+    for (size_t j = 0; j < c; j += VL) {
+        const vf v = vf_get(x + j, lanes_at(j, c));
+        sum = vf_fma(v, v, sum);
+    }
+    return 1.0f / sqrtf(vf_sum(sum) / (float)c + eps);
+}
+
 static void rmsnorm_rows(void *ctx, size_t begin, size_t end, int thread)
 {
     const norm_job *job = ctx;
@@ -22,12 +33,7 @@ static void rmsnorm_rows(void *ctx, size_t begin, size_t end, int thread)
     for (size_t row = begin; row < end; row++) {
         const float *x = job->x + row * c;
         float *out = job->out + row * c;
-        vf sum = vf_zero();
-        for (size_t j = 0; j < c; j += VL) {
-            const vf v = vf_get(x + j, lanes_at(j, c));
-            sum = vf_fma(v, v, sum);
-        }
-        const float r = 1.0f / sqrtf(vf_sum(sum) / (float)job->c + job->eps);
+        const float r = rms_factor(x, c, job->eps);
         const vf scale = vf_set(r);
         for (size_t j = 0; j < c; j += VL) {
             const int n = lanes_at(j, c);

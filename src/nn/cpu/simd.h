@@ -11,6 +11,7 @@
 
 #include "nn/cpu/cpu.h"
 #include "nn/cpu/kv.h"
+#include "base/mem.h"
 
 #include "nn/cpu/tile.h"
 
@@ -22,13 +23,24 @@
 
 #include "nn/cpu/rows.h"
 
+#include "nn/cpu/acts.h"
+
+#include "nn/cpu/block.h"
+
+#ifdef __AMX_TILE__
+#include "nn/cpu/block_amx.h"
+#endif
+
+#include "nn/cpu/linear.h"
+
 #include "nn/cpu/attention.h"
 
 #include "nn/cpu/attention_backward.h"
 
 /* Floats of scratch a thread needs, in whole cache lines. */
 enum {
-    SIMD_SCRATCH_NEED = (int)GEMM_SCRATCH > (int)ATT_SCRATCH ? (int)GEMM_SCRATCH : (int)ATT_SCRATCH,
+    SIMD_SCRATCH_NEED =
+        (int)GATE_F32_SCRATCH > (int)ATT_SCRATCH ? (int)GATE_F32_SCRATCH : (int)ATT_SCRATCH,
     SIMD_SCRATCH = (SIMD_SCRATCH_NEED + 15) / 16 * 16,
 };
 
@@ -41,7 +53,12 @@ static const um_backend_ops simd_ops = {
     .gemm = simd_gemm,
     .pack = simd_pack,
     .unpack = um_cpu_unpack,
+    .acts_bytes = simd_acts_bytes,
+    .acts_set = simd_acts_set,
+    .acts_norm = simd_acts_norm,
     .linear = simd_linear,
+    .linear_gate = simd_linear_gate,
+    .embed_packed = um_cpu_embed_packed,
     .bias_forward = simd_bias_forward,
     .bias_backward = simd_bias_backward,
     .embed_forward = um_cpu_embed_forward,

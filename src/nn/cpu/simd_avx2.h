@@ -6,6 +6,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "nn/cpu/simd_hints.h"
 
@@ -187,6 +188,86 @@ static inline double vd_total(const vd_sum *s)
     double lane[4];
     _mm256_storeu_pd(lane, s->sum);
     return (lane[0] + lane[1]) + (lane[2] + lane[3]);
+}
+
+/* The magnitude of each lane. */
+static inline vf vf_abs(vf x)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+}
+
+/* Lanes within [-127, 127] rounded to integers, as bytes; NaN becomes -128. */
+static inline void vf_store_i8(int8_t *p, vf x)
+{
+    const __m256i wide = _mm256_cvtps_epi32(x);
+    const __m128i half =
+        _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(half, half));
+}
+
+/* Lanes rounded to bfloat16, to nearest with ties to even; NaN does not stay one. */
+static inline vf vf_round_bf16(vf x)
+{
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    return _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000u)));
+}
+
+static inline void vf_store_bf16(uint16_t *p, vf x)
+{
+    const __m256i bits = _mm256_srli_epi32(_mm256_castps_si256(vf_round_bf16(x)), 16);
+    _mm_storeu_si128((__m128i *)p, _mm_packus_epi32(_mm256_castsi256_si128(bits),
+                                                    _mm256_extracti128_si256(bits, 1)));
+}
+
+/* VL pairs of bfloat16: the first ones and the second ones. */
+static inline void vf_load_bf16_pairs(const uint16_t *p, vf *first, vf *second)
+{
+    const __m256i pairs = _mm256_loadu_si256((const __m256i *)p);
+    const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
+    *first = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+    *second = _mm256_castsi256_ps(_mm256_and_si256(pairs, upper));
+}
+
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+
+/*
+ * Dot products of fours of bytes (see simd_avx512.h): magnitudes of weights times activations of
+ * the product's sign, so that two products of at most 127 * 127 fit 16 bits.
+ */
+typedef __m256i vi;
+typedef struct vi_weights {
+    __m256i bytes, magnitudes;
+} vi_weights;
+
+static inline vi_weights vi_load(const int8_t *p)
+{
+    const __m256i w = _mm256_loadu_si256((const __m256i *)p);
+    return (vi_weights){w, _mm256_abs_epi8(w)};
+}
+
+static inline vi vi_start(int32_t sum)
+{
+    (void)sum;
+    return _mm256_setzero_si256();
+}
+
+static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
+{
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    const __m256i turned = _mm256_sign_epi8(_mm256_set1_epi32(four), w.bytes);
+    const __m256i pairs = _mm256_maddubs_epi16(w.magnitudes, turned);
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+static inline vf vi_float(vi x)
+{
+    return _mm256_cvtepi32_ps(x);
 }
 
 /* Transposes the VL x VL block whose rows are r[0 .. VL). */

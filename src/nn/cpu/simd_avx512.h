@@ -9,6 +9,8 @@
 #define UM_NN_CPU_SIMD_AVX512_H
 
 #include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
 
 #include "nn/cpu/simd_hints.h"
 
@@ -175,6 +177,114 @@ static inline double vd_total(const vd_sum *s)
     _mm512_storeu_pd(lane, s->sum);
     return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
            ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+/* The magnitude of each lane. */
+static inline vf vf_abs(vf x)
+{
+    return _mm512_abs_ps(x);
+}
+
+/* Lanes within [-127, 127] rounded to integers, as bytes; NaN becomes -128. */
+static inline void vf_store_i8(int8_t *p, vf x)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
+/* Lanes rounded to bfloat16, to nearest with ties to even; NaN does not stay one. */
+static inline __m512i vf_bf16_bits(vf x)
+{
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+}
+
+static inline vf vf_round_bf16(vf x)
+{
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000u);
+    return _mm512_castsi512_ps(_mm512_and_si512(vf_bf16_bits(x), upper));
+}
+
+static inline void vf_store_bf16(uint16_t *p, vf x)
+{
+    const __m512i bits = _mm512_srli_epi32(vf_bf16_bits(x), 16);
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(bits));
+}
+
+/* VL pairs of bfloat16: the first ones and the second ones. */
+static inline void vf_load_bf16_pairs(const uint16_t *p, vf *first, vf *second)
+{
+    const __m512i pairs = _mm512_loadu_si512(p), upper = _mm512_set1_epi32((int)0xffff0000u);
+    *first = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    *second = _mm512_castsi512_ps(_mm512_and_si512(pairs, upper));
+}
+
+static inline vf vf_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+
+/*
+ * Dot products of fours of bytes: VL sums of 32 bits, VL fours of weights (w), one four of
+ * activations (a) for all of them. The sums of a block are exact.
+ */
+typedef __m512i vi;
+typedef struct vi_weights {
+    __m512i bytes;
+#ifndef __AVX512VNNI__
+    __mmask64 negative;
+#endif
+} vi_weights;
+
+#ifdef __AVX512VNNI__
+/* The instruction multiplies unsigned by signed bytes: weights are raised by 128, and sums start at
+ * -128 times the sum of the row's activations. */
+static inline vi_weights vi_load(const int8_t *p)
+{
+    const __m512i flip = _mm512_set1_epi8((char)0x80);
+    return (vi_weights){_mm512_xor_si512(_mm512_loadu_si512(p), flip)};
+}
+
+static inline vi vi_start(int32_t sum)
+{
+    return _mm512_set1_epi32(-128 * sum);
+}
+
+static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
+{
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    return _mm512_dpbusd_epi32(acc, w.bytes, _mm512_set1_epi32(four));
+}
+#else
+/* Magnitudes of weights times activations of the product's sign: two products of at most 127 * 127
+ * fit 16 bits. */
+static inline vi_weights vi_load(const int8_t *p)
+{
+    const __m512i w = _mm512_loadu_si512(p);
+    return (vi_weights){_mm512_abs_epi8(w), _mm512_movepi8_mask(w)};
+}
+
+static inline vi vi_start(int32_t sum)
+{
+    (void)sum;
+    return _mm512_setzero_si512();
+}
+
+static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
+{
+    int32_t four;
+    memcpy(&four, a, sizeof four);
+    const __m512i x = _mm512_set1_epi32(four);
+    const __m512i turned = _mm512_mask_sub_epi8(x, w.negative, _mm512_setzero_si512(), x);
+    const __m512i pairs = _mm512_maddubs_epi16(w.bytes, turned);
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+}
+#endif
+
+static inline vf vi_float(vi x)
+{
+    return _mm512_cvtepi32_ps(x);
 }
 
 /* Transposes the VL x VL block whose rows are r[0 .. VL). */

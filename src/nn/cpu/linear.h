@@ -1,0 +1,302 @@
+/*
+ * linear.h - products of arranged activations (acts.h) with packed weights (packed.h). Included by
+ * every vector backend.
+ *
+ * A thread owns whole panels. What lies beyond the L2 cache is some six times slower to read than
+ * what lies in it, so for many rows the work is cut into pieces that stay there: LINEAR_SLAB terms of
+ * a group of panels, past which the rows go in chunks. Meanwhile the next chunk and the next group
+ * are fetched, a few lines at a time (`ahead`). Within a panel and a chunk the sums are built block
+ * by block: a block of weights stays in the L1 cache for all rows of the chunk.
+ *
+ * Sums of a slab are one chain; slabs are added in order. None of this depends on the rows.
+ */
+#ifndef UM_NN_CPU_LINEAR_H
+#define UM_NN_CPU_LINEAR_H
+
+enum {
+    LINEAR_CHUNK = 64,                                   /* rows; whole tiles */
+    LINEAR_SLAB = 2048,                                  /* terms; whole blocks */
+    LINEAR_GROUP_BYTES = 3 << 18,                        /* of weights, about */
+    LINEAR_ACC = LINEAR_CHUNK * UM_PANEL,                /* floats */
+    LINEAR_STAGE = 4096,                                 /* floats, for block kernels */
+    LINEAR_GATED = LINEAR_CHUNK * UM_BLOCK,              /* floats */
+    GATE_F32_CHUNK = 64,                                 /* rows */
+    GATE_F32_SCRATCH = GEMM_SCRATCH + 2 * GATE_F32_CHUNK * UM_BLOCK,
+};
+
+typedef struct linear_job {
+    um_backend *be;
+    const um_packed *w;
+    const char *acts;
+    size_t tile_bytes;
+    int m, terms;
+    /* linear */
+    float *y;
+    size_t ldy;
+    const float *bias;
+    bool accumulate;
+    /* linear_gate */
+    char *out;
+} linear_job;
+
+/* A piece of the product: panels [panel, panel + panels) over terms of one slab. */
+typedef struct linear_piece {
+    int panel, panels;
+    int from, terms;
+    const struct linear_piece *next; /* what to fetch meanwhile; NULL: nothing */
+} linear_piece;
+
+static inline size_t block_bytes(um_dtype dtype)
+{
+    return dtype == UM_I8 ? UM_PANEL * (UM_BLOCK + sizeof(float))
+                          : UM_PANEL * UM_BLOCK * sizeof(uint16_t);
+}
+
+/* The weights of a panel from term `from`, the beginning of a block, on. */
+static inline const char *panel_at(const um_packed *w, int panel, int from)
+{
+    return (const char *)w->data + (size_t)panel * um_packed_panel_bytes(w->dtype, w->k) +
+           (size_t)(from / UM_BLOCK) * block_bytes(w->dtype);
+}
+
+/* scratch[rows][UM_PANEL] = the sums of one panel over a slab for the rows of a chunk. `share` and
+ * `shares`: this call fetches so much of what comes next. */
+static void linear_panel(const linear_job *g, const linear_piece *piece, int panel, int row,
+                         int rows, float *scratch)
+{
+    const um_dtype dtype = g->w->dtype;
+    const int chunk = row / LINEAR_CHUNK, chunks = (g->m + LINEAR_CHUNK - 1) / LINEAR_CHUNK;
+    const int end = piece->from + piece->terms;
+    block b = {.w = panel_at(g->w, panel, piece->from),
+               .first = true,
+               .rows = rows,
+               .acts = g->acts + (size_t)(row / UM_TILE) * g->tile_bytes,
+               .k = g->w->k,
+               .from = piece->from,
+               .acc = scratch,
+               .stage = (char *)(scratch + LINEAR_ACC)};
+    /* Of the next piece's panel in the same place, as much as falls to this chunk. */
+    const linear_piece *next = piece->next;
+    const int at = panel - piece->panel;
+    if (next != NULL && at < next->panels) {
+        const size_t blocks = acts_blocks(next->terms), bytes = blocks * block_bytes(dtype);
+        b.ahead = panel_at(g->w, next->panel + at, next->from) +
+                  bytes / (size_t)chunks * (size_t)chunk;
+        b.ahead_bytes = bytes / (size_t)chunks / acts_blocks(piece->terms);
+    }
+    for (; b.from < end; b.from += UM_BLOCK, b.w += block_bytes(dtype), b.first = false) {
+        b.terms = min_int(UM_BLOCK, end - b.from);
+        if (dtype == UM_I8)
+            block_i8(&b);
+        else if (dtype == UM_BF16)
+            block_bf16(&b);
+        else
+            block_f16(&b);
+        b.ahead += b.ahead_bytes;
+    }
+}
+
+static void linear_store(const linear_job *g, const linear_piece *piece, int panel, int row,
+                         int rows, const float *acc)
+{
+    const int column = panel * UM_PANEL, columns = min_int(UM_PANEL, g->w->n - column);
+    const bool add = g->accumulate || piece->from > 0, last = piece->from + piece->terms == g->terms;
+    for (int i = 0; i < rows; i++, acc += UM_PANEL) {
+        float *y = g->y + (size_t)(row + i) * g->ldy + column;
+        for (int j = 0; j < columns; j += VL) {
+            const int n = min_int(VL, columns - j);
+            vf value = vf_load(acc + j);
+            if (add)
+                value = vf_add(vf_get(y + j, n), value);
+            if (g->bias != NULL && last)
+                value = vf_add(value, vf_get(g->bias + column + j, n));
+            vf_put(y + j, value, n);
+        }
+    }
+}
+
+/* The piece that follows in a range of panels that ends at `end`; false at the end. */
+static bool next_piece(const linear_job *g, linear_piece *piece, int group, int end)
+{
+    piece->from += piece->terms;
+    if (piece->from == g->terms) {
+        piece->from = 0;
+        piece->panel += piece->panels;
+    }
+    piece->terms = min_int(LINEAR_SLAB, g->terms - piece->from);
+    piece->panels = min_int(group, end - piece->panel);
+    return piece->panels > 0;
+}
+
+static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
+{
+    const linear_job *g = ctx;
+    float *scratch = um_cpu_thread_scratch(g->be, thread);
+    const size_t slab_bytes = LINEAR_SLAB / UM_BLOCK * block_bytes(g->w->dtype);
+    /* Few rows are at every panel once only. */
+    const int group = g->m <= LINEAR_CHUNK ? 1 : (int)(LINEAR_GROUP_BYTES / slab_bytes);
+    linear_piece piece = {.panel = (int)begin,
+                          .panels = min_int(group, (int)(end - begin)),
+                          .terms = min_int(LINEAR_SLAB, g->terms)};
+    block_begin();
+    for (bool more = true; more;) {
+        linear_piece next = piece;
+        more = next_piece(g, &next, group, (int)end);
+        piece.next = more ? &next : NULL;
+        for (int row = 0; row < g->m; row += LINEAR_CHUNK) {
+            const int rows = min_int(LINEAR_CHUNK, g->m - row);
+            for (int p = piece.panel; p < piece.panel + piece.panels; p++) {
+                linear_panel(g, &piece, p, row, rows, scratch);
+                linear_store(g, &piece, p, row, rows, scratch);
+            }
+        }
+        piece = next;
+    }
+    block_end();
+}
+
+/* gated[row][UM_TILE of UM_BLOCK] = silu(gate) * up of one panel. */
+static void gate_rows(float *gated, const float *acc, int rows)
+{
+    for (int i = 0; i < rows; i++, acc += UM_PANEL, gated += UM_BLOCK) {
+        for (int j = 0; j < UM_TILE; j += VL) {
+            const vf gate = vf_load(acc + j), up = vf_load(acc + UM_TILE + j);
+            vf_store(gated + j, vf_mul(vf_mul(gate, vf_sigmoid(gate)), up));
+        }
+    }
+}
+
+/* Outputs of a group: what `down` reads is arranged in whole blocks of bytes, and wider weights must
+ * be fewer to stay in the cache. */
+static inline int gate_outputs(um_dtype dtype)
+{
+    return dtype == UM_BF16 || dtype == UM_F16 ? UM_BLOCK / 4 : UM_BLOCK;
+}
+
+static void gate_groups(void *ctx, size_t begin, size_t end, int thread)
+{
+    const linear_job *g = ctx;
+    const int f = g->w->n / 2, panels = (f + UM_TILE - 1) / UM_TILE;
+    const int outputs = gate_outputs(g->w->dtype);
+    float *scratch = um_cpu_thread_scratch(g->be, thread);
+    float *gated = scratch + LINEAR_ACC + LINEAR_STAGE;
+    block_begin();
+    for (size_t group = begin; group < end; group++) {
+        const int from = (int)group * outputs, n = min_int(outputs, f - from);
+        const int each = outputs / UM_TILE, first = (int)group * each;
+        const linear_piece next = {.panel = first + each,
+                                   .panels = min_int(each, panels - first - each),
+                                   .terms = g->terms};
+        const linear_piece piece = {.panel = first,
+                                    .panels = min_int(each, panels - first),
+                                    .terms = g->terms,
+                                    .next = group + 1 < end ? &next : NULL};
+        for (int row = 0; row < g->m; row += LINEAR_CHUNK) {
+            const int rows = min_int(LINEAR_CHUNK, g->m - row);
+            for (int p = 0; p < piece.panels; p++) {
+                linear_panel(g, &piece, first + p, row, rows, scratch);
+                gate_rows(gated + p * UM_TILE, scratch, rows);
+            }
+            for (int i = 0; i < rows; i++)
+                acts_put(g->out, g->w->dtype, f, (size_t)(row + i), from, gated + i * UM_BLOCK, n);
+        }
+    }
+    block_end();
+}
+
+/* The same of a UM_F32 pair, whose 2F outputs are gate, then up. */
+static void gate_f32_groups(void *ctx, size_t begin, size_t end, int thread)
+{
+    const linear_job *g = ctx;
+    const int f = g->w->n / 2, up_column = round_up(f, GEMM_NR);
+    float *scratch = um_cpu_thread_scratch(g->be, thread);
+    float *const parts[2] = {scratch + GEMM_SCRATCH,
+                             scratch + GEMM_SCRATCH + GATE_F32_CHUNK * UM_BLOCK};
+    gemm_job job = {.be = g->be,
+                    .n = 2 * up_column,
+                    .k = g->w->k,
+                    .alpha = 1.0f,
+                    .lda = (size_t)g->w->k,
+                    .ldc = UM_BLOCK,
+                    .packed = g->w->data};
+    for (size_t group = begin; group < end; group++) {
+        const int from = (int)group * UM_BLOCK, n = min_int(UM_BLOCK, f - from);
+        for (int row = 0; row < g->m; row += GATE_F32_CHUNK) {
+            const int rows = min_int(GATE_F32_CHUNK, g->m - row);
+            job.m = rows;
+            job.a = (const float *)g->acts + (size_t)row * job.lda;
+            for (int part = 0; part < 2; part++) {
+                job.c = parts[part];
+                job.first_column = part * up_column + from;
+                gemm_rectangle(&job, scratch, 0, rows, job.first_column, job.first_column + n);
+            }
+            for (int i = 0; i < rows; i++) {
+                float *out = (float *)g->out + (size_t)(row + i) * (size_t)f + from;
+                for (int j = 0; j < n; j += VL) {
+                    const int lanes = min_int(VL, n - j);
+                    const vf gate = vf_get(parts[0] + i * UM_BLOCK + j, lanes);
+                    const vf up = vf_get(parts[1] + i * UM_BLOCK + j, lanes);
+                    vf_put(out + j, vf_mul(vf_mul(gate, vf_sigmoid(gate)), up), lanes);
+                }
+            }
+        }
+    }
+}
+
+static um_status simd_pack(um_backend *be, um_packed *out, um_dtype dtype, const float *w, int n,
+                           int k, bool pair, um_error *err)
+{
+    if (dtype != UM_F32)
+        return um_cpu_pack(be, out, dtype, w, n, k, pair, err);
+    return gemm_pack(be, out, w, n, k, pair, err);
+}
+
+/* Panels or groups of `width` outputs that a thread should have before a second one is worth it. */
+static size_t linear_grain(int m, int k, int width)
+{
+    const size_t enough = 1 << 21, each = (size_t)(m > 16 ? m : 16) * (size_t)k * (size_t)width;
+    return enough / each + 1;
+}
+
+static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int m,
+                        const um_packed *w, const float *bias, bool accumulate)
+{
+    if (w->dtype == UM_F32) {
+        gemm_linear(be, y, ldy, acts, m, w, bias, accumulate);
+        return;
+    }
+    linear_job g = {.be = be,
+                    .w = w,
+                    .acts = acts,
+                    .tile_bytes = acts_tile_bytes(w->dtype, w->k),
+                    .m = m,
+                    .terms = acts_terms(w->dtype, w->k),
+                    .y = y,
+                    .ldy = (size_t)ldy,
+                    .bias = bias,
+                    .accumulate = accumulate};
+    const size_t panels = (size_t)(w->n + UM_PANEL - 1) / UM_PANEL;
+    if (m > 0)
+        um_cpu_for(be, panels, linear_grain(m, w->k, UM_PANEL), linear_panels, &g);
+}
+
+static void simd_linear_gate(um_backend *be, void *out, const void *acts, int m,
+                             const um_packed *pair)
+{
+    linear_job g = {.be = be,
+                    .w = pair,
+                    .acts = acts,
+                    .tile_bytes = acts_tile_bytes(pair->dtype, pair->k),
+                    .m = m,
+                    .terms = acts_terms(pair->dtype, pair->k),
+                    .out = out};
+    const int outputs = gate_outputs(pair->dtype);
+    const size_t groups = (size_t)((pair->n / 2 + outputs - 1) / outputs);
+    if (m <= 0)
+        return;
+    acts_pad(out, pair->dtype, m, pair->n / 2);
+    um_cpu_for(be, groups, linear_grain(m, pair->k, 2 * outputs),
+               pair->dtype == UM_F32 ? gate_f32_groups : gate_groups, &g);
+}
+
+#endif
