@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mirrorer/dtype.h"
 #include "mirrorer/responder.h"
 #include "mirrorer/status.h"
 #include "mirrorer/tokenizer.h"
@@ -109,6 +110,7 @@ typedef um_status (*um_on_text)(void *context, size_t prompt, uint32_t sample, c
 
 typedef struct um_engine_options {
     int max_rows;      /* sequences decoded together; 0 = default */
+    um_dtype weights;  /* what matrices are packed as, unless the model was opened packed */
     uint64_t kv_bytes; /* memory for keys and values; 0 = default */
     int max_context;   /* tokens of prompt + continuation; 0 = the model's max_positions */
     um_chat_format format;

@@ -64,6 +64,14 @@ um_status um_ref_pack(um_backend *be, um_packed *out, um_dtype dtype, const floa
     return status;
 }
 
+void um_ref_packed_rows(um_backend *be, float *out, const um_packed *w, const int32_t *ids, int t)
+{
+    if (w->dtype == UM_F32)
+        um_cpu_gather_rows(be, out, w->data, w->k, ids, t, w->k);
+    else
+        um_cpu_packed_rows(be, out, w, ids, t);
+}
+
 /* Output j, counted in [gate; up] where it is a pair, of one row. */
 static double product(const um_packed *w, const float *x, int j)
 {
