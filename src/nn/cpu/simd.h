@@ -11,6 +11,7 @@
 
 #include "nn/cpu/cpu.h"
 #include "nn/cpu/kv.h"
+#include "nn/number.h"
 #include "base/mem.h"
 
 #include "nn/cpu/tile.h"
@@ -32,6 +33,8 @@
 #endif
 
 #include "nn/cpu/linear.h"
+
+#include "nn/cpu/kv_attention.h"
 
 #include "nn/cpu/attention.h"
 
@@ -70,9 +73,9 @@ static const um_backend_ops simd_ops = {
     .attention_backward = simd_attention_backward,
     .kv_open = um_cpu_kv_open,
     .kv_close = um_cpu_kv_close,
-    .kv_write = um_ref_kv_write,
+    .kv_write = simd_kv_write,
     .kv_copy = um_cpu_kv_copy,
-    .kv_attention = um_ref_kv_attention,
+    .kv_attention = simd_kv_attention,
     .swiglu_forward = simd_swiglu_forward,
     .swiglu_backward = simd_swiglu_backward,
     .add = simd_add,
