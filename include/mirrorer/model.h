@@ -45,6 +45,7 @@ um_status um_compute_open(um_compute **out, const char *backend, int threads,
                           um_error *err) UM_CHECKED;
 void um_compute_close(um_compute *compute);
 const char *um_compute_name(const um_compute *compute);
+int um_compute_threads(const um_compute *compute);
 
 /* Random weights: embedding normal(0, embedding_std), matrices normal(0, init_std), output
  * projections scaled by 1/sqrt(2 L), norms 1, biases 0. */

@@ -87,6 +87,7 @@ void um_matrices_dispose(um_matrices *m, um_backend *be)
     release(&m->head, be);
     release(&m->embedding, be);
     free(m->layers);
+    free(m->vectors);
     *m = (um_matrices){0};
 }
 

@@ -27,6 +27,8 @@ typedef struct um_matrices {
     um_packed head;          /* [V, C] */
     um_packed embedding;     /* [V, C]; head's memory when tied; not for UM_F32 */
     const float *table;      /* the same as rows of floats, UM_F32 only */
+    float *vectors;          /* what norms and biases lie in, where they are owned */
+    uint64_t hash;           /* of the model that they were made from, where that is not at hand */
 } um_matrices;
 
 struct um_model;

@@ -247,6 +247,7 @@ static const um_backend_ops ref_ops = {
     .linear = um_ref_linear,
     .linear_gate = um_ref_linear_gate,
     .packed_rows = um_ref_packed_rows,
+    .dot_ops = um_ref_dot_ops,
     .bias_forward = ref_bias_forward,
     .bias_backward = ref_bias_backward,
     .embed_forward = um_cpu_embed_forward,

@@ -127,3 +127,16 @@ void um_ref_linear_gate(um_backend *be, void *out, const void *acts, int m, cons
         round_row(to, pair->dtype, f);
     }
 }
+
+double um_ref_dot_ops(um_backend *be, um_dtype dtype, int repeats)
+{
+    enum { TERMS = 1 << 12 };
+    volatile double sum = 0.0;
+    (void)be;
+    (void)dtype;
+    for (int r = 0; r < repeats; r++) {
+        for (int i = 0; i < TERMS; i++)
+            sum = sum + (double)i * 0.5;
+    }
+    return 2.0 * TERMS * repeats;
+}

@@ -36,6 +36,8 @@
 
 #include "nn/cpu/kv_attention.h"
 
+#include "nn/cpu/peak.h"
+
 #include "nn/cpu/attention.h"
 
 #include "nn/cpu/attention_backward.h"
@@ -62,6 +64,7 @@ static const um_backend_ops simd_ops = {
     .linear = simd_linear,
     .linear_gate = simd_linear_gate,
     .packed_rows = simd_packed_rows,
+    .dot_ops = simd_dot_ops,
     .bias_forward = simd_bias_forward,
     .bias_backward = simd_bias_backward,
     .embed_forward = um_cpu_embed_forward,
