@@ -152,7 +152,7 @@ static const um_packed *packed_weights;
 
 static void run_linear(const bench *b, const int *s)
 {
-    b->be->ops->linear(b->be, b->c, s[1], b->a, s[2], s[0], packed_weights, NULL);
+    b->be->ops->linear(b->be, b->c, s[1], b->a, s[0], packed_weights, NULL, false);
 }
 
 static void bench_products(const bench *b)
@@ -176,7 +176,7 @@ static void bench_products(const bench *b)
                  s[4] ? " b^T" : "");
         printf("  %-28s %10.1f %5.0f%%", name, gemm, 100.0 * gemm / b->peak);
         um_packed packed;
-        if (!s[3] && s[4] && b->be->ops->pack(b->be, &packed, b->b, s[1], s[2], NULL) == UM_OK) {
+        if (!s[3] && s[4] && b->be->ops->pack(b->be, &packed, UM_F32, b->b, s[1], s[2], false, NULL) == UM_OK) {
             packed_weights = &packed;
             const double linear = flop / best_time(b, run_linear, s) / 1e9;
             printf(" %10.1f %5.0f%%", linear, 100.0 * linear / b->peak);

@@ -3,6 +3,7 @@
 #define MIRRORER_MIRRORER_H
 
 #include "mirrorer/audit.h"
+#include "mirrorer/bench.h"
 #include "mirrorer/choice.h"
 #include "mirrorer/config.h"
 #include "mirrorer/dataset.h"

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mirrorer/dtype.h"
 #include "mirrorer/responder.h"
 #include "mirrorer/status.h"
 #include "mirrorer/tokenizer.h"
@@ -44,6 +45,7 @@ um_status um_compute_open(um_compute **out, const char *backend, int threads,
                           um_error *err) UM_CHECKED;
 void um_compute_close(um_compute *compute);
 const char *um_compute_name(const um_compute *compute);
+int um_compute_threads(const um_compute *compute);
 
 /* Random weights: embedding normal(0, embedding_std), matrices normal(0, init_std), output
  * projections scaled by 1/sqrt(2 L), norms 1, biases 0. */
@@ -109,6 +111,7 @@ typedef um_status (*um_on_text)(void *context, size_t prompt, uint32_t sample, c
 
 typedef struct um_engine_options {
     int max_rows;      /* sequences decoded together; 0 = default */
+    um_dtype weights;  /* what matrices are packed as, unless the model was opened packed */
     uint64_t kv_bytes; /* memory for keys and values; 0 = default */
     int max_context;   /* tokens of prompt + continuation; 0 = the model's max_positions */
     um_chat_format format;

@@ -80,7 +80,7 @@ void cli_print_seconds(FILE *out, double seconds);
 um_status cli_open(um_session **out, cli_args *args, bool create, const char *redo_stage,
                    um_error *err) UM_CHECKED;
 
-extern const cli_command cmd_world, cmd_ingest, cmd_scenes, cmd_decide, cmd_predict, cmd_distill,
+extern const cli_command cmd_world, cmd_bench, cmd_ingest, cmd_scenes, cmd_decide, cmd_predict, cmd_distill,
     cmd_train, cmd_eval, cmd_report, cmd_run, cmd_status, cmd_export, cmd_import, cmd_merge,
     cmd_model, cmd_generate, cmd_tokenizer, cmd_demo;
 

@@ -9,7 +9,7 @@
 const cli_command *const cli_commands[] = {
     &cmd_demo,    &cmd_run,   &cmd_world,    &cmd_ingest,    &cmd_scenes, &cmd_decide, &cmd_predict,
     &cmd_distill, &cmd_train, &cmd_eval,     &cmd_report,    &cmd_status, &cmd_export, &cmd_import,
-    &cmd_merge,   &cmd_model, &cmd_generate, &cmd_tokenizer, NULL,
+    &cmd_merge,   &cmd_model, &cmd_generate, &cmd_tokenizer, &cmd_bench, NULL,
 };
 
 const cli_command *cli_find_command(const char *name)

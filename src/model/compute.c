@@ -35,3 +35,8 @@ const char *um_compute_name(const um_compute *compute)
 {
     return compute->backend->name;
 }
+
+int um_compute_threads(const um_compute *compute)
+{
+    return um_pool_threads(compute->pool);
+}

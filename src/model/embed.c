@@ -51,7 +51,7 @@ static um_status embedder_new(embedder *e, um_compute *compute, um_error *err)
     um_status status = e->backend->ops->kv_open(e->backend, &e->cache, UM_F32, 1, e->pages,
                                                 config->kv_heads, config->head_dim, err);
     if (status == UM_OK)
-        status = um_forward_new(&e->forward, e->model, compute, e->rows, e->rows, err);
+        status = um_forward_new(&e->forward, e->model, compute, UM_F32, e->rows, e->rows, err);
     return status;
 }
 

@@ -84,7 +84,7 @@ static void free_engine(um_responder *self)
     for (int i = 0; engine->samplers != NULL && i < engine->n_samplers; i++)
         um_sampler_dispose(&engine->samplers[i]);
     free(engine->samplers);
-    if (engine->letters.buf.data != NULL)
+    if (engine->letters.data != NULL)
         be->ops->unpack(be, &engine->letters);
     free(engine->ids);
     free(engine->out_rows);
@@ -145,7 +145,8 @@ static uint64_t fingerprint(const um_engine *engine)
 {
     const uint64_t parts[] = {um_model_hash(engine->model), um_tokenizer_hash(engine->tok),
                               um_chat_hash(engine->tok, engine->format),
-                              um_hash_str(um_compute_name(engine->compute), 0)};
+                              um_hash_str(um_compute_name(engine->compute), 0),
+                              (uint64_t)um_forward_weights(engine->forward)->dtype};
     return um_hash(parts, sizeof parts, 0);
 }
 
@@ -162,6 +163,7 @@ um_status um_engine_open(um_responder **out, const um_model *model, const um_tok
     um_engine *engine = um_calloc(1, sizeof *engine);
     if (engine == NULL)
         return um_fail_memory(err, "engine");
+    const um_dtype weights = model->packed != NULL ? model->packed->dtype : options->weights;
     engine->base.ops = &engine_ops;
     engine->base.name = um_strdup(name != NULL ? name : "model");
     engine->model = model;
@@ -187,10 +189,11 @@ um_status um_engine_open(um_responder **out, const um_model *model, const um_tok
     engine->pass =
         (um_pass){.ids = engine->ids, .spans = engine->spans, .out_rows = engine->out_rows};
     if (status == UM_OK)
-        status = um_kv_init(&engine->kv, compute->backend, &model->config, UM_F32, engine->kv_bytes,
+        status = um_kv_init(&engine->kv, compute->backend, &model->config,
+                            weights == UM_F32 ? UM_F32 : UM_BF16, engine->kv_bytes,
                             err);
     if (status == UM_OK)
-        status = um_forward_new(&engine->forward, model, compute, engine->pass_rows,
+        status = um_forward_new(&engine->forward, model, compute, weights, engine->pass_rows,
                                 engine->pass_out, err);
     if (status != UM_OK) {
         free_engine(&engine->base);

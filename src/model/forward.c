@@ -2,8 +2,8 @@
  * forward.c - see forward.h. Shapes: T rows of a pass, O wanted rows, C, H, G, D, F, V as in
  * nn/backend.h; Q = (H + 2 G) D columns of q, k and v side by side.
  *
- * Every backend of this build computes in host memory, so norms, biases and the embedding are read
- * where the model keeps them; only matrices are packed.
+ * Between two products activations are kept as the second one reads them (`acts`, nn/backend.h).
+ * Every backend of this build computes in host memory, so vectors are read where they are kept.
  */
 #include "model/forward.h"
 
@@ -14,25 +14,19 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-typedef struct layer_weights {
-    um_packed qkv, o, gate_up, down;
-} layer_weights;
-
 struct um_forward {
     const um_model *model;
     um_backend *backend;
     int max_rows, max_out;
-    layer_weights *layers; /* [L] */
-    um_packed head;
+    um_matrices weights;
     float *inv_freq;       /* [D/2] */
     um_buf buf;            /* one block; the pointers below lie in it */
     float *x;              /* [T,C] residual stream */
-    float *normed;         /* [T,C] */
+    float *normed;         /* [O,C] after the last norm */
     float *qkv;            /* [T,Q] */
     float *attended;       /* [T,H*D] */
-    float *gate_up;        /* [T,2F] */
-    float *inner;          /* [T,F] */
-    float *branch;         /* [T,C] output of a half layer */
+    void *acts;            /* [T,max(C,H*D)] what the next product reads */
+    void *inner;           /* [T,F] what `down` reads */
     float *out_x;          /* [O,C] residual stream of the wanted rows */
     float *out_q;          /* [O,H*D] their queries in the last layer */
     float *logits;         /* [min(O, UM_HEAD_ROWS),V] */
@@ -55,70 +49,60 @@ static sizes sizes_of(const um_model_config *config)
                    .v = config->vocab};
 }
 
-static um_status pack_weights(um_forward *fw, um_error *err)
-{
-    const um_model *model = fw->model;
-    const um_params *params = &model->params;
-    const float *data = model->data;
-    um_backend *be = fw->backend;
-    sizes s = sizes_of(&model->config);
-    um_status status = UM_OK;
-    for (int l = 0; l < model->config.layers && status == UM_OK; l++) {
-        const um_layer_offsets *at = &params->layers[l];
-        layer_weights *w = &fw->layers[l];
-        status = be->ops->pack(be, &w->qkv, data + at->qkv, s.q, s.c, err);
-        if (status == UM_OK)
-            status = be->ops->pack(be, &w->o, data + at->o, s.c, s.heads_width, err);
-        if (status == UM_OK)
-            status = be->ops->pack(be, &w->gate_up, data + at->gate_up, 2 * s.f, s.c, err);
-        if (status == UM_OK)
-            status = be->ops->pack(be, &w->down, data + at->down, s.c, s.f, err);
-    }
-    if (status == UM_OK)
-        status = be->ops->pack(be, &fw->head, data + params->lm_head, s.v, s.c, err);
-    return status;
-}
-
 static um_status make_workspace(um_forward *fw, um_error *err)
 {
+    um_backend *be = fw->backend;
+    const um_dtype dtype = fw->weights.dtype;
     sizes s = sizes_of(&fw->model->config);
-    size_t rows = (size_t)fw->max_rows, out = (size_t)fw->max_out, floats = 0;
-    size_t head = out < UM_HEAD_ROWS ? out : UM_HEAD_ROWS;
+    const size_t rows = (size_t)fw->max_rows, out = (size_t)fw->max_out;
+    const size_t head = out < UM_HEAD_ROWS ? out : UM_HEAD_ROWS;
+    const int widest = s.c > s.heads_width ? s.c : s.heads_width;
+    const size_t acts = be->ops->acts_bytes(dtype, fw->max_rows, widest);
+    const size_t inner = be->ops->acts_bytes(dtype, fw->max_rows, s.f);
+    size_t bytes = 0;
     const struct {
-        float **where;
-        size_t rows;
-        int width;
-    } parts[] = {{&fw->x, rows, s.c},
-                 {&fw->normed, rows, s.c},
-                 {&fw->qkv, rows, s.q},
-                 {&fw->attended, rows, s.heads_width},
-                 {&fw->gate_up, rows, 2 * s.f},
-                 {&fw->inner, rows, s.f},
-                 {&fw->branch, rows, s.c},
-                 {&fw->out_x, out, s.c},
-                 {&fw->out_q, out, s.heads_width},
-                 {&fw->logits, head, s.v}};
-    const size_t n_parts = sizeof parts / sizeof parts[0], line = 16; /* floats of 64 bytes */
+        void **where;
+        size_t rows, row_bytes;
+    } parts[] = {{(void **)&fw->x, rows, (size_t)s.c * sizeof(float)},
+                 {(void **)&fw->normed, out, (size_t)s.c * sizeof(float)},
+                 {(void **)&fw->qkv, rows, (size_t)s.q * sizeof(float)},
+                 {(void **)&fw->attended, rows, (size_t)s.heads_width * sizeof(float)},
+                 {&fw->acts, 1, acts},
+                 {&fw->inner, 1, inner},
+                 {(void **)&fw->out_x, out, (size_t)s.c * sizeof(float)},
+                 {(void **)&fw->out_q, out, (size_t)s.heads_width * sizeof(float)},
+                 {(void **)&fw->logits, head, (size_t)s.v * sizeof(float)}};
+    const size_t n_parts = sizeof parts / sizeof parts[0], line = 64;
     size_t offsets[sizeof parts / sizeof parts[0]];
     for (size_t i = 0; i < n_parts; i++) {
-        size_t count, end;
-        offsets[i] = floats;
-        if (um_mul_overflows(parts[i].rows, (size_t)parts[i].width, &count) ||
-            __builtin_add_overflow(floats, count, &end) || end > SIZE_MAX / 8)
+        size_t size, end;
+        offsets[i] = bytes;
+        if (acts == 0 || inner == 0 ||
+            um_mul_overflows(parts[i].rows, parts[i].row_bytes, &size) ||
+            __builtin_add_overflow(bytes, size, &end) || end > SIZE_MAX / 8)
             return um_fail(err, UM_ERR_LIMIT, "forward pass: %d rows pass the address space",
                            fw->max_rows);
-        floats = (end + line - 1) / line * line;
+        bytes = (end + line - 1) / line * line;
     }
-    um_status status = fw->backend->ops->alloc(fw->backend, &fw->buf, floats * sizeof(float), err);
+    um_status status = be->ops->alloc(be, &fw->buf, bytes, err);
     if (status != UM_OK)
         return status;
     for (size_t i = 0; i < n_parts; i++)
-        *parts[i].where = (float *)fw->buf.data + offsets[i];
+        *parts[i].where = (char *)fw->buf.data + offsets[i];
     return UM_OK;
 }
 
-um_status um_forward_new(um_forward **out, const um_model *model, um_compute *compute, int max_rows,
-                         int max_out, um_error *err)
+/* The model's own packed matrices, or its floats packed here. */
+static um_status take_weights(um_forward *fw, um_dtype dtype, um_error *err)
+{
+    if (fw->model->packed == NULL)
+        return um_matrices_pack(&fw->weights, fw->backend, fw->model, dtype, err);
+    fw->weights = *fw->model->packed;
+    return UM_OK;
+}
+
+um_status um_forward_new(um_forward **out, const um_model *model, um_compute *compute,
+                         um_dtype dtype, int max_rows, int max_out, um_error *err)
 {
     um_forward *fw = um_calloc(1, sizeof *fw);
     if (fw == NULL)
@@ -128,15 +112,13 @@ um_status um_forward_new(um_forward **out, const um_model *model, um_compute *co
     fw->backend = compute->backend;
     fw->max_rows = max_rows;
     fw->max_out = max_out;
-    fw->layers = um_calloc((size_t)model->config.layers, sizeof *fw->layers);
     fw->inv_freq = um_calloc((size_t)model->config.head_dim / 2, sizeof *fw->inv_freq);
     fw->out_spans = um_calloc((size_t)max_out, sizeof *fw->out_spans);
     fw->positions = um_calloc((size_t)max_rows, sizeof *fw->positions);
-    if (fw->layers == NULL || fw->inv_freq == NULL || fw->out_spans == NULL ||
-        fw->positions == NULL)
+    if (fw->inv_freq == NULL || fw->out_spans == NULL || fw->positions == NULL)
         status = um_fail_memory(err, "forward pass");
     if (status == UM_OK)
-        status = pack_weights(fw, err);
+        status = take_weights(fw, dtype, err);
     if (status == UM_OK)
         status = make_workspace(fw, err);
     if (status != UM_OK) {
@@ -148,26 +130,14 @@ um_status um_forward_new(um_forward **out, const um_model *model, um_compute *co
     return UM_OK;
 }
 
-static void unpack(um_backend *be, um_packed *packed)
-{
-    if (packed->buf.data != NULL)
-        be->ops->unpack(be, packed);
-}
-
 void um_forward_free(um_forward *fw)
 {
     if (fw == NULL)
         return;
-    for (int l = 0; fw->layers != NULL && l < fw->model->config.layers; l++) {
-        unpack(fw->backend, &fw->layers[l].qkv);
-        unpack(fw->backend, &fw->layers[l].o);
-        unpack(fw->backend, &fw->layers[l].gate_up);
-        unpack(fw->backend, &fw->layers[l].down);
-    }
-    unpack(fw->backend, &fw->head);
+    if (fw->model->packed == NULL)
+        um_matrices_dispose(&fw->weights, fw->backend);
     if (fw->buf.data != NULL)
         fw->backend->ops->release(fw->backend, &fw->buf);
-    free(fw->layers);
     free(fw->inv_freq);
     free(fw->out_spans);
     free(fw->positions);
@@ -192,17 +162,15 @@ static void number_positions(int32_t *positions, const um_pass *pass)
 static void project(um_forward *fw, um_kv_cache *cache, const um_pass *pass, int layer)
 {
     const um_model_config *config = &fw->model->config;
-    const um_layer_offsets *at = &fw->model->params.layers[layer];
-    const float *data = fw->model->data;
-    const float *bias = config->qkv_bias ? data + at->qkv_bias : NULL;
+    const um_layer_matrices *w = &fw->weights.layers[layer];
     um_backend *be = fw->backend;
     sizes s = sizes_of(config);
     int t = pass->n_rows;
     const float *k = fw->qkv + s.heads_width, *v = k + s.kv_width;
 
-    be->ops->rmsnorm_forward(be, fw->normed, NULL, fw->x, data + at->attn_norm, t, s.c,
-                             config->rms_eps);
-    be->ops->linear(be, fw->qkv, s.q, fw->normed, s.c, t, &fw->layers[layer].qkv, bias);
+    be->ops->acts_norm(be, fw->acts, fw->weights.dtype, fw->x, w->attn_norm, t, s.c,
+                       config->rms_eps);
+    be->ops->linear(be, fw->qkv, s.q, fw->acts, t, &w->qkv, w->qkv_bias, false);
     /* q and k heads lie side by side and turn alike. */
     be->ops->rope(be, fw->qkv, s.q, t, config->heads + config->kv_heads, config->head_dim,
                   fw->positions, fw->inv_freq, false);
@@ -214,8 +182,8 @@ static void finish_layer(um_forward *fw, const um_kv_cache *cache, int layer, fl
                          const float *q, int ldq, const um_kv_span *spans, int n_spans)
 {
     const um_model_config *config = &fw->model->config;
-    const um_layer_offsets *at = &fw->model->params.layers[layer];
-    const layer_weights *w = &fw->layers[layer];
+    const um_layer_matrices *w = &fw->weights.layers[layer];
+    const um_dtype dtype = fw->weights.dtype;
     um_backend *be = fw->backend;
     sizes s = sizes_of(config);
     const um_attention_shape shape = {.n_heads = config->heads,
@@ -225,14 +193,23 @@ static void finish_layer(um_forward *fw, const um_kv_cache *cache, int layer, fl
 
     be->ops->kv_attention(be, fw->attended, s.heads_width, q, ldq, cache, cache_layer(cache, layer),
                           &shape, spans, n_spans);
-    be->ops->linear(be, fw->branch, s.c, fw->attended, s.heads_width, n, &w->o, NULL);
-    be->ops->add(be, x, fw->branch, (size_t)n * (size_t)s.c);
-    be->ops->rmsnorm_forward(be, fw->normed, NULL, x, fw->model->data + at->mlp_norm, n, s.c,
-                             config->rms_eps);
-    be->ops->linear(be, fw->gate_up, 2 * s.f, fw->normed, s.c, n, &w->gate_up, NULL);
-    be->ops->swiglu_forward(be, fw->inner, fw->gate_up, fw->gate_up + s.f, 2 * s.f, n, s.f);
-    be->ops->linear(be, fw->branch, s.c, fw->inner, s.f, n, &w->down, NULL);
-    be->ops->add(be, x, fw->branch, (size_t)n * (size_t)s.c);
+    be->ops->acts_set(be, fw->acts, dtype, fw->attended, s.heads_width, n, s.heads_width);
+    be->ops->linear(be, x, s.c, fw->acts, n, &w->o, NULL, true);
+    be->ops->acts_norm(be, fw->acts, dtype, x, w->mlp_norm, n, s.c, config->rms_eps);
+    be->ops->linear_gate(be, fw->inner, fw->acts, n, &w->gate_up);
+    be->ops->linear(be, x, s.c, fw->inner, n, &w->down, NULL, true);
+}
+
+/* The embedding of the pass's tokens. */
+static void embed(um_forward *fw, const um_pass *pass)
+{
+    um_backend *be = fw->backend;
+    const um_matrices *w = &fw->weights;
+    if (w->dtype == UM_F32)
+        be->ops->embed_forward(be, fw->x, w->table, pass->ids, pass->n_rows,
+                               fw->model->config.hidden);
+    else
+        be->ops->packed_rows(be, fw->x, &w->embedding, pass->ids, pass->n_rows);
 }
 
 /* One span of one row for each wanted row, numbered by their order. */
@@ -251,13 +228,12 @@ static void make_out_spans(um_forward *fw, const um_pass *pass)
 const float *um_forward_run(um_forward *fw, um_kv_cache *cache, const um_pass *pass)
 {
     const um_model_config *config = &fw->model->config;
-    const float *data = fw->model->data;
     um_backend *be = fw->backend;
     sizes s = sizes_of(config);
     int t = pass->n_rows, out = pass->n_out, last = config->layers - 1;
 
     number_positions(fw->positions, pass);
-    be->ops->embed_forward(be, fw->x, data + fw->model->params.embedding, pass->ids, t, s.c);
+    embed(fw, pass);
     for (int l = 0; l < last; l++) {
         project(fw, cache, pass, l);
         finish_layer(fw, cache, l, fw->x, t, fw->qkv, s.q, pass->spans, pass->n_spans);
@@ -275,15 +251,26 @@ const float *um_forward_run(um_forward *fw, um_kv_cache *cache, const um_pass *p
         be->ops->gather_rows(be, fw->out_q, fw->qkv, s.q, pass->out_rows, out, s.heads_width);
         finish_layer(fw, cache, last, x, out, fw->out_q, s.heads_width, fw->out_spans, out);
     }
-    be->ops->rmsnorm_forward(be, fw->normed, NULL, x, data + fw->model->params.final_norm, out, s.c,
+    be->ops->rmsnorm_forward(be, fw->normed, NULL, x, fw->weights.final_norm, out, s.c,
                              config->rms_eps);
     return fw->normed;
 }
 
+const um_matrices *um_forward_weights(const um_forward *fw)
+{
+    return &fw->weights;
+}
+
+void um_forward_product(um_forward *fw, float *y, const float *hidden, int n, const um_packed *w)
+{
+    um_backend *be = fw->backend;
+    be->ops->acts_set(be, fw->acts, w->dtype, hidden, w->k, n, w->k);
+    be->ops->linear(be, y, w->n, fw->acts, n, w, NULL, false);
+}
+
 float *um_forward_head(um_forward *fw, const float *hidden, int n)
 {
-    sizes s = sizes_of(&fw->model->config);
-    fw->backend->ops->linear(fw->backend, fw->logits, s.v, hidden, s.c, n, &fw->head, NULL);
+    um_forward_product(fw, fw->logits, hidden, n, &fw->weights.head);
     return fw->logits;
 }
 
@@ -335,7 +322,7 @@ um_status um_model_logits(const um_model *model, um_compute *compute, const int3
             return um_fail(err, UM_ERR_INPUT, "token %zu is %d, the vocabulary has %d", i,
                            (int)ids[i], config->vocab);
     }
-    um_status status = um_forward_new(&fw, model, compute, (int)n, (int)n, err);
+    um_status status = um_forward_new(&fw, model, compute, UM_F32, (int)n, (int)n, err);
     if (status == UM_OK)
         status = sequence_logits(fw, ids, (int)n, logits, err);
     um_forward_free(fw);

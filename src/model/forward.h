@@ -12,6 +12,7 @@
 #ifndef UM_MODEL_FORWARD_H
 #define UM_MODEL_FORWARD_H
 
+#include "model/matrices.h"
 #include "model/params.h"
 
 /* Rows whose logits um_forward_head computes at a time: few, for a row of them is large. */
@@ -28,10 +29,11 @@ typedef struct um_pass {
 
 typedef struct um_forward um_forward;
 
-/* Packs the weights (the model may not change while this lives) and sizes the workspace for passes
- * of at most max_rows rows, max_out of them wanted. Model and compute are borrowed. */
-um_status um_forward_new(um_forward **out, const um_model *model, um_compute *compute, int max_rows,
-                         int max_out, um_error *err) UM_CHECKED;
+/* Packs the weights as `dtype` (the model may not change while this lives), or uses those of a model
+ * that was opened packed, and sizes the workspace for passes of at most max_rows rows, max_out of
+ * them wanted. Model and compute are borrowed. */
+um_status um_forward_new(um_forward **out, const um_model *model, um_compute *compute,
+                         um_dtype dtype, int max_rows, int max_out, um_error *err) UM_CHECKED;
 void um_forward_free(um_forward *forward);
 
 /*
@@ -39,6 +41,11 @@ void um_forward_free(um_forward *forward);
  * one layer serves passes of whole sequences (before = 0): every layer writes over the one below.
  */
 const float *um_forward_run(um_forward *forward, um_kv_cache *cache, const um_pass *pass);
+/* y[n, N] = hidden [n, C] times w, n <= max_rows. */
+void um_forward_product(um_forward *forward, float *y, const float *hidden, int n,
+                        const um_packed *w);
+/* The weights in use. */
+const um_matrices *um_forward_weights(const um_forward *forward);
 /* LM head over hidden [n, C], n <= UM_HEAD_ROWS: logits [n, V], yours to overwrite until the next
  * call. */
 float *um_forward_head(um_forward *forward, const float *hidden, int n);

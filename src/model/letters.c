@@ -73,27 +73,17 @@ um_status um_letter_tokens(const um_tokenizer *tok, int32_t ids[26], um_error *e
     return status;
 }
 
-/* The 26 rows of the LM head, packed at the first call. */
+/* The 26 rows of the LM head, made at the first call. */
 static um_status pack_letters(um_engine *engine, um_error *err)
 {
-    const um_model *model = engine->model;
-    um_backend *be = engine->compute->backend;
-    size_t c = (size_t)model->config.hidden;
     int32_t ids[UM_LETTERS];
-    if (engine->letters.buf.data != NULL)
+    if (engine->letters.data != NULL)
         return UM_OK;
     um_status status = um_letter_tokens(engine->tok, ids, err);
     if (status != UM_OK)
         return status;
-    float *rows = um_aligned_calloc(UM_LETTERS * c, sizeof *rows);
-    if (rows == NULL)
-        return um_fail_memory(err, "letter rows");
-    for (size_t i = 0; i < UM_LETTERS; i++)
-        memcpy(rows + i * c, model->data + model->params.lm_head + (size_t)ids[i] * c,
-               c * sizeof *rows);
-    status = be->ops->pack(be, &engine->letters, rows, UM_LETTERS, (int)c, err);
-    free(rows);
-    return status;
+    return um_matrices_head_rows(&engine->letters, engine->compute->backend,
+                                 um_forward_weights(engine->forward), ids, UM_LETTERS, err);
 }
 
 /* Tokens ------------------------------------------------------------------------------------------
@@ -219,14 +209,12 @@ static um_status answer(scoring *s, const wanted *w, const float *logits, um_err
 static um_status flush(scoring *s, um_error *err)
 {
     um_engine *engine = s->engine;
-    um_backend *be = engine->compute->backend;
     um_status status = UM_OK;
     if (engine->pass.n_rows == 0)
         return UM_OK;
     const float *hidden = um_engine_pass_run(engine);
     if (s->n_wanted > 0)
-        be->ops->linear(be, s->logits, UM_LETTERS, hidden, engine->model->config.hidden,
-                        s->n_wanted, &engine->letters, NULL);
+        um_forward_product(engine->forward, s->logits, hidden, s->n_wanted, &engine->letters);
     for (int i = 0; i < s->n_wanted; i++) {
         if (status == UM_OK)
             status = answer(s, &s->wanted[i], s->logits + (size_t)i * UM_LETTERS, err);

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "base/str.h"
 #include "model/config.h"
+#include "model/matrices.h"
 #include "model/params.h"
 #include "model/weights.h"
 
@@ -191,6 +192,8 @@ uint64_t um_model_parameters(const um_model *model)
 
 uint64_t um_model_hash(const um_model *model)
 {
+    if (model->packed != NULL)
+        return model->packed->hash;
     um_str config = UM_STR_INIT;
     um_model_config_write(&config, &model->config);
     uint64_t hash = um_hash_str(um_str_text(&config), 0);

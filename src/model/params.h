@@ -40,7 +40,8 @@ um_status um_params_tensors(um_tensor_ref **out, size_t *n, const um_params *par
 struct um_model {
     um_model_config config;
     um_params params;
-    float *data; /* [params.n], 64-byte aligned */
+    float *data; /* [params.n], 64-byte aligned; NULL in a model that was opened packed */
+    struct um_matrices *packed; /* of such a model; else NULL */
 };
 
 /* inv_freq[D/2] of the configuration, rope scaling applied (TRAINING.md, "RoPE"). */

@@ -151,9 +151,11 @@ typedef struct um_backend_ops {
     void (*linear)(um_backend *be, float *y, int ldy, const void *acts, int m, const um_packed *w,
                    const float *bias, bool accumulate);
     void (*linear_gate)(um_backend *be, void *out, const void *acts, int m, const um_packed *pair);
-    /* out[T,K] = rows of a packed matrix (not UM_F32): the embedding of ids[T] (host memory). */
-    void (*embed_packed)(um_backend *be, float *out, const um_packed *table, const int32_t *ids,
-                         int t);
+    /* Runs the dot products of a format at the machine's peak on every thread, as often as asked;
+     * how many operations that was (a multiply-add is two). For measuring. */
+    double (*dot_ops)(um_backend *be, um_dtype dtype, int repeats);
+    /* out[T,K] = outputs ids[T] (host memory) of a packed matrix that is no pair. */
+    void (*packed_rows)(um_backend *be, float *out, const um_packed *w, const int32_t *ids, int t);
 
     /* bias: y[T,N] += b[N]; db[N] += sum over rows of dy[T,N]. */
     void (*bias_forward)(um_backend *be, float *y, const float *b, int t, int n);

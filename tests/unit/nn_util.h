@@ -9,7 +9,7 @@
 #include "nn/backend.h"
 #include "test_util.h"
 
-#define MAX_BACKENDS 4
+#define MAX_BACKENDS 6
 
 /* Every backend of this machine; the last one is cpu-ref. */
 typedef struct backend_set {

@@ -189,15 +189,15 @@ static void test_gemm_bits(void **state)
                 more->ops->gemm(more, false, true, m, n, k, 1.0f, x, k, w, k, false, part, n);
                 check_bits("gemm with more threads", be, part, all, size);
             }
-            assert_ok(be->ops->pack(be, &packed, w, n, k, &err), err);
-            be->ops->linear(be, part, n, x, k, m, &packed, NULL);
+            assert_ok(be->ops->pack(be, &packed, UM_F32, w, n, k, false, &err), err);
+            be->ops->linear(be, part, n, x, m, &packed, NULL, false);
             check_bits("linear", be, part, all, size);
-            be->ops->linear(be, part + 3 * n, n, x + 3 * k, k, 2, &packed, NULL);
+            be->ops->linear(be, part + 3 * n, n, x + 3 * k, 2, &packed, NULL, false);
             check_bits("linear of two rows", be, part, all, size);
             be->ops->bias_forward(be, all, bias, m, n);
-            be->ops->linear(be, part, n, x, k, m, &packed, bias);
+            be->ops->linear(be, part, n, x, m, &packed, bias, false);
             check_bits("linear with bias", be, part, all, size);
-            two.be[b]->ops->linear(two.be[b], part, n, x, k, m, &packed, bias);
+            two.be[b]->ops->linear(two.be[b], part, n, x, m, &packed, bias, false);
             check_bits("linear with two threads", be, part, all, size);
             be->ops->unpack(be, &packed);
             assert_null(packed.buf.data);

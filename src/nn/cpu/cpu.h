@@ -64,8 +64,7 @@ um_status um_cpu_pack_alloc(um_backend *be, um_packed *out, um_dtype dtype, int 
 /* The order of packed.h; not for UM_F32. */
 um_status um_cpu_pack(um_backend *be, um_packed *out, um_dtype dtype, const float *w, int n, int k,
                       bool pair, um_error *err);
-void um_cpu_embed_packed(um_backend *be, float *out, const um_packed *table, const int32_t *ids,
-                         int t);
+void um_cpu_packed_rows(um_backend *be, float *out, const um_packed *w, const int32_t *ids, int t);
 void um_cpu_release(um_backend *be, um_buf *buf);
 void um_cpu_zero(um_backend *be, void *dst, size_t bytes);
 void um_cpu_copy(um_backend *be, void *dst, const void *src, size_t bytes);

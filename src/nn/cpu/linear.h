@@ -258,6 +258,24 @@ static size_t linear_grain(int m, int k, int width)
     return enough / each + 1;
 }
 
+static void simd_packed_rows(um_backend *be, float *out, const um_packed *w, const int32_t *ids,
+                             int t)
+{
+    if (w->dtype != UM_F32) {
+        um_cpu_packed_rows(be, out, w, ids, t);
+        return;
+    }
+    const size_t k = (size_t)w->k, columns = (size_t)round_up(w->n, GEMM_NR);
+    for (size_t i = 0; i < (size_t)t; i++) {
+        const size_t panel = (size_t)ids[i] / GEMM_NR, column = (size_t)ids[i] % GEMM_NR;
+        for (size_t p = 0; p < k; p++) {
+            const size_t term = p / GEMM_KC * GEMM_KC, kc = k - term < GEMM_KC ? k - term : GEMM_KC;
+            out[i * k + p] = ((const float *)w->data)[term * columns + panel * GEMM_NR * kc +
+                                                      (p - term) * GEMM_NR + column];
+        }
+    }
+}
+
 static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int m,
                         const um_packed *w, const float *bias, bool accumulate)
 {

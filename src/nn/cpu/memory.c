@@ -138,14 +138,27 @@ void um_cpu_unpack(um_backend *be, um_packed *packed)
     *packed = (um_packed){0};
 }
 
-void um_cpu_embed_packed(um_backend *be, float *out, const um_packed *table, const int32_t *ids,
-                         int t)
+typedef struct rows_job {
+    const um_packed *w;
+    const int32_t *ids;
+    float *out;
+} rows_job;
+
+static void unpack_rows(void *ctx, size_t begin, size_t end, int thread)
 {
-    const size_t k = (size_t)table->k;
-    (void)be;
-    for (int i = 0; i < t; i++)
-        um_packed_terms_of(table->dtype, table->data, table->k, ids[i], 0, table->k,
-                           out + (size_t)i * k);
+    const rows_job *job = ctx;
+    const um_packed *w = job->w;
+    (void)thread;
+    for (size_t i = begin; i < end; i++)
+        um_packed_terms_of(w->dtype, w->data, w->k, job->ids[i], 0, w->k,
+                           job->out + i * (size_t)w->k);
+}
+
+void um_cpu_packed_rows(um_backend *be, float *out, const um_packed *w, const int32_t *ids, int t)
+{
+    rows_job job = {w, ids, out};
+    if (t > 0)
+        um_cpu_for(be, (size_t)t, 4, unpack_rows, &job);
 }
 
 typedef struct row_copy {

@@ -64,6 +64,14 @@ um_status um_ref_pack(um_backend *be, um_packed *out, um_dtype dtype, const floa
     return status;
 }
 
+void um_ref_packed_rows(um_backend *be, float *out, const um_packed *w, const int32_t *ids, int t)
+{
+    if (w->dtype == UM_F32)
+        um_cpu_gather_rows(be, out, w->data, w->k, ids, t, w->k);
+    else
+        um_cpu_packed_rows(be, out, w, ids, t);
+}
+
 /* Output j, counted in [gate; up] where it is a pair, of one row. */
 static double product(const um_packed *w, const float *x, int j)
 {
@@ -118,4 +126,17 @@ void um_ref_linear_gate(um_backend *be, void *out, const void *acts, int m, cons
         }
         round_row(to, pair->dtype, f);
     }
+}
+
+double um_ref_dot_ops(um_backend *be, um_dtype dtype, int repeats)
+{
+    enum { TERMS = 1 << 12 };
+    volatile double sum = 0.0;
+    (void)be;
+    (void)dtype;
+    for (int r = 0; r < repeats; r++) {
+        for (int i = 0; i < TERMS; i++)
+            sum = sum + (double)i * 0.5;
+    }
+    return 2.0 * TERMS * repeats;
 }

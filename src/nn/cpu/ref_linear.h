@@ -11,6 +11,8 @@ void um_ref_acts_norm(um_backend *be, void *acts, um_dtype dtype, const float *x
                       int m, int k, float eps);
 um_status um_ref_pack(um_backend *be, um_packed *out, um_dtype dtype, const float *w, int n, int k,
                       bool pair, um_error *err);
+void um_ref_packed_rows(um_backend *be, float *out, const um_packed *w, const int32_t *ids, int t);
+double um_ref_dot_ops(um_backend *be, um_dtype dtype, int repeats);
 void um_ref_linear(um_backend *be, float *y, int ldy, const void *acts, int m, const um_packed *w,
                    const float *bias, bool accumulate);
 void um_ref_linear_gate(um_backend *be, void *out, const void *acts, int m, const um_packed *pair);

@@ -11,6 +11,7 @@
 
 #include "nn/cpu/cpu.h"
 #include "nn/cpu/kv.h"
+#include "nn/number.h"
 #include "base/mem.h"
 
 #include "nn/cpu/tile.h"
@@ -32,6 +33,10 @@
 #endif
 
 #include "nn/cpu/linear.h"
+
+#include "nn/cpu/kv_attention.h"
+
+#include "nn/cpu/peak.h"
 
 #include "nn/cpu/attention.h"
 
@@ -58,7 +63,8 @@ static const um_backend_ops simd_ops = {
     .acts_norm = simd_acts_norm,
     .linear = simd_linear,
     .linear_gate = simd_linear_gate,
-    .embed_packed = um_cpu_embed_packed,
+    .packed_rows = simd_packed_rows,
+    .dot_ops = simd_dot_ops,
     .bias_forward = simd_bias_forward,
     .bias_backward = simd_bias_backward,
     .embed_forward = um_cpu_embed_forward,
@@ -70,9 +76,9 @@ static const um_backend_ops simd_ops = {
     .attention_backward = simd_attention_backward,
     .kv_open = um_cpu_kv_open,
     .kv_close = um_cpu_kv_close,
-    .kv_write = um_ref_kv_write,
+    .kv_write = simd_kv_write,
     .kv_copy = um_cpu_kv_copy,
-    .kv_attention = um_ref_kv_attention,
+    .kv_attention = simd_kv_attention,
     .swiglu_forward = simd_swiglu_forward,
     .swiglu_backward = simd_swiglu_backward,
     .add = simd_add,

@@ -1,0 +1,481 @@
+/*
+ * kv_attention.h - writing cached keys and values, and attention to them. Included by every vector
+ * backend.
+ *
+ * A page's halves, with D the head width rounded up to UM_KV_LANE (kv.h):
+ *
+ *   UM_F32   K: for each 16 keys: [D][16];               V: [64 keys][D]
+ *   UM_BF16  K: for each 16 keys: [D/2 pairs][16][2];    V: for each 32 keys: for each 16 of D:
+ *                                                           [16 pairs of keys][16][2]
+ *
+ * so that scores come 16 keys at a time, and both are operands of AMX as they are.
+ *
+ * Query rows are taken in units: as many neighbouring rows as, with the heads that share a key
+ * head, fill 16 vectors. Page by page, neighbours in a unit that name the same page are a run: the
+ * page is read once for it. Softmax is kept running (Milakov & Gimelshein, arXiv 1805.02867) and
+ * updated page by page for each vector alone, so nothing of it depends on the run.
+ */
+#ifndef UM_NN_CPU_KV_ATTENTION_H
+#define UM_NN_CPU_KV_ATTENTION_H
+
+enum {
+    KV_ROWS = 16, /* query vectors of a unit */
+    KV_WIDTH_MAX = (UM_HEAD_DIM_MAX + UM_KV_LANE - 1) / UM_KV_LANE * UM_KV_LANE,
+};
+
+/* A thread's scratch. */
+typedef struct kv_unit {
+    _Alignas(64) float q[KV_ROWS * KV_WIDTH_MAX];   /* scaled; with AMX bf16 tiles, [step][16][32] */
+    _Alignas(64) float s[KV_ROWS][UM_KV_PAGE];      /* scores, then weights */
+    _Alignas(64) float out[KV_ROWS][KV_WIDTH_MAX];  /* running sums */
+    _Alignas(64) float part[KV_ROWS][KV_WIDTH_MAX]; /* with AMX: one page's */
+    _Alignas(64) uint16_t p[KV_ROWS * UM_KV_PAGE];  /* with AMX: weights, tiles [2][16][32] */
+    float max[KV_ROWS], sum[KV_ROWS], keep[KV_ROWS];
+    const int32_t *pages[KV_ROWS]; /* of each vector's sequence */
+    int limit[KV_ROWS];            /* keys it attends to */
+} kv_unit;
+
+enum { KV_SCRATCH = sizeof(kv_unit) / sizeof(float) };
+
+/* Writing ------------------------------------------------------------------------------------------
+ */
+
+typedef struct kv_write_job {
+    const um_kv_cache *cache;
+    int layer;
+    const float *k, *v;
+    size_t ld;
+    const um_kv_span *spans;
+    int n_spans;
+} kv_write_job;
+
+static void kv_put_f32(float *k, float *v, int width, int slot, const float *from_k,
+                       const float *from_v, int d)
+{
+    float *keys = k + slot / 16 * width * 16 + slot % 16, *values = v + slot * width;
+    for (int i = 0; i < d; i++) {
+        keys[i * 16] = from_k[i];
+        values[i] = from_v[i];
+    }
+}
+
+static void kv_put_bf16(uint16_t *k, uint16_t *v, int width, int slot, const float *from_k,
+                        const float *from_v, int d)
+{
+    uint16_t *keys = k + slot / 16 * width * 16 + slot % 16 * 2;
+    uint16_t *values = v + slot / 32 * width * 32 + slot % 32 / 2 * 32 + slot % 2;
+    for (int i = 0; i < d; i++) {
+        keys[i / 2 * 32 + i % 2] = um_bf16_bits(from_k[i]);
+        values[i / 16 * 512 + i % 16 * 2] = um_bf16_bits(from_v[i]);
+    }
+}
+
+/* The span that row `row` of a pass is in. */
+static const um_kv_span *span_of(const um_kv_span *spans, int n_spans, int row)
+{
+    int low = 0, high = n_spans;
+    while (high - low > 1) {
+        const int mid = low + (high - low) / 2;
+        if (spans[mid].start <= row)
+            low = mid;
+        else
+            high = mid;
+    }
+    return &spans[low];
+}
+
+static void kv_write_rows(void *ctx, size_t begin, size_t end, int thread)
+{
+    const kv_write_job *g = ctx;
+    const um_kv_cache *cache = g->cache;
+    const int d = cache->head_dim, width = um_kv_width(cache), first = g->spans[0].start;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        const int row = first + (int)i;
+        const um_kv_span *span = span_of(g->spans, g->n_spans, row);
+        const int position = span->before + row - span->start;
+        const int page = span->pages[position / UM_KV_PAGE], slot = position % UM_KV_PAGE;
+        for (int h = 0; h < cache->n_kv_heads; h++) {
+            const size_t at = (size_t)row * g->ld + (size_t)(h * d);
+            void *k = um_kv_half(cache, g->layer, page, h, false);
+            void *v = um_kv_half(cache, g->layer, page, h, true);
+            if (cache->dtype == UM_BF16)
+                kv_put_bf16(k, v, width, slot, g->k + at, g->v + at, d);
+            else
+                kv_put_f32(k, v, width, slot, g->k + at, g->v + at, d);
+        }
+    }
+}
+
+static int rows_of(const um_kv_span *spans, int n_spans)
+{
+    return n_spans > 0 ? spans[n_spans - 1].start + spans[n_spans - 1].len - spans[0].start : 0;
+}
+
+static void simd_kv_write(um_backend *be, um_kv_cache *cache, int layer, const float *k,
+                          const float *v, int ld, const um_kv_span *spans, int n_spans)
+{
+    kv_write_job g = {cache, layer, k, v, (size_t)ld, spans, n_spans};
+    const size_t each = (size_t)(8 * cache->n_kv_heads * cache->head_dim);
+    for_rows(be, rows_of(spans, n_spans), each, kv_write_rows, &g);
+}
+
+/* One page for one run ----------------------------------------------------------------------------
+ */
+
+typedef struct kv_job {
+    um_backend *be;
+    float *out;
+    const float *q;
+    size_t ldo, ldq;
+    const um_kv_cache *cache;
+    int layer;
+    um_attention_shape shape;
+    const um_kv_span *spans;
+    int n_spans, first, rows; /* rows of the pass */
+    int heads;                /* of a unit: those of one key head, at most KV_ROWS of them */
+    int head_cuts;            /* parts that a key head's heads are cut into */
+    int unit_rows, units;     /* rows of a unit; units of all rows */
+} kv_job;
+
+/* s[i] = q[i] K^T for vectors [first, first + mr). */
+static INLINE void scores_f32(kv_unit *u, const float *k, int width, int d, int first, const int mr)
+{
+    for (int key = 0; key < UM_KV_PAGE; key += VL) {
+        const float *keys = k + key / 16 * width * 16 + key % 16;
+        vf sum[4];
+        UNROLL
+        for (int i = 0; i < mr; i++)
+            sum[i] = vf_zero();
+        for (int j = 0; j < d; j++) {
+            const vf column = vf_load(keys + j * 16);
+            UNROLL
+            for (int i = 0; i < mr; i++)
+                sum[i] = vf_fma(vf_set(u->q[(first + i) * KV_WIDTH_MAX + j]), column, sum[i]);
+        }
+        UNROLL
+        for (int i = 0; i < mr; i++)
+            vf_store(&u->s[first + i][key], sum[i]);
+    }
+}
+
+static INLINE void scores_bf16(kv_unit *u, const uint16_t *k, int width, int first, const int mr)
+{
+    for (int key = 0; key < UM_KV_PAGE; key += VL) {
+        const uint16_t *keys = k + key / 16 * width * 16 + key % 16 * 2;
+        vf sum[4];
+        UNROLL
+        for (int i = 0; i < mr; i++)
+            sum[i] = vf_zero();
+        for (int j = 0; j < width; j += 2) {
+            vf even, odd;
+            vf_load_bf16_pairs(keys + j * 16, &even, &odd);
+            UNROLL
+            for (int i = 0; i < mr; i++) {
+                const float *q = u->q + (first + i) * KV_WIDTH_MAX + j;
+                sum[i] = vf_fma(vf_set(q[1]), odd, vf_fma(vf_set(q[0]), even, sum[i]));
+            }
+        }
+        UNROLL
+        for (int i = 0; i < mr; i++)
+            vf_store(&u->s[first + i][key], sum[i]);
+    }
+}
+
+/* out[i] = out[i] * keep[i] + s[i] V over the first `keys` keys. */
+static INLINE void values_f32(kv_unit *u, const float *v, int width, int keys, int first,
+                              const int mr)
+{
+    for (int j = 0; j < width; j += VL) {
+        vf sum[4];
+        UNROLL
+        for (int i = 0; i < mr; i++)
+            sum[i] = vf_zero();
+        for (int key = 0; key < keys; key++) {
+            const vf value = vf_load(v + key * width + j);
+            UNROLL
+            for (int i = 0; i < mr; i++)
+                sum[i] = vf_fma(vf_set(u->s[first + i][key]), value, sum[i]);
+        }
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            float *out = &u->out[first + i][j];
+            vf_store(out, vf_fma(vf_load(out), vf_set(u->keep[first + i]), sum[i]));
+        }
+    }
+}
+
+static INLINE void values_bf16(kv_unit *u, const uint16_t *v, int width, int keys, int first,
+                               const int mr)
+{
+    for (int j = 0; j < width; j += VL) {
+        vf sum[4];
+        UNROLL
+        for (int i = 0; i < mr; i++)
+            sum[i] = vf_zero();
+        for (int key = 0; key < keys; key += 2) {
+            vf even, odd;
+            vf_load_bf16_pairs(v + key / 32 * width * 32 + j / 16 * 512 + key % 32 / 2 * 32 +
+                                   j % 16 * 2,
+                               &even, &odd);
+            UNROLL
+            for (int i = 0; i < mr; i++) {
+                const float *p = &u->s[first + i][key];
+                sum[i] = vf_fma(vf_set(p[1]), odd, vf_fma(vf_set(p[0]), even, sum[i]));
+            }
+        }
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            float *out = &u->out[first + i][j];
+            vf_store(out, vf_fma(vf_load(out), vf_set(u->keep[first + i]), sum[i]));
+        }
+    }
+}
+
+static INLINE void page_scores(kv_unit *u, const kv_job *g, const void *k, int first, const int mr)
+{
+    const int width = um_kv_width(g->cache);
+    if (g->cache->dtype == UM_BF16)
+        scores_bf16(u, k, width, first, mr);
+    else
+        scores_f32(u, k, width, g->cache->head_dim, first, mr);
+}
+
+static INLINE void page_values(kv_unit *u, const kv_job *g, const void *v, int keys, int first,
+                               const int mr)
+{
+    const int width = um_kv_width(g->cache);
+    if (g->cache->dtype == UM_BF16)
+        values_bf16(u, v, width, keys, first, mr);
+    else
+        values_f32(u, v, width, keys, first, mr);
+}
+
+/* Scores of `count` keys of vector i become weights relative to the new maximum; the rest are 0. */
+static void soften(kv_unit *u, int i, int count)
+{
+    float *s = u->s[i];
+    vf most = vf_set(-INFINITY), sum = vf_zero();
+    for (int j = 0; j < UM_KV_PAGE; j += VL) {
+        const vf score = vf_keep_n(vf_load(s + j), count - j, vf_set(-INFINITY));
+        vf_store(s + j, score);
+        most = vf_max(most, score);
+    }
+    const float max = fmaxf(u->max[i], vf_largest(most));
+    const vf top = vf_set(max);
+    for (int j = 0; j < UM_KV_PAGE; j += VL) {
+        const vf weight = vf_exp(vf_sub(vf_load(s + j), top));
+        vf_store(s + j, weight);
+        sum = vf_add(sum, weight);
+    }
+    float keep[VL];
+    vf_store(keep, vf_exp(vf_set(u->max[i] - max)));
+    u->keep[i] = keep[0];
+    u->sum[i] = u->sum[i] * keep[0] + vf_sum(sum);
+    u->max[i] = max;
+}
+
+static void page_vectors(kv_unit *u, const kv_job *g, const void *k, const void *v, int from,
+                         int first, int end)
+{
+    int keys = 0;
+    for (int i = first; i < end; i += 4) {
+        switch (min_int(4, end - i)) {
+        case 1: page_scores(u, g, k, i, 1); break;
+        case 2: page_scores(u, g, k, i, 2); break;
+        case 3: page_scores(u, g, k, i, 3); break;
+        default: page_scores(u, g, k, i, 4); break;
+        }
+    }
+    for (int i = first; i < end; i++) {
+        const int count = min_int(UM_KV_PAGE, u->limit[i] - from);
+        soften(u, i, count);
+        keys = count > keys ? count : keys;
+    }
+    for (int i = first; i < end; i += 4) {
+        switch (min_int(4, end - i)) {
+        case 1: page_values(u, g, v, keys, i, 1); break;
+        case 2: page_values(u, g, v, keys, i, 2); break;
+        case 3: page_values(u, g, v, keys, i, 3); break;
+        default: page_values(u, g, v, keys, i, 4); break;
+        }
+    }
+}
+
+#ifdef __AMX_TILE__
+/* The same in tiles: all 16 vectors are multiplied, those of the run are kept. */
+static void page_tiles(kv_unit *u, const kv_job *g, const char *k, const char *v, int from,
+                       int first, int end)
+{
+    const int width = um_kv_width(g->cache);
+    for (int t = 0; t < UM_KV_PAGE / 16; t += 2) {
+        _tile_zero(0);
+        _tile_zero(1);
+        for (int step = 0; step < width / 32; step++) {
+            _tile_loadd(4, (const char *)u->q + step * 1024, 64);
+            _tile_loadd(6, k + (size_t)(t * width + step * 32) * 32, 64);
+            _tile_loadd(7, k + (size_t)((t + 1) * width + step * 32) * 32, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        /* Vectors outside of the run would lose nothing: their scores are made anew when read. */
+        _tile_stored(0, &u->s[0][t * 16], sizeof u->s[0]);
+        _tile_stored(1, &u->s[0][t * 16 + 16], sizeof u->s[0]);
+    }
+    for (int i = first; i < end; i++) {
+        soften(u, i, min_int(UM_KV_PAGE, u->limit[i] - from));
+        for (int j = 0; j < UM_KV_PAGE; j += VL)
+            vf_store_bf16(u->p + j / 32 * 512 + i * 32 + j % 32, vf_load(&u->s[i][j]));
+    }
+    for (int j = 0; j < width; j += 32) {
+        _tile_zero(0);
+        _tile_zero(1);
+        for (int step = 0; step < 2; step++) {
+            const char *at = v + (size_t)(step * width + j) * 64;
+            _tile_loadd(4, u->p + step * 512, 64);
+            _tile_loadd(6, at, 64);
+            _tile_loadd(7, at + 1024, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        _tile_stored(0, &u->part[0][j], sizeof u->part[0]);
+        _tile_stored(1, &u->part[0][j + 16], sizeof u->part[0]);
+    }
+    for (int i = first; i < end; i++) {
+        const vf keep = vf_set(u->keep[i]);
+        for (int j = 0; j < width; j += VL)
+            vf_store(&u->out[i][j], vf_fma(vf_load(&u->out[i][j]), keep, vf_load(&u->part[i][j])));
+    }
+}
+#endif
+
+static bool kv_tiles(const um_kv_cache *cache)
+{
+#ifdef __AMX_TILE__
+    return cache->dtype == UM_BF16;
+#else
+    (void)cache;
+    return false;
+#endif
+}
+
+/* Units -------------------------------------------------------------------------------------------
+ */
+
+/* Vector i of the unit from q[d]. */
+static void kv_take_query(kv_unit *u, const kv_job *g, int i, const float *q)
+{
+    const int d = g->shape.head_dim, width = um_kv_width(g->cache);
+    float row[KV_WIDTH_MAX];
+    for (int j = 0; j < width; j++)
+        row[j] = j < d ? q[j] * g->shape.scale : 0.0f;
+    if (!kv_tiles(g->cache)) {
+        memcpy(u->q + i * KV_WIDTH_MAX, row, (size_t)width * sizeof *row);
+        return;
+    }
+    for (int j = 0; j < width; j += VL)
+        vf_store_bf16((uint16_t *)u->q + j / 32 * 512 + i * 32 + j % 32, vf_load(row + j));
+}
+
+/* The vectors of one unit: `rows` rows from `row` on, their heads [head, head + heads). */
+static int kv_fill(kv_unit *u, const kv_job *g, int row, int rows, int head, int heads)
+{
+    int n = 0;
+    for (int r = row; r < row + rows; r++) {
+        const um_kv_span *span = span_of(g->spans, g->n_spans, r);
+        for (int h = head; h < head + heads; h++, n++) {
+            kv_take_query(u, g, n, g->q + (size_t)r * g->ldq + (size_t)(h * g->shape.head_dim));
+            u->pages[n] = span->pages;
+            u->limit[n] = span->before + r - span->start + 1;
+            u->max[n] = -INFINITY;
+            u->sum[n] = 0.0f;
+            memset(u->out[n], 0, sizeof u->out[n]);
+        }
+    }
+    return n;
+}
+
+static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int n)
+{
+    int most = 0;
+    for (int i = 0; i < n; i++)
+        most = u->limit[i] > most ? u->limit[i] : most;
+    for (int from = 0; from < most; from += UM_KV_PAGE) {
+        const int at = from / UM_KV_PAGE;
+        for (int first = 0, end; first < n; first = end) {
+            end = first + 1;
+            if (u->limit[first] <= from)
+                continue;
+            const int page = u->pages[first][at];
+            while (end < n && u->limit[end] > from && u->pages[end][at] == page)
+                end++;
+            const char *k = um_kv_half(g->cache, g->layer, page, kv_head, false);
+            const char *v = um_kv_half(g->cache, g->layer, page, kv_head, true);
+#ifdef __AMX_TILE__
+            if (kv_tiles(g->cache)) {
+                page_tiles(u, g, k, v, from, first, end);
+                continue;
+            }
+#endif
+            page_vectors(u, g, k, v, from, first, end);
+        }
+    }
+}
+
+static void kv_units(void *ctx, size_t begin, size_t end, int thread)
+{
+    const kv_job *g = ctx;
+    kv_unit *u = (kv_unit *)um_cpu_thread_scratch(g->be, thread);
+    const int group = g->shape.n_heads / g->shape.n_kv_heads, d = g->shape.head_dim;
+    block_begin();
+    if (kv_tiles(g->cache)) {
+        memset(u->q, 0, sizeof u->q);
+        memset(u->p, 0, sizeof u->p);
+    }
+    for (size_t item = begin; item < end; item++) {
+        const int unit = (int)(item % (size_t)g->units), part = (int)(item / (size_t)g->units);
+        const int kv_head = part / g->head_cuts, cut = part % g->head_cuts;
+        const int head = kv_head * group + cut * g->heads;
+        const int heads = min_int(g->heads, group - cut * g->heads);
+        const int row = g->first + unit * g->unit_rows;
+        const int rows = min_int(g->unit_rows, g->first + g->rows - row);
+        const int n = kv_fill(u, g, row, rows, head, heads);
+        kv_attend(u, g, kv_head, n);
+        for (int i = 0; i < n; i++) {
+            float *out = g->out + (size_t)(row + i / heads) * g->ldo + (size_t)((head + i % heads) * d);
+            const vf scale = vf_set(1.0f / u->sum[i]);
+            for (int j = 0; j < d; j += VL)
+                vf_put(out + j, vf_mul(vf_load(&u->out[i][j]), scale), min_int(VL, d - j));
+        }
+    }
+    block_end();
+}
+
+static void simd_kv_attention(um_backend *be, float *out, int ldo, const float *q, int ldq,
+                              const um_kv_cache *cache, int layer, const um_attention_shape *shape,
+                              const um_kv_span *spans, int n_spans)
+{
+    kv_job g = {.be = be,
+                .out = out,
+                .q = q,
+                .ldo = (size_t)ldo,
+                .ldq = (size_t)ldq,
+                .cache = cache,
+                .layer = layer,
+                .shape = *shape,
+                .spans = spans,
+                .n_spans = n_spans,
+                .rows = rows_of(spans, n_spans)};
+    const int group = shape->n_heads / shape->n_kv_heads;
+    if (g.rows == 0)
+        return;
+    g.first = spans[0].start;
+    g.heads = min_int(group, KV_ROWS);
+    g.head_cuts = (group + g.heads - 1) / g.heads;
+    g.unit_rows = KV_ROWS / g.heads;
+    g.units = (g.rows + g.unit_rows - 1) / g.unit_rows;
+    const size_t items = (size_t)shape->n_kv_heads * (size_t)g.head_cuts * (size_t)g.units;
+    um_cpu_for(be, items, 4, kv_units, &g);
+}
+
+#endif
