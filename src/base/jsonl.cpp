@@ -62,6 +62,14 @@ struct um_jsonl {
     key_text *keys = nullptr; /* of one object, to be sorted */
     size_t keys_cap = 0;
     bool has_nul = false;
+    /* The block in hand: its lines are read from the stream for as long as each holds one object,
+     * the next one. */
+    const char *block = nullptr;
+    const char *block_end = nullptr;
+    const char *backslash = nullptr; /* none in the block from the line in hand up to here */
+    enum { NOT_BEGUN, STREAMING, ONE_BY_ONE } mode = ONE_BY_ONE;
+    simdjson::dom::document_stream stream;
+    simdjson::dom::document_stream::iterator next;
 
     um_jsonl() = default;
     um_jsonl(const um_jsonl &) = delete;
@@ -172,28 +180,14 @@ static um_status check_many_keys(um_jsonl *j, size_t at, size_t n, um_error *err
     return twin != j->keys + n ? fail_duplicate(*twin, err) : UM_OK;
 }
 
-/* No key of the object twice, none with U+0000 in it. */
-static um_status check_keys(um_jsonl *j, size_t object, bool has_escapes, um_error *err)
+/* Whether a key of the object stands before the word `end` too. */
+static bool is_key_before(const um_jsonl *j, size_t object, size_t end, key_text key)
 {
-    key_text keys[FEW_KEYS];
-    uint64_t seen = 0; /* bit = of the 64 classes of keys, one that occurred */
-    size_t n = 0;
-    for (size_t at = object + 1, end = um_jdoc_after(&j->view, object) - 1; at < end;
-         at = um_jdoc_after(&j->view, at + 1)) {
-        key_text key = string_at(&j->view, at);
-        if (has_escapes && std::memchr(key.text, '\0', key.len) != nullptr)
-            return um_fail(err, UM_ERR_INPUT, "a key holds U+0000");
-        if (n < FEW_KEYS) {
-            unsigned last = key.len > 0 ? (unsigned char)key.text[key.len - 1] : 0;
-            uint64_t bit = UINT64_C(1) << ((key.len * 7 + last) & 63);
-            if ((seen & bit) != 0 && std::find(keys, keys + n, key) != keys + n)
-                return fail_duplicate(key, err);
-            seen |= bit;
-            keys[n] = key;
-        }
-        n++;
+    for (size_t at = object + 1; at < end; at = um_jdoc_after(&j->view, at + 1)) {
+        if (string_at(&j->view, at) == key)
+            return true;
     }
-    return n > FEW_KEYS ? check_many_keys(j, object, n, err) : UM_OK;
+    return false;
 }
 
 /* Whether the text has a \u escape. */
@@ -217,25 +211,65 @@ static um_status check_string(um_jsonl *j, key_text s, um_error *err)
                                         : um_fail(err, UM_ERR_INPUT, "lone surrogate in a string");
 }
 
+namespace
+{
+/* An object or array whose end is not reached. */
+struct level {
+    size_t at;     /* its word */
+    uint64_t seen; /* bit = of the 64 classes of keys, one that occurred */
+    size_t n_keys;
+    bool is_object;
+};
+} // namespace
+
+/* No key of an object twice, none with U+0000 in it. Objects of many keys are looked at when they
+ * are over: one by one would take the square of the time. */
+static um_status check_key(const um_jsonl *j, level *l, size_t at, bool has_escapes, um_error *err)
+{
+    key_text key = string_at(&j->view, at);
+    if (has_escapes && std::memchr(key.text, '\0', key.len) != nullptr)
+        return um_fail(err, UM_ERR_INPUT, "a key holds U+0000");
+    unsigned ends =
+        key.len > 0 ? (unsigned char)key.text[0] * 13u + (unsigned char)key.text[key.len - 1] : 0;
+    uint64_t bit = UINT64_C(1) << ((key.len * 7 + ends) & 63);
+    if (l->n_keys < FEW_KEYS && (l->seen & bit) != 0 && is_key_before(j, l->at, at, key))
+        return fail_duplicate(key, err);
+    l->seen |= bit;
+    l->n_keys++;
+    return UM_OK;
+}
+
 /* What simdjson does not look at: depth with empty levels, keys, integers past int64_t. */
 static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
 {
-    size_t depth = 0, last = 0; /* the string met last lies behind all others */
+    level levels[UM_JSONL_MAX_DEPTH + 1];
+    level *l = levels; /* levels[0] is outside of the root */
+    bool is_key = false;
+    size_t last = 0; /* the string met last lies behind all others */
     um_status status = UM_OK;
-    j->has_nul = false;
+    l->is_object = j->has_nul = false;
     for (size_t at = 1, end = um_jdoc_after(&j->view, 1); at < end && status == UM_OK; at++) {
-        switch (type_at(j, at)) {
+        char kind = type_at(j, at);
+        if (is_key && kind == '"') {
+            last = at;
+            status = check_key(j, l, at, has_escapes, err);
+            is_key = false;
+            continue;
+        }
+        switch (kind) {
         case '{':
-            status = check_keys(j, at, has_escapes, err);
-            [[fallthrough]];
         case '[':
-            if (++depth > UM_JSONL_MAX_DEPTH)
-                status = um_fail(err, UM_ERR_INPUT, "JSON is nested deeper than %d levels",
-                                 UM_JSONL_MAX_DEPTH);
+            if (l == levels + UM_JSONL_MAX_DEPTH)
+                return um_fail(err, UM_ERR_INPUT, "JSON is nested deeper than %d levels",
+                               UM_JSONL_MAX_DEPTH);
+            l++;
+            *l = level{at, 0, 0, kind == '{'};
             break;
         case '}':
         case ']':
-            depth--;
+            if (l->n_keys > FEW_KEYS)
+                status = check_many_keys(j, l->at, l->n_keys, err);
+            l--;
             break;
         case 'l':
         case 'd':
@@ -252,6 +286,7 @@ static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
         default:
             break;
         }
+        is_key = l->is_object;
     }
     j->view.n_words = um_jdoc_after(&j->view, 1);
     j->view.n_bytes = 0;
@@ -262,12 +297,34 @@ static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
     return status;
 }
 
+/* Looks at a document that simdjson has parsed from text[0..len). */
+static um_status finish(um_jsonl *j, const simdjson::dom::document &document, bool has_escapes,
+                        const char *text, size_t len, um_jval *root, um_error *err)
+{
+    um_error why;
+    j->view.tape = document.tape.get();
+    j->view.strings = reinterpret_cast<const char *>(document.string_buf.get());
+    um_status status = check_tape(j, has_escapes, &why);
+    if (status == UM_ERR_MEMORY)
+        return um_fail_memory(err, "a JSON text");
+    if (status != UM_OK)
+        return explain(text, len, why.text, err);
+    root->document = &j->view;
+    root->at = 1;
+    return UM_OK;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
 um_status um_jsonl_parse(um_jsonl *parser, const char *text, size_t len, um_jval *root,
                          um_error *err)
 {
     size_t start = 0;
-    while (start < len && (text[start] == ' ' || text[start] == '\t' || text[start] == '\n' ||
-                           text[start] == '\r'))
+    parser->mode = um_jsonl::ONE_BY_ONE;
+    while (start < len && is_blank(text[start]))
         start++;
     if (start == len || text[start] != '{')
         return explain(text, len, "not JSON", err);
@@ -279,17 +336,71 @@ um_status um_jsonl_parse(um_jsonl *parser, const char *text, size_t len, um_jval
         return um_fail_memory(err, "a JSON text");
     if (result.error() != simdjson::SUCCESS)
         return explain(text, len, simdjson::error_message(result.error()), err);
-    parser->view.tape = parser->document.tape.get();
-    parser->view.strings = reinterpret_cast<const char *>(parser->document.string_buf.get());
-    um_error why;
-    um_status status = check_tape(parser, has_unicode_escape(text, len), &why);
-    if (status == UM_ERR_MEMORY)
-        return um_fail_memory(err, "a JSON text");
-    if (status != UM_OK)
-        return explain(text, len, why.text, err);
-    root->document = &parser->view;
-    root->at = 1;
-    return UM_OK;
+    return finish(parser, parser->document, has_unicode_escape(text, len), text, len, root, err);
+}
+
+void um_jsonl_block(um_jsonl *parser, const char *text, size_t len)
+{
+    static_assert(simdjson::SIMDJSON_PADDING <= UM_JSONL_PADDING, "bytes that are looked at");
+    parser->block = parser->backslash = text;
+    parser->block_end = text + len;
+    parser->mode = um_jsonl::NOT_BEGUN;
+}
+
+/* Looks for the structure of the whole block, which takes less time than line by line. */
+static bool begin_stream(um_jsonl *j)
+{
+    size_t len = (size_t)(j->block_end - j->block);
+    if (!reserve(j, len) || (j->parser.doc.capacity() < len &&
+                             j->parser.doc.allocate(j->text_cap) != simdjson::SUCCESS))
+        return false;
+#ifdef SIMDJSON_THREADS_ENABLED
+    j->parser.threaded = false;
+#endif
+    if (j->parser.parse_many(j->block, len, len).get(j->stream) != simdjson::SUCCESS)
+        return false;
+    j->next = j->stream.begin();
+    return true;
+}
+
+/*
+ * Whether the next document of the stream is the line's, and all that is in it. What is not goes
+ * the other way, where it is told what is wrong: simdjson sees documents and no lines.
+ */
+static bool take_document(um_jsonl *j, const char *line, size_t len)
+{
+    if (j->mode == um_jsonl::NOT_BEGUN) {
+        if (!begin_stream(j))
+            return false;
+        j->mode = um_jsonl::STREAMING;
+    } else {
+        ++j->next;
+    }
+    if (!(j->next != j->stream.end()) || (*j->next).error() != simdjson::SUCCESS)
+        return false;
+    const char *first = j->block + j->next.current_index(), *end = line + len;
+    while (line < end && is_blank(*line))
+        line++;
+    if (line == end || line != first || *line != '{')
+        return false;
+    for (line += j->next.source().size(); line < end && is_blank(*line);)
+        line++;
+    return line == end;
+}
+
+um_status um_jsonl_line(um_jsonl *j, const char *line, size_t len, um_jval *root, um_error *err)
+{
+    if (j->mode == um_jsonl::ONE_BY_ONE || !take_document(j, line, len))
+        return um_jsonl_parse(j, line, len, root, err);
+    if (j->backslash < line)
+        j->backslash = line;
+    size_t ahead = (size_t)(j->block_end - j->backslash);
+    if (j->backslash < line + len) {
+        const void *found = std::memchr(j->backslash, '\\', ahead);
+        j->backslash = found != nullptr ? static_cast<const char *>(found) : j->block_end;
+    }
+    bool has_escapes = j->backslash < line + len && has_unicode_escape(line, len);
+    return finish(j, j->parser.doc, has_escapes, line, len, root, err);
 }
 
 bool um_jsonl_has_nul(const um_jsonl *parser)
@@ -322,8 +433,8 @@ void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found)
         found[i] = um_jval{nullptr, 0};
     if (um_jdoc_kind(object) != '{')
         return;
-    size_t expected = 0;
-    for (size_t at = object.at + 1, end = um_jdoc_after(d, object.at) - 1; at < end;
+    size_t expected = 0, n_left = n;
+    for (size_t at = object.at + 1, end = um_jdoc_after(d, object.at) - 1; at < end && n_left > 0;
          at = um_jdoc_after(d, at + 1)) {
         key_text name = string_at(d, at);
         for (size_t tried = 0, i = expected; tried < n; tried++, i = i + 1 < n ? i + 1 : 0) {
@@ -331,6 +442,7 @@ void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found)
                 std::memcmp(name.text, keys[i].name, name.len) != 0)
                 continue;
             found[i] = um_jval{d, at + 1};
+            n_left--;
             expected = i + 1 < n ? i + 1 : 0;
             break;
         }

@@ -55,6 +55,16 @@ void um_jsonl_free(um_jsonl *parser);
  */
 um_status um_jsonl_parse(um_jsonl *parser, const char *text, size_t len, um_jval *root,
                          um_error *err) UM_CHECKED;
+/*
+ * The same for the lines of a block, which is quicker. The block stays where it is until its last
+ * line was parsed, with UM_JSONL_PADDING bytes after it that may be read; lines are parts of it in
+ * their order, without their line ends, and may be left out. What each gives, good or bad, is what
+ * um_jsonl_parse gives.
+ */
+#define UM_JSONL_PADDING 64
+void um_jsonl_block(um_jsonl *parser, const char *text, size_t len);
+um_status um_jsonl_line(um_jsonl *parser, const char *line, size_t len, um_jval *root,
+                        um_error *err) UM_CHECKED;
 /* Whether any string of the text parsed last holds U+0000. */
 bool um_jsonl_has_nul(const um_jsonl *parser);
 

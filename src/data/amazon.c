@@ -26,7 +26,7 @@ typedef struct amazon {
     um_arena arena;
     um_ids left_out; /* items that min_rating_count leaves out */
     um_releases releases;
-    um_str item_id, user_id, text, json;
+    um_str item_id, text, json;
 } amazon;
 
 /* Metadata ------------------------------------------------------------------------------------
@@ -234,16 +234,29 @@ static um_status take_meta(void *context, um_jval meta, uint64_t line, um_error 
 /* Reviews -------------------------------------------------------------------------------------
  */
 
-enum { RATING, ITEM, USER, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
+enum { RATING, TITLE, TEXT, ITEM, USER, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
 
-enum { TITLE, TEXT }; /* of the reading's texts */
+/* What is made of a review. Behind it: the ids with a NUL each, title, text and style; or, where it
+ * is bad, the reason. */
+typedef struct review {
+    int64_t time_s;
+    double rating, votes;
+    size_t user_bytes, item_bytes;
+    bool is_bad, has_votes, has_verified, is_verified;
+} review;
+
+typedef struct review_maker {
+    const um_amazon_layout *lay;
+    um_str user_id, item_id, text;
+} review_maker;
 
 /* The members of a review in the order of the 2023 files; absent where the layout has none. */
-static void pick_members(const um_amazon_layout *lay, um_jval review, um_jval v[N_MEMBERS])
+static void pick_members(const um_amazon_layout *lay, um_jval object, um_jval v[N_MEMBERS])
 {
-    const um_jkey keys[N_MEMBERS] = {lay->rating, lay->item,     lay->user,       lay->time,
+    const um_jkey keys[N_MEMBERS] = {lay->rating, lay->title,    lay->text,
+                                     lay->item,   lay->user,     lay->time,
                                      lay->votes,  lay->verified, UM_JKEY("style")};
-    um_jval_pick(review, keys, N_MEMBERS, v);
+    um_jval_pick(object, keys, N_MEMBERS, v);
 }
 
 /* NULL when the time is good, else why it is not. */
@@ -297,73 +310,108 @@ static void append_style(um_str *out, um_jval style)
     }
 }
 
-static um_status put_texts(amazon *a, um_jval style, um_error *err)
+/* Appends why a review is bad; nothing when it is good. */
+static void check_review(review_maker *m, const um_jval v[N_MEMBERS], review *row, um_str *bad)
 {
-    um_status status = um_put_row_text(a->r, "review_title", TITLE, err);
+    const um_amazon_layout *lay = m->lay;
+    const char *why = NULL;
+    if (!um_value_id(v[USER], &m->user_id))
+        um_str_appendf(bad, "%s is missing", lay->user.name);
+    else if (!um_value_id(v[ITEM], &m->item_id))
+        um_str_appendf(bad, "%s is missing", lay->item.name);
+    else if ((why = read_time(lay, v[TIME], &row->time_s)) != NULL)
+        um_str_appendf(bad, "%s %s", lay->time.name, why);
+    else if (!um_value_number(v[RATING], &row->rating))
+        um_str_appendf(bad, "%s is missing or no number", lay->rating.name);
+    else if (!(row->rating >= 1 && row->rating <= 5))
+        um_str_appendf(bad, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
+}
+
+static void make_text(review_maker *m, um_jval v, um_str *made)
+{
+    um_str_clear(&m->text);
+    um_value_text(v, " ", &m->text);
+    um_make_text(made, um_str_text(&m->text), m->text.len);
+}
+
+static um_status make_review(void *context, um_jval object, um_str *made, um_error *err)
+{
+    review_maker *m = context;
+    um_jval v[N_MEMBERS];
+    review row = {0};
+    size_t at = made->len;
+    pick_members(m->lay, object, v);
+    um_str_append_n(made, &row, sizeof row);
+    check_review(m, v, &row, made);
+    row.is_bad = made->len > at + sizeof row;
+    if (row.is_bad) {
+        um_str_append_char(made, '\0');
+    } else {
+        row.has_votes = read_votes(v[VOTES], &row.votes);
+        row.has_verified = um_jval_bool(v[VERIFIED], &row.is_verified);
+        row.user_bytes = m->user_id.len + 1;
+        row.item_bytes = m->item_id.len + 1;
+        um_str_append_n(made, m->user_id.data, row.user_bytes);
+        um_str_append_n(made, m->item_id.data, row.item_bytes);
+        make_text(m, v[TITLE], made);
+        make_text(m, v[TEXT], made);
+        um_str_clear(&m->text);
+        append_style(&m->text, v[STYLE]);
+        um_make_text(made, um_str_text(&m->text), m->text.len);
+    }
+    um_status status = um_str_status(made, err);
     if (status == UM_OK)
-        status = um_put_row_text(a->r, "review", TEXT, err);
-    um_str_clear(&a->text);
-    append_style(&a->text, style);
+        status = um_str_status(&m->text, err);
     if (status == UM_OK)
-        status = um_str_status(&a->text, err);
-    if (status == UM_OK)
-        status =
-            um_put_behaviour_text(a->r, "style", um_str_text(&a->text), a->text.len, &a->json, err);
+        memcpy(made->data + at, &row, sizeof row);
     return status;
 }
 
-static um_status add_review(amazon *a, const um_jval v[N_MEMBERS], uint64_t line, uint32_t item,
-                            int64_t time_s, double rating, um_error *err)
+static um_status add_review(amazon *a, const review *row, const char *made, uint64_t line,
+                            uint32_t item, um_error *err)
 {
     um_dataset_builder *b = a->r->builder;
     uint32_t user = 0;
-    bool verified = false;
-    double votes = 0;
-    um_status status = um_dataset_builder_user(b, um_str_text(&a->user_id), &user, NULL, err);
+    um_status status = um_dataset_builder_user(b, made, &user, NULL, err);
+    made += row->user_bytes + row->item_bytes;
     if (status == UM_OK)
-        status = um_dataset_builder_interaction(b, user, item, time_s, err);
+        status = um_dataset_builder_interaction(b, user, item, row->time_s, err);
     if (status == UM_OK)
         status = um_builder_set_line(b, line, err);
     if (status == UM_OK)
-        status = um_releases_seen(&a->releases, a->r, item, time_s, err);
+        status = um_releases_seen(&a->releases, a->r, item, row->time_s, err);
     if (status == UM_OK)
-        status = um_dataset_builder_number(b, "rating", rating, err);
+        status = um_dataset_builder_number(b, "rating", row->rating, err);
     if (status == UM_OK)
-        status = put_texts(a, v[STYLE], err);
-    if (status == UM_OK && um_jval_bool(v[VERIFIED], &verified))
-        status = um_dataset_builder_number(b, "verified", verified, err);
-    if (status == UM_OK && read_votes(v[VOTES], &votes))
-        status = um_dataset_builder_number(b, "helpful_votes", votes, err);
+        status = um_put_made_text(a->r, "review_title", &made, err);
+    if (status == UM_OK)
+        status = um_put_made_text(a->r, "review", &made, err);
+    if (status == UM_OK)
+        status = um_put_made_text(a->r, "style", &made, err);
+    if (status == UM_OK && row->has_verified)
+        status = um_dataset_builder_number(b, "verified", row->is_verified, err);
+    if (status == UM_OK && row->has_votes)
+        status = um_dataset_builder_number(b, "helpful_votes", row->votes, err);
     return status;
 }
 
-static um_status take_review(void *context, um_jval review, uint64_t line, um_error *err)
+static um_status take_review(void *context, um_jval object, uint64_t line, um_error *err)
 {
+    (void)object;
     amazon *a = context;
     um_reading *r = a->r;
-    const um_amazon_layout *lay = a->lay;
-    um_jval v[N_MEMBERS];
+    review row;
     uint32_t item = 0;
-    int64_t time_s = 0;
-    double rating = 0;
-    pick_members(lay, review, v);
-    if (!um_value_id(v[USER], &a->user_id))
-        return um_reading_reject(r, err, line, "%s is missing", lay->user.name);
-    if (!um_value_id(v[ITEM], &a->item_id))
-        return um_reading_reject(r, err, line, "%s is missing", lay->item.name);
-    const char *id = um_str_text(&a->item_id), *why = read_time(lay, v[TIME], &time_s);
-    if (why != NULL)
-        return um_reading_reject(r, err, line, "%s %s", lay->time.name, why);
-    if (!um_value_number(v[RATING], &rating))
-        return um_reading_reject(r, err, line, "%s is missing or no number", lay->rating.name);
-    if (!(rating >= 1 && rating <= 5))
-        return um_reading_reject(r, err, line, "%s %g is outside 1 .. 5", lay->rating.name, rating);
+    memcpy(&row, r->made, sizeof row);
+    const char *made = r->made + sizeof row, *id = made + row.user_bytes;
+    if (row.is_bad)
+        return um_reading_reject(r, err, line, "%s", made);
     if (!um_builder_find_item(r->builder, id, &item))
         return um_ids_find(&a->left_out, id, &item)
                    ? um_reading_filter(r, err, line,
                                        "item '%.40s' has too few ratings, or no details", id)
                    : um_reading_reject(r, err, line, "item '%.40s' is not in the metadata", id);
-    return add_review(a, v, line, item, time_s, rating, err);
+    return add_review(a, &row, made, line, item, err);
 }
 
 /* Files ---------------------------------------------------------------------------------------
@@ -405,6 +453,7 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
     um_amazon_files l;
     um_partner meta = {0};
     amazon a = {.r = r, .lay = lay};
+    review_maker makers[UM_PARSED_THREADS] = {{.lay = lay}, {.lay = lay}};
     um_status status = um_amazon_locate_one(&l, r->bundle, lay, err);
     if (status == UM_OK && r->filters.min_rating_count > 0 && !lay->has_counts)
         status = um_fail(err, UM_ERR_INPUT,
@@ -427,25 +476,29 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
     if (status == UM_OK)
         status = declare(r, err);
     if (status == UM_OK)
-        status = um_reading_objects(
-            r,
-            &(um_objects_spec){.entry = l.reviews,
-                               .has_interactions = true,
-                               .user = lay->user.name,
-                               .item = lay->item.name,
-                               .texts = {[TITLE] = lay->title.name, [TEXT] = lay->text.name},
-                               .take = take_review,
-                               .context = &a},
-            err);
+        status = um_reading_objects(r,
+                                    &(um_objects_spec){.entry = l.reviews,
+                                                       .has_interactions = true,
+                                                       .user = lay->user.name,
+                                                       .item = lay->item.name,
+                                                       .make = make_review,
+                                                       .makers = {&makers[0], &makers[1]},
+                                                       .take = take_review,
+                                                       .context = &a},
+                                    err);
     um_partner_close(&meta);
     um_amazon_files_dispose(&l);
     um_ids_dispose(&a.left_out);
     um_arena_dispose(&a.arena);
     um_vec_dispose(&a.releases);
     um_str_dispose(&a.item_id);
-    um_str_dispose(&a.user_id);
     um_str_dispose(&a.text);
     um_str_dispose(&a.json);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
+        um_str_dispose(&makers[i].user_id);
+        um_str_dispose(&makers[i].item_id);
+        um_str_dispose(&makers[i].text);
+    }
     return status;
 }
 

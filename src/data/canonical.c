@@ -115,9 +115,9 @@ static um_status set_cells(canonical *c, set_fn set, uint32_t row, um_jval cells
     return status;
 }
 
-typedef um_status (*take_fn)(canonical *c, um_jval object, um_error *err);
+typedef um_status (*take_fn)(canonical *c, const um_parsed_row *row, um_error *err);
 
-static um_status take_user(canonical *c, um_jval object, um_error *err)
+static um_status take_user(canonical *c, const um_parsed_row *row, um_error *err)
 {
     enum { ID, DESCRIPTION, FEATURES, N };
     static const um_jkey keys[N] = {UM_JKEY("user_id"), UM_JKEY("user_description"),
@@ -126,7 +126,7 @@ static um_status take_user(canonical *c, um_jval object, um_error *err)
     const char *id = NULL;
     uint32_t user = 0;
     bool added = false;
-    um_jval_pick(object, keys, N, found);
+    um_jval_pick(row->root, keys, N, found);
     const char *bad = check_id(c, found[ID], "user_id", &id);
     if (bad == NULL)
         bad = check_descriptions(c, found[DESCRIPTION], "user_description");
@@ -159,7 +159,7 @@ static const char *check_release(canonical *c, um_jval features, bool *has, int6
     return NULL;
 }
 
-static um_status take_item(canonical *c, um_jval object, um_error *err)
+static um_status take_item(canonical *c, const um_parsed_row *row, um_error *err)
 {
     enum { ID, DESCRIPTION, FEATURES, N };
     static const um_jkey keys[N] = {UM_JKEY("item_id"), UM_JKEY("item_description"),
@@ -169,7 +169,7 @@ static um_status take_item(canonical *c, um_jval object, um_error *err)
     uint32_t item = 0;
     bool added = false, has_release = false;
     int64_t release_s = 0;
-    um_jval_pick(object, keys, N, found);
+    um_jval_pick(row->root, keys, N, found);
     const char *bad = check_id(c, found[ID], "item_id", &id);
     if (bad == NULL)
         bad = check_descriptions(c, found[DESCRIPTION], "item_description");
@@ -264,54 +264,95 @@ static const char *check_impressions(canonical *c, um_jval list, um_jval place,
     return NULL;
 }
 
-static um_status set_behaviour(canonical *c, um_jval behaviour, um_error *err)
+enum { LIST, PLACE, N_SHOWN };
+
+/* What is made of an interaction. Behind it: the reason where it is bad, with a NUL; else the items
+ * shown, then the cells. */
+typedef struct log_row {
+    uint32_t user, item;
+    int64_t time_s, position;
+    size_t n_shown, n_cells;
+    bool is_bad;
+    bool is_skip; /* a list that nobody chose from: its item is null */
+} log_row;
+
+/* A behaviour cell. Behind it: the name of its series with a NUL; then a text, the value as JSON.
+ */
+typedef struct log_cell {
+    enum { EMPTY, NUMBER, TEXT } kind;
+    size_t name_bytes, text_len;
+    double number;
+} log_cell;
+
+static void make_cell(const char *name, um_jval value, um_str *made)
+{
+    log_cell cell = {.kind = EMPTY, .name_bytes = strlen(name) + 1};
+    size_t at = made->len;
+    int64_t whole = 0;
+    bool exact =
+        !um_jval_i64(value, &whole) || (whole <= MAX_EXACT_INTEGER && whole >= -MAX_EXACT_INTEGER);
+    if (exact && um_jval_f64(value, &cell.number))
+        cell.kind = NUMBER;
+    else if (um_jval_type(value) != UM_J_NULL)
+        cell.kind = TEXT;
+    um_str_append_n(made, &cell, sizeof cell);
+    um_str_append_n(made, name, cell.name_bytes);
+    if (cell.kind != TEXT)
+        return;
+    um_jval_dump(made, value);
+    if (made->failed != UM_OK)
+        return;
+    cell.text_len = made->len - at - sizeof cell - cell.name_bytes;
+    memcpy(made->data + at, &cell, sizeof cell);
+}
+
+/* All of the behaviour but what it says of the list shown. */
+static size_t make_cells(um_jval behaviour, const um_jval shown[N_SHOWN], um_str *made)
 {
     const char *name = NULL;
     um_jval value;
-    um_status status = UM_OK;
+    size_t n = 0;
     um_jiter it = um_jval_iter(behaviour);
-    while (status == UM_OK && um_jiter_next(&it, &name, &value)) {
-        um_jtype type = um_jval_type(value);
-        int64_t whole = 0;
-        double number = 0;
-        if (strcmp(name, UM_CANONICAL_SHOWN) == 0 || strcmp(name, UM_CANONICAL_CHOSEN) == 0)
+    while (um_jiter_next(&it, &name, &value)) {
+        if (value.at == shown[LIST].at || value.at == shown[PLACE].at)
             continue;
-        bool exact = !um_jval_i64(value, &whole) ||
-                     (whole <= MAX_EXACT_INTEGER && whole >= -MAX_EXACT_INTEGER);
-        if (type == UM_J_NULL) {
+        make_cell(name, value, made);
+        n++;
+    }
+    return n;
+}
+
+static um_status put_cells(canonical *c, const char *made, size_t n, um_error *err)
+{
+    log_cell cell;
+    um_status status = UM_OK;
+    for (; n > 0 && status == UM_OK; n--) {
+        memcpy(&cell, made, sizeof cell);
+        const char *name = made + sizeof cell, *text = name + cell.name_bytes;
+        if (cell.kind == EMPTY)
             status = um_builder_declare_series(c->builder, name, err);
-        } else if (exact && um_jval_f64(value, &number)) {
-            status = um_dataset_builder_number(c->builder, name, number, err);
-        } else {
-            um_str_clear(&c->text);
-            um_jval_dump(&c->text, value);
-            status = um_str_status(&c->text, err);
-            if (status == UM_OK)
-                status = um_builder_text_n(c->builder, name, c->text.data, c->text.len, err);
-        }
+        else if (cell.kind == NUMBER)
+            status = um_dataset_builder_number(c->builder, name, cell.number, err);
+        else
+            status = um_builder_text_n(c->builder, name, text, cell.text_len, err);
+        made = text + cell.text_len;
     }
     return status;
 }
 
-typedef struct log_row {
-    uint32_t user, item;
-    int64_t time_s, position;
-    bool is_skip; /* a list that nobody chose from: its item is null */
-    um_jval behaviour;
-} log_row;
-
-static const char *check_interaction(canonical *c, um_jval object, log_row *row)
+static const char *check_interaction(canonical *c, um_jval object, log_row *row, um_jval *behaviour,
+                                     um_jval shown[N_SHOWN])
 {
-    enum { USER, ITEM, TIME, BEHAVIOUR, N, LIST = 0, PLACE, N_SHOWN };
+    enum { USER, ITEM, TIME, BEHAVIOUR, N };
     static const um_jkey keys[N] = {UM_JKEY("user_id"), UM_JKEY("item_id"), UM_JKEY("timestamp"),
                                     UM_JKEY("behavior_features")};
     static const um_jkey shown_keys[N_SHOWN] = {UM_JKEY(UM_CANONICAL_SHOWN),
                                                 UM_JKEY(UM_CANONICAL_CHOSEN)};
-    um_jval found[N], shown[N_SHOWN];
+    um_jval found[N];
     const char *user_id = NULL, *item_id = NULL, *time = NULL;
     um_jval_pick(object, keys, N, found);
-    row->behaviour = found[BEHAVIOUR];
-    um_jval_pick(row->behaviour, shown_keys, N_SHOWN, shown);
+    *behaviour = found[BEHAVIOUR];
+    um_jval_pick(*behaviour, shown_keys, N_SHOWN, shown);
     row->is_skip = found[ITEM].document != NULL && um_jval_type(found[ITEM]) == UM_J_NULL &&
                    um_jval_len(shown[LIST]) > 0;
     const char *bad = check_id(c, found[USER], "user_id", &user_id);
@@ -326,34 +367,63 @@ static const char *check_interaction(canonical *c, um_jval object, log_row *row)
     if (bad == NULL && !row->is_skip && !um_builder_find_item(c->builder, item_id, &row->item))
         bad = reason(c, "item '%.60s' is not described", item_id);
     if (bad == NULL)
-        bad = check_object(c, row->behaviour, "behavior_features");
+        bad = check_object(c, *behaviour, "behavior_features");
     if (bad == NULL)
         bad = check_impressions(c, shown[LIST], shown[PLACE], row->is_skip ? NULL : &row->item,
                                 &row->position);
     return bad;
 }
 
-static um_status take_interaction(canonical *c, um_jval object, um_error *err)
+/* Runs in the threads: looks up, and changes nothing but its own context. */
+static um_status make_interaction(void *context, um_jval object, um_str *made, um_error *err)
 {
+    canonical *c = context;
     log_row row = {0};
-    const char *bad = check_interaction(c, object, &row);
-    if (bad != NULL)
-        return um_reading_reject(c->reading, err, c->line, "%s", bad);
+    um_jval behaviour, shown[N_SHOWN];
+    size_t at = made->len;
+    const char *bad = check_interaction(c, object, &row, &behaviour, shown);
+    row.is_bad = bad != NULL;
+    row.n_shown = c->shown.len;
+    um_str_append_n(made, &row, sizeof row);
+    if (row.is_bad) {
+        um_str_append_n(made, bad, strlen(bad) + 1);
+    } else {
+        um_str_append_n(made, c->shown.data, row.n_shown * sizeof *c->shown.data);
+        row.n_cells = make_cells(behaviour, shown, made);
+    }
+    um_status status = um_str_status(made, err);
+    if (status == UM_OK)
+        memcpy(made->data + at, &row, sizeof row);
+    return status;
+}
+
+static um_status take_interaction(canonical *c, const um_parsed_row *parsed, um_error *err)
+{
+    log_row row;
+    memcpy(&row, parsed->made, sizeof row);
+    const char *made = parsed->made + sizeof row;
+    if (row.is_bad)
+        return um_reading_reject(c->reading, err, c->line, "%s", made);
     um_status status = UM_OK;
     int64_t max_list = c->reading->filters.max_list;
-    if (max_list > 0 && c->shown.len > (size_t)max_list)
+    if (max_list > 0 && row.n_shown > (size_t)max_list)
         return um_reading_filter(c->reading, err, c->line,
-                                 "its list has %zu items, more than max_list", c->shown.len);
+                                 "its list has %zu items, more than max_list", row.n_shown);
+    if (!um_vec_reserve(&c->shown, row.n_shown))
+        return um_fail_memory(err, "impressions");
+    if (row.n_shown > 0)
+        memcpy(c->shown.data, made, row.n_shown * sizeof *c->shown.data);
+    made += row.n_shown * sizeof *c->shown.data;
     if (row.is_skip) {
         status = um_dataset_builder_skip(c->builder, row.user, row.time_s, c->shown.data,
-                                         c->shown.len, err);
+                                         row.n_shown, err);
     } else {
         status = um_dataset_builder_interaction(c->builder, row.user, row.item, row.time_s, err);
         if (status == UM_OK)
-            status = um_dataset_builder_impressions(c->builder, c->shown.data, c->shown.len,
+            status = um_dataset_builder_impressions(c->builder, c->shown.data, row.n_shown,
                                                     (int32_t)row.position, err);
         if (status == UM_OK)
-            status = set_behaviour(c, row.behaviour, err);
+            status = put_cells(c, made, row.n_cells, err);
     }
     return status == UM_OK ? um_builder_set_line(c->builder, c->line, err) : status;
 }
@@ -364,21 +434,27 @@ static um_status take_row(canonical *c, const um_parsed_row *row, take_fn take, 
     if (row->bad != NULL || row->has_nul)
         return um_reading_reject(c->reading, err, c->line, "%s",
                                  row->bad != NULL ? row->bad : "U+0000 in a text");
-    um_status status = take(c, row->root, err);
+    um_status status = take(c, row, err);
     return status == UM_OK ? UM_OK : um_reading_row_failed(c->reading, status, c->line, err);
 }
 
-static um_status read_file(canonical *c, const um_entry *entry, take_fn take, um_error *err)
+/* With a maker for each thread but the caller's, whose c is; the log alone is made ahead. */
+static um_status read_file(canonical *c, canonical *other, const um_entry *entry, take_fn take,
+                           um_error *err)
 {
+    const bool is_log = take == take_interaction;
     const um_parsed_spec spec = {.noun = "JSON object",
-                                 .builder = take == take_interaction ? c->builder : NULL,
+                                 .make = is_log ? make_interaction : NULL,
+                                 .makers = {c, other},
+                                 .builder = is_log ? c->builder : NULL,
                                  .user = UM_JKEY("user_id"),
-                                 .item = UM_JKEY("item_id")};
+                                 .item = UM_JKEY("item_id"),
+                                 .makers_look_up = true};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;
     bool any = true;
-    um_status status = um_reading_begin(c->reading, entry, take == take_interaction, &lines, err);
+    um_status status = um_reading_begin(c->reading, entry, is_log, &lines, err);
     if (status == UM_OK)
         status = um_parsed_open(&parsed, &spec, &lines, err);
     while (status == UM_OK) {
@@ -458,15 +534,18 @@ static um_status make_name(const um_bundle *bundle, um_str *name, um_error *err)
 static um_status read_canonical(um_reading *r, um_error *err)
 {
     static const take_fn takes[3] = {take_user, take_item, take_interaction};
-    canonical c = {.reading = r, .builder = r->builder};
+    canonical c[UM_PARSED_THREADS] = {{.reading = r, .builder = r->builder},
+                                      {.reading = r, .builder = r->builder}};
     const um_entry *entries[3];
     size_t n = 0;
     um_status status = locate(r->bundle, entries, &n, err);
     for (int i = 0; i < 3 && status == UM_OK; i++)
-        status = read_file(&c, entries[i], takes[i], err);
-    um_vec_dispose(&c.shown);
-    um_vec_dispose(&c.in_list);
-    um_str_dispose(&c.text);
+        status = read_file(&c[0], &c[1], entries[i], takes[i], err);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
+        um_vec_dispose(&c[i].shown);
+        um_vec_dispose(&c[i].in_list);
+        um_str_dispose(&c[i].text);
+    }
     return status;
 }
 

@@ -13,13 +13,6 @@
 #include "mirrorer/dataset.h"
 
 #define UM_ADAPTER_MAX_TABLES 64 /* files whose rows are interactions */
-#define UM_ROW_TEXTS          2
-
-/* A text of a row, without markup, as a JSON string; len 0 = absent. */
-typedef struct um_row_text {
-    const char *json;
-    size_t len;
-} um_row_text;
 
 typedef struct um_reading {
     um_bundle *bundle;
@@ -35,8 +28,8 @@ typedef struct um_reading {
     bool is_open;            /* a file was begun and not ended */
     um_error first_bad;      /* text of the first of them in this file */
     um_error first_filtered; /* the same of well-formed rows that are left out */
-    void *state; /* the adapter's own while it reads: a row callback gets nothing else */
-    um_row_text texts[UM_ROW_TEXTS]; /* of the object in hand: what um_objects_spec asked for */
+    void *state;      /* the adapter's own while it reads: a row callback gets nothing else */
+    const char *made; /* of the object in hand, where um_objects_spec has a maker */
     struct {
         um_ingest_file *file;
         const char *file_name;

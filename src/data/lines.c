@@ -6,7 +6,8 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-#define FIRST_CAPACITY ((size_t)1 << 20)
+#define FIRST_CAPACITY ((size_t)256 << 10)  /* stays in the second-level cache */
+#define KEPT_CAPACITY  (4 * FIRST_CAPACITY) /* a larger buffer is not passed round in blocks */
 
 um_status um_lines_open(um_lines *lines, um_bundle *bundle, const um_entry *entry, um_error *err)
 {
@@ -43,7 +44,8 @@ static um_status read_block(um_lines *l, char *bytes, size_t size, size_t *n, um
                             : um_stream_read(l->stream, bytes, size, n, err);
 }
 
-/* Drops what lies before `begin` and reads on; one byte stays free for the caller's NUL. */
+/* Drops what lies before `begin` and reads on; some bytes stay free for who looks past the end, or
+ * puts a NUL there. */
 static um_status refill(um_lines *l, um_error *err)
 {
     if (l->begin > 0) {
@@ -60,7 +62,8 @@ static um_status refill(um_lines *l, um_error *err)
         l->cap *= 2;
     }
     size_t got = 0;
-    um_status status = read_block(l, l->buffer + l->end, l->cap - l->end - 1, &got, err);
+    um_status status =
+        read_block(l, l->buffer + l->end, l->cap - l->end - UM_LINES_PADDING, &got, err);
     if (status != UM_OK)
         return status;
     l->at_end = got == 0;
@@ -115,15 +118,15 @@ static um_status skip_line(um_lines *l, um_error *err)
     }
 }
 
-/* Sets text and len of the record [begin, next), without its line end. */
-static void set_line(const um_lines *l, um_line *line)
+/* A record with its line end. */
+static void set_line(char *text, size_t len, um_line *line)
 {
-    line->text = l->buffer + l->begin;
-    line->len = l->next - l->begin;
-    line->is_whole = line->len > 0 && line->text[line->len - 1] == '\n';
+    line->text = text;
+    line->len = len;
+    line->is_whole = len > 0 && text[len - 1] == '\n';
     if (line->is_whole)
         line->len--;
-    if (line->len > 0 && line->text[line->len - 1] == '\r')
+    if (line->len > 0 && text[line->len - 1] == '\r')
         line->len--;
 }
 
@@ -164,7 +167,7 @@ um_status um_lines_next(um_lines *l, um_line *line, um_error *err)
     line->is_long = len > UM_LINES_MAX_BYTES;
     if (!line->is_long) {
         l->next += len;
-        set_line(l, line);
+        set_line(l->buffer + l->begin, len, line);
     }
     if (l->line == 1) {
         status = check_first_line(l, line, err);
@@ -177,6 +180,77 @@ um_status um_lines_next(um_lines *l, um_line *line, um_error *err)
         line->is_whole = true;
     }
     return status;
+}
+
+/* Gives the buffer with the text before `next` away, for the block's, with the rest of it. */
+static um_status exchange(um_lines *l, um_block *block, um_error *err)
+{
+    size_t rest = l->end - l->next;
+    if (block->cap > KEPT_CAPACITY || rest + UM_LINES_PADDING > block->cap) {
+        free(block->buffer);
+        block->cap = FIRST_CAPACITY + rest;
+        block->buffer = malloc(block->cap);
+        if (block->buffer == NULL) {
+            block->cap = 0;
+            return um_fail_memory(err, "a line buffer");
+        }
+    }
+    char *buffer = block->buffer;
+    size_t cap = block->cap;
+    memcpy(buffer, l->buffer + l->next, rest);
+    block->buffer = l->buffer;
+    block->cap = l->cap;
+    block->text = l->buffer + l->begin;
+    block->len = l->next - l->begin;
+    l->buffer = buffer;
+    l->cap = cap;
+    l->begin = l->next = 0;
+    l->end = rest;
+    return UM_OK;
+}
+
+um_status um_lines_take(um_lines *l, um_block *block, um_error *err)
+{
+    block->is_long = false;
+    l->begin = l->next;
+    /* Read into the block's own buffer, which is in the cache of who has the block. */
+    um_status status = exchange(l, block, err);
+    const char *newline = memrchr(l->buffer, '\n', l->end);
+    if (status == UM_OK && newline == NULL && !l->at_end) {
+        status = refill(l, err);
+        newline = memrchr(l->buffer, '\n', l->end);
+    }
+    if (status != UM_OK)
+        return status;
+    size_t len = newline != NULL ? (size_t)(newline - l->buffer) + 1 : 0;
+    if (len > 0 && len <= UM_LINES_MAX_BYTES && l->next_line > 1) {
+        l->next = len;
+    } else { /* the first line, which is looked at; one that has no end here, or may be too long */
+        um_line line;
+        status = um_lines_next(l, &line, err);
+        block->is_long = line.is_long;
+    }
+    return status == UM_OK ? exchange(l, block, err) : status;
+}
+
+bool um_block_next(um_block *block, um_line *line)
+{
+    *line = (um_line){.text = block->text, .is_long = block->is_long, .is_whole = true};
+    block->is_long = false;
+    if (line->is_long || block->len == 0)
+        return line->is_long;
+    const char *newline = memchr(block->text, '\n', block->len);
+    size_t len = newline != NULL ? (size_t)(newline - block->text) + 1 : block->len;
+    set_line(block->text, len, line);
+    block->text += len;
+    block->len -= len;
+    return true;
+}
+
+void um_block_dispose(um_block *block)
+{
+    free(block->buffer);
+    *block = (um_block){0};
 }
 
 um_status um_lines_extend(um_lines *l, um_line *line, size_t max_bytes, bool *grown, um_error *err)
@@ -195,7 +269,7 @@ um_status um_lines_extend(um_lines *l, um_line *line, size_t max_bytes, bool *gr
     }
     l->next += len;
     l->next_line++;
-    set_line(l, line);
+    set_line(l->buffer + l->begin, l->next - l->begin, line);
     *grown = true;
     return UM_OK;
 }

@@ -40,6 +40,23 @@ um_status um_lines_open(um_lines *lines, um_bundle *bundle, const um_entry *entr
 void um_lines_close(um_lines *lines);
 /* The next line; what was given before is gone. */
 um_status um_lines_next(um_lines *lines, um_line *line, um_error *err) UM_CHECKED;
+/*
+ * Whole lines, many at once, for whoever cuts them elsewhere: a block has a buffer of its own,
+ * which is exchanged for that of the lines. What the lines are, and what is refused, is as with
+ * um_lines_next; `line` and `next_line` do not go on.
+ */
+#define UM_LINES_PADDING 64
+typedef struct um_block {
+    char *buffer;
+    size_t cap;
+    char *text; /* the next line; UM_LINES_PADDING bytes after the last may be read */
+    size_t len; /* of the lines that are left, 0 with is_long false: none */
+    bool is_long;
+} um_block;
+/* An empty block: the end of the file. The block is zeroed at first. */
+um_status um_lines_take(um_lines *lines, um_block *block, um_error *err) UM_CHECKED;
+bool um_block_next(um_block *block, um_line *line); /* false: no more */
+void um_block_dispose(um_block *block);
 /* Joins the next line to *line with its line end in between, while the whole is at most max_bytes.
  * *grown = false when it is not, or the file ends; *line is then as before. */
 um_status um_lines_extend(um_lines *lines, um_line *line, size_t max_bytes, bool *grown,

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/markup.h"
-#include "data/parsed.h"
 #include "data/pyliteral.h"
 
 #define MAX_EXACT_INTEGER 9007199254740992.0 /* 2^53: every whole number up to here is a double */
@@ -29,14 +28,15 @@ static um_status take_row(um_reading *r, const um_objects_spec *spec, const um_p
 {
     if (row->bad != NULL)
         return um_reading_reject(r, err, row->line, "%s", row->bad);
-    memcpy(r->texts, row->texts, sizeof r->texts);
+    r->made = row->made;
     um_status status = spec->take(spec->context, row->root, row->line, err);
     return status == UM_OK ? UM_OK : um_reading_row_failed(r, status, row->line, err);
 }
 
 um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_error *err)
 {
-    um_parsed_spec how = {.noun = "JSON object"};
+    um_parsed_spec how = {
+        .noun = "JSON object", .make = spec->make, .keeps_root = spec->keeps_root};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;
@@ -54,8 +54,7 @@ um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_erro
         how.user = (um_jkey){spec->user, strlen(spec->user)};
         how.item = (um_jkey){spec->item, strlen(spec->item)};
     }
-    for (size_t i = 0; i < UM_ROW_TEXTS && spec->texts[i] != NULL; i++)
-        how.texts[i] = (um_jkey){spec->texts[i], strlen(spec->texts[i])};
+    memcpy(how.makers, spec->makers, sizeof how.makers);
     um_status status = um_reading_begin(r, spec->entry, spec->has_interactions, &lines, err);
     if (status == UM_OK)
         status = um_parsed_open(&parsed, &how, &lines, err);
@@ -307,11 +306,25 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
     return status;
 }
 
-um_status um_put_row_text(um_reading *r, const char *series, size_t nth, um_error *err)
+void um_make_text(um_str *made, const char *text, size_t len)
 {
-    const um_row_text *text = &r->texts[nth];
-    return text->len > 0 ? um_builder_text_n(r->builder, series, text->json, text->len, err)
-                         : UM_OK;
+    size_t at = made->len, n = 0;
+    um_str_append_n(made, &n, sizeof n);
+    if (len > 0)
+        um_str_append_json_n(made, text, len);
+    if (made->failed != UM_OK)
+        return;
+    n = made->len - at - sizeof n;
+    memcpy(made->data + at, &n, sizeof n);
+}
+
+um_status um_put_made_text(um_reading *r, const char *series, const char **made, um_error *err)
+{
+    const char *text = *made + sizeof(size_t);
+    size_t len = 0;
+    memcpy(&len, *made, sizeof len);
+    *made = text + len;
+    return len > 0 ? um_builder_text_n(r->builder, series, text, len, err) : UM_OK;
 }
 
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,

@@ -6,6 +6,7 @@
 
 #include "base/jsonl.h"
 #include "data/ingest.h"
+#include "data/parsed.h"
 
 /* Takes the object of one line or rejects it with um_reading_reject; any status but UM_OK ends the
  * reading. */
@@ -17,8 +18,9 @@ typedef struct um_objects_spec {
     bool is_python; /* lines may also be Python dicts (data/pyliteral.h) */
     bool has_interactions;
     const char *user, *item; /* the log's members with the ids, to be looked up; NULL = none are */
-    /* Members with texts, which then stand in the reading: made on another CPU. */
-    const char *texts[UM_ROW_TEXTS];
+    um_make_fn make;         /* data/parsed.h: what it makes stands in the reading; or NULL */
+    void *makers[UM_PARSED_THREADS];
+    bool keeps_root; /* `take` gets the object where there is a maker too */
     um_object_fn take;
     void *context;
 } um_objects_spec;
@@ -80,10 +82,13 @@ um_status um_put_text(um_reading *r, uint32_t item, const char *column, const um
                       um_error *err) UM_CHECKED; /* a description; "" = absent */
 um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool has, double value,
                         um_error *err) UM_CHECKED; /* a feature */
-/* One of the reading's texts as a behaviour cell of the interaction added last. */
-um_status um_put_row_text(um_reading *r, const char *series, size_t nth, um_error *err) UM_CHECKED;
-/* A behaviour cell, of the interaction added last. The text is UTF-8 as um_markup_clean leaves it,
- * without control characters. */
+/* For makers: appends a text, which is UTF-8 as um_markup_clean leaves it, without control
+ * characters, as a JSON string that um_put_made_text takes; "" = absent. */
+void um_make_text(um_str *made, const char *text, size_t len);
+/* The made text at *made as a behaviour cell of the interaction added last; moves *made past it. */
+um_status um_put_made_text(um_reading *r, const char *series, const char **made,
+                           um_error *err) UM_CHECKED;
+/* A behaviour cell, of the interaction added last. The text as for um_make_text. */
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,
                                 um_str *scratch, um_error *err) UM_CHECKED; /* "" = absent */
 

@@ -1,7 +1,12 @@
 /*
- * parsed.c - parsing ahead. Batches go round in a ring: the thread fills those that are free, the
- * reader empties them in the same order. A batch owns a copy of what was parsed, so that the parser
- * and the line buffer belong to the thread alone.
+ * parsed.c - parsing ahead. The file is cut into blocks of whole lines, one after another, each
+ * into a batch of a ring; batches are filled from their blocks by two threads and emptied by the
+ * reader in the order of the file. Line numbers are counted inside a block until its turn has come.
+ *
+ * What goes from one CPU to another costs more than most of what is done with it. So rows are made
+ * where they were parsed; a thread has its own batches and fills no other; and what only the making
+ * needs, the block and where there is a maker the parsed values, belongs to the thread and stays in
+ * its second-level cache.
  */
 #include "data/parsed.h"
 
@@ -13,63 +18,80 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "data/objects.h"
 
-#define N_BATCHES   4
-#define BATCH_ROWS  2048
-#define BATCH_BYTES ((size_t)512 << 10) /* of parsed values: about one second-level cache */
+#define N_OWN      3                 /* batches of a thread */
+#define KEPT_BYTES ((size_t)4 << 20) /* memory of one long line is not kept for the next block */
 
 /* Rows ahead; some hundred nanoseconds each. */
 #define SLOTS_AHEAD 12
 #define KEYS_AHEAD  6
 
 typedef struct parsed_line {
-    uint64_t line;
-    size_t words, bytes;           /* places in the batch */
-    size_t bad;                    /* place in messages, SIZE_MAX: good */
-    uint64_t user, item;           /* hashes of their ids, 0 = unknown */
-    size_t text_end[UM_ROW_TEXTS]; /* places in texts; each begins where the one before ends */
+    uint32_t line; /* in the block, from 0 */
     bool has_nul;
+    size_t words, bytes; /* places in the values */
+    size_t bad;          /* place in messages, SIZE_MAX: good */
+    size_t made;         /* place in made */
+    uint64_t user, item; /* hashes of their ids, 0 = unknown */
 } parsed_line;
+
+/* Copies of what was parsed: the parser's own is gone with the next line. */
+typedef struct values {
+    UM_VEC(uint64_t) words;
+    UM_VEC(char) bytes;
+} values;
 
 typedef struct batch {
     UM_VEC(parsed_line) rows;
-    UM_VEC(uint64_t) words;
-    UM_VEC(char) bytes;
-    um_str messages;
-    um_str texts;
+    values values; /* where rows have roots */
+    um_str messages, made;
+    uint32_t n_lines;
     bool is_last; /* the file ends after it, or reading failed */
     um_status status;
     um_error err;
+    bool is_filled; /* under the lock */
+    struct filler *owner;
 } batch;
+
+/* What a thread parses with. */
+typedef struct filler {
+    um_jsonl *parser;
+    um_block block;
+    um_str json;   /* a line that was not JSON */
+    values values; /* where rows are made and their roots forgotten */
+    void *maker;
+    batch batches[N_OWN];    /* come round */
+    size_t n_cut, n_emptied; /* of them; under the lock */
+} filler;
+
+enum { CALLER, AHEAD };
 
 struct um_parsed {
     um_parsed_spec spec;
-    um_jkey keys[2 + UM_ROW_TEXTS]; /* of the spec: user, item, texts */
-    bool picks;                     /* any of them has a name */
-    um_lines *lines;
-    um_jsonl *parser;
-    um_str json; /* a line that was not JSON */
-    um_str text; /* one of a row, before it is JSON */
-    batch batches[N_BATCHES];
-    batch *current; /* being emptied; NULL: none yet */
-    size_t row;     /* next one of it */
+    um_lines *lines; /* of whoever is cutting */
+    filler fillers[UM_PARSED_THREADS];
+    batch *current;      /* being emptied; NULL: none yet */
+    size_t row;          /* next one of it */
+    uint64_t first_line; /* of it */
     um_jdoc doc;
     pthread_t thread;
-    bool has_thread; /* else batches are filled when they are asked for */
+    bool has_thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    /* Under the lock: batches filled and emptied so far, and whether to give up. */
-    size_t n_filled, n_emptied;
+    /* Under the lock: batches in the order of the file, how many were cut and emptied so far, and
+     * how it stands with cutting. */
+    batch *order[UM_PARSED_THREADS * N_OWN];
+    size_t n_cut, n_emptied;
+    bool is_cutting, is_cut; /* is being done; nothing is left */
     bool is_stopped;
 };
+
+/* Filling a batch ----------------------------------------------------------------------------- */
 
 static um_status add_bad(const um_parsed *p, batch *b, const um_line *line, const char *why,
                          um_error *err)
 {
-    parsed_line row = {.line = p->lines->line, .bad = b->messages.len};
-    for (size_t i = 0; i < UM_ROW_TEXTS; i++)
-        row.text_end[i] = b->texts.len;
+    parsed_line row = {.line = b->n_lines, .bad = b->messages.len};
     um_str_appendf(&b->messages, "not one whole %s: %s%s", p->spec.noun, why,
                    line->is_whole ? "" : " (the last line has no end: file cut short?)");
     um_str_append_char(&b->messages, '\0');
@@ -84,124 +106,190 @@ static uint64_t hash_id(um_jval id)
     return um_jval_str(id, &text, &len) ? um_map_hash(text, len) : 0;
 }
 
-/* Members that are looked at before the row is given. */
-enum { USER, ITEM, TEXTS, N_PICKED = TEXTS + UM_ROW_TEXTS };
-
-static um_status add_texts(um_parsed *p, batch *b, const um_jval *texts, size_t end[UM_ROW_TEXTS],
-                           um_error *err)
+static bool keeps_root(const um_parsed *p)
 {
-    um_status status = UM_OK;
-    for (size_t i = 0; i < UM_ROW_TEXTS && status == UM_OK; i++) {
-        um_str_clear(&p->text);
-        if (um_value_text(texts[i], " ", &p->text))
-            um_str_append_json_n(&b->texts, p->text.data, p->text.len);
-        end[i] = b->texts.len;
-        status = um_str_status(&p->text, err);
-    }
-    return status == UM_OK ? um_str_status(&b->texts, err) : status;
+    return p->spec.make == NULL || p->spec.keeps_root;
 }
 
-static um_status add_good(um_parsed *p, batch *b, um_jval root, um_error *err)
+static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root, um_error *err)
 {
+    enum { USER, ITEM, N_IDS };
     const um_jdoc *d = root.document;
-    parsed_line row = {.line = p->lines->line,
-                       .words = b->words.len,
-                       .bytes = b->bytes.len,
+    values *v = keeps_root(p) ? &b->values : &f->values;
+    parsed_line row = {.line = b->n_lines,
+                       .words = v->words.len,
+                       .bytes = v->bytes.len,
                        .bad = SIZE_MAX,
-                       .has_nul = um_jsonl_has_nul(p->parser)};
-    if (p->picks) {
-        um_jval found[N_PICKED];
-        um_jval_pick(root, p->keys, N_PICKED, found);
+                       .has_nul = um_jsonl_has_nul(f->parser)};
+    if (p->spec.builder != NULL) {
+        const um_jkey keys[N_IDS] = {p->spec.user, p->spec.item};
+        um_jval found[N_IDS];
+        um_jval_pick(root, keys, N_IDS, found);
         row.user = hash_id(found[USER]);
         row.item = hash_id(found[ITEM]);
-        um_status status = add_texts(p, b, found + TEXTS, row.text_end, err);
-        if (status != UM_OK)
-            return status;
     }
-    if (!um_vec_reserve(&b->words, b->words.len + d->n_words) ||
-        !um_vec_reserve(&b->bytes, b->bytes.len + d->n_bytes) || !um_vec_push(&b->rows, row))
+    if (!um_vec_reserve(&v->words, v->words.len + d->n_words) ||
+        !um_vec_reserve(&v->bytes, v->bytes.len + d->n_bytes) || !um_vec_push(&b->rows, row))
         return um_fail_memory(err, "rows");
-    memcpy(b->words.data + b->words.len, d->tape, d->n_words * sizeof *d->tape);
+    memcpy(v->words.data + v->words.len, d->tape, d->n_words * sizeof *d->tape);
     if (d->n_bytes > 0)
-        memcpy(b->bytes.data + b->bytes.len, d->strings, d->n_bytes);
-    b->words.len += d->n_words;
-    b->bytes.len += d->n_bytes;
+        memcpy(v->bytes.data + v->bytes.len, d->strings, d->n_bytes);
+    v->words.len += d->n_words;
+    v->bytes.len += d->n_bytes;
     return UM_OK;
 }
 
 /* Parses a line, or what it is turned into; UM_ERR_INPUT with the reason when it is bad. */
-static um_status parse(um_parsed *p, const um_line *line, um_jval *root, um_error *why)
+static um_status parse(const um_parsed *p, filler *f, const um_line *line, um_jval *root,
+                       um_error *why)
 {
+    if (p->spec.to_json == NULL)
+        return um_jsonl_line(f->parser, line->text, line->len, root, why);
     um_status status = UM_ERR_INPUT;
     if (p->spec.is_other == NULL || !p->spec.is_other(line->text, line->len))
-        status = um_jsonl_parse(p->parser, line->text, line->len, root, why);
-    if (status != UM_ERR_INPUT || p->spec.to_json == NULL)
+        status = um_jsonl_parse(f->parser, line->text, line->len, root, why);
+    if (status != UM_ERR_INPUT)
         return status;
-    um_str_clear(&p->json);
-    status = p->spec.to_json(&p->json, line->text, line->len, why);
+    um_str_clear(&f->json);
+    status = p->spec.to_json(&f->json, line->text, line->len, why);
     if (status == UM_OK)
-        status = um_jsonl_parse(p->parser, um_str_text(&p->json), p->json.len, root, why);
+        status = um_jsonl_parse(f->parser, um_str_text(&f->json), f->json.len, root, why);
     return status;
 }
 
-static um_status add_line(um_parsed *p, batch *b, const um_line *line, um_error *err)
+static um_status add_line(const um_parsed *p, filler *f, batch *b, const um_line *line,
+                          um_error *err)
 {
     um_jval root;
     um_error why;
     bool ascii = true;
     if (line->is_long)
         return add_bad(p, b, line, "line longer than the limit of 16 MiB", err);
-    um_status status = parse(p, line, &root, &why);
+    um_status status = parse(p, f, line, &root, &why);
     if (status == UM_OK)
-        return add_good(p, b, root, err);
+        return add_good(p, f, b, root, err);
     if (status == UM_ERR_MEMORY)
         return um_fail_memory(err, "a row");
     bool has_nul = um_line_has_nul(line->text, line->len, &ascii);
     return add_bad(p, b, line, has_nul ? "NUL byte in the line" : why.text, err);
 }
 
-static void fill(um_parsed *p, batch *b)
+static um_jdoc document_of(const values *v, const parsed_line *row)
+{
+    return (um_jdoc){.tape = v->words.data + row->words,
+                     .strings = v->bytes.data != NULL ? v->bytes.data + row->bytes : NULL};
+}
+
+static void prefetch(const um_parsed *p, const batch *b, size_t row)
+{
+    if (row + SLOTS_AHEAD < b->rows.len) {
+        const parsed_line *later = &b->rows.data[row + SLOTS_AHEAD];
+        um_builder_prefetch_slots(p->spec.builder, later->user, later->item);
+    }
+    if (row + KEYS_AHEAD < b->rows.len) {
+        const parsed_line *later = &b->rows.data[row + KEYS_AHEAD];
+        um_builder_prefetch_keys(p->spec.builder, later->user, later->item);
+    }
+}
+
+static um_status make_rows(const um_parsed *p, const filler *f, batch *b, um_error *err)
+{
+    bool prefetches = p->spec.builder != NULL && p->spec.makers_look_up;
+    um_status status = UM_OK;
+    for (size_t i = 0; i < b->rows.len && status == UM_OK; i++) {
+        parsed_line *row = &b->rows.data[i];
+        if (prefetches)
+            prefetch(p, b, i);
+        if (row->bad != SIZE_MAX)
+            continue;
+        const um_jdoc document = document_of(keeps_root(p) ? &b->values : &f->values, row);
+        row->made = b->made.len;
+        status = p->spec.make(f->maker, (um_jval){.document = &document, .at = 1}, &b->made, err);
+    }
+    return status == UM_OK ? um_str_status(&b->made, err) : status;
+}
+
+static void empty_values(values *v)
+{
+    v->words.len = v->bytes.len = 0;
+    if (v->words.cap * sizeof *v->words.data > KEPT_BYTES)
+        um_vec_dispose(&v->words);
+    if (v->bytes.cap > KEPT_BYTES)
+        um_vec_dispose(&v->bytes);
+}
+
+static void empty(batch *b)
+{
+    b->n_lines = 0;
+    b->rows.len = 0;
+    um_str_clear(&b->messages);
+    um_str_clear(&b->made);
+    empty_values(&b->values);
+    empty_values(&b->owner->values);
+    if (b->made.cap > KEPT_BYTES)
+        um_str_dispose(&b->made);
+}
+
+/* Rows from the block in hand. What fails ends the file after the rows before it. */
+static void fill(const um_parsed *p, filler *f, batch *b)
 {
     um_line line;
-    b->rows.len = b->words.len = b->bytes.len = 0;
-    um_str_clear(&b->messages);
-    um_str_clear(&b->texts);
-    b->status = UM_OK;
-    b->is_last = false;
-    while (b->status == UM_OK && b->rows.len < BATCH_ROWS &&
-           b->words.len * sizeof *b->words.data + b->bytes.len + b->texts.len < BATCH_BYTES) {
-        b->status = um_lines_next(p->lines, &line, &b->err);
-        if (b->status != UM_OK)
-            break;
-        b->is_last = line.text == NULL;
-        if (b->is_last)
-            return;
+    if (p->spec.to_json == NULL)
+        um_jsonl_block(f->parser, f->block.text, f->block.len);
+    for (; b->status == UM_OK && um_block_next(&f->block, &line); b->n_lines++) {
         if (line.len > 0 || line.is_long)
-            b->status = add_line(p, b, &line, &b->err);
+            b->status = add_line(p, f, b, &line, &b->err);
     }
-    b->is_last = b->status != UM_OK;
+    if (p->spec.make != NULL && b->status == UM_OK)
+        b->status = make_rows(p, f, b, &b->err);
+    if (p->spec.make != NULL && b->status != UM_OK)
+        b->rows.len = 0; /* they are not made */
+    b->is_last = b->is_last || b->status != UM_OK;
+}
+
+/* Threads -------------------------------------------------------------------------------------- */
+
+static bool can_cut(const um_parsed *p, const filler *f)
+{
+    return !p->is_cutting && !p->is_cut && f->n_cut - f->n_emptied < N_OWN;
+}
+
+/* Cuts the next block and fills its batch; the lock is held before and after, and can_cut is true.
+ */
+static void fill_next(um_parsed *p, filler *f)
+{
+    batch *b = &f->batches[f->n_cut++ % N_OWN];
+    p->order[p->n_cut++ % (UM_PARSED_THREADS * N_OWN)] = b;
+    b->is_filled = false;
+    p->is_cutting = true;
+    pthread_mutex_unlock(&p->lock);
+    empty(b);
+    b->status = um_lines_take(p->lines, &f->block, &b->err);
+    b->is_last = b->status != UM_OK || (f->block.len == 0 && !f->block.is_long);
+    pthread_mutex_lock(&p->lock);
+    p->is_cutting = false;
+    p->is_cut = b->is_last;
+    pthread_cond_signal(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    if (!b->is_last)
+        fill(p, f, b);
+    pthread_mutex_lock(&p->lock);
+    b->is_filled = true;
+    pthread_cond_signal(&p->changed);
 }
 
 static void *run(void *context)
 {
     um_parsed *p = context;
-    bool is_last = false;
-    while (!is_last) {
-        pthread_mutex_lock(&p->lock);
-        while (p->n_filled - p->n_emptied == N_BATCHES && !p->is_stopped)
+    filler *f = &p->fillers[AHEAD];
+    pthread_mutex_lock(&p->lock);
+    while (!p->is_stopped && !p->is_cut) {
+        if (can_cut(p, f))
+            fill_next(p, f);
+        else
             pthread_cond_wait(&p->changed, &p->lock);
-        bool is_stopped = p->is_stopped;
-        batch *b = &p->batches[p->n_filled % N_BATCHES];
-        pthread_mutex_unlock(&p->lock);
-        if (is_stopped)
-            return NULL;
-        fill(p, b);
-        is_last = b->is_last;
-        pthread_mutex_lock(&p->lock);
-        p->n_filled++;
-        pthread_cond_signal(&p->changed);
-        pthread_mutex_unlock(&p->lock);
     }
+    pthread_mutex_unlock(&p->lock);
     return NULL;
 }
 
@@ -216,73 +304,56 @@ static bool start(um_parsed *p)
     return code == 0;
 }
 
+/* The batch in hand goes back, the next one comes; until it is there others are filled. */
+static void change_batch(um_parsed *p)
+{
+    filler *f = &p->fillers[CALLER];
+    batch *const *next = NULL;
+    pthread_mutex_lock(&p->lock);
+    if (p->current != NULL) {
+        p->first_line += p->current->n_lines;
+        p->current->owner->n_emptied++;
+        p->n_emptied++;
+        pthread_cond_signal(&p->changed);
+    }
+    next = &p->order[p->n_emptied % (UM_PARSED_THREADS * N_OWN)];
+    while (p->n_cut == p->n_emptied || !(*next)->is_filled) {
+        if (can_cut(p, f))
+            fill_next(p, f);
+        else
+            pthread_cond_wait(&p->changed, &p->lock);
+    }
+    p->current = *next;
+    pthread_mutex_unlock(&p->lock);
+    p->row = 0;
+}
+
 um_status um_parsed_open(um_parsed **out, const um_parsed_spec *spec, um_lines *lines,
                          um_error *err)
 {
     um_parsed *p = um_calloc(1, sizeof *p);
+    um_status status = UM_OK;
     if (p == NULL)
         return um_fail_memory(err, "a JSON reader");
-    um_status status = um_jsonl_new(&p->parser, err);
-    if (status != UM_OK) {
-        free(p);
-        return status;
-    }
     p->spec = *spec;
-    p->keys[USER] = spec->user;
-    p->keys[ITEM] = spec->item;
-    memcpy(p->keys + TEXTS, spec->texts, sizeof spec->texts);
-    for (size_t i = 0; i < N_PICKED; i++)
-        p->picks = p->picks || p->keys[i].name != NULL;
     p->lines = lines;
+    p->first_line = 1;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
+    for (size_t i = 0; i < UM_PARSED_THREADS && status == UM_OK; i++) {
+        filler *f = &p->fillers[i];
+        f->maker = spec->makers[i];
+        for (size_t k = 0; k < N_OWN; k++)
+            f->batches[k].owner = f;
+        status = um_jsonl_new(&f->parser, err);
+    }
+    if (status != UM_OK) {
+        um_parsed_close(p);
+        return status;
+    }
     p->has_thread = start(p);
     *out = p;
     return UM_OK;
-}
-
-/* The batch in hand goes back, the next one comes. */
-static void change_batch(um_parsed *p)
-{
-    if (!p->has_thread) {
-        p->current = &p->batches[0];
-        fill(p, p->current);
-    } else {
-        pthread_mutex_lock(&p->lock);
-        if (p->current != NULL) {
-            p->n_emptied++;
-            pthread_cond_signal(&p->changed);
-        }
-        while (p->n_filled == p->n_emptied)
-            pthread_cond_wait(&p->changed, &p->lock);
-        p->current = &p->batches[p->n_emptied % N_BATCHES];
-        pthread_mutex_unlock(&p->lock);
-    }
-    p->row = 0;
-}
-
-static void prefetch(const um_parsed *p)
-{
-    const batch *b = p->current;
-    if (p->row + SLOTS_AHEAD < b->rows.len) {
-        const parsed_line *row = &b->rows.data[p->row + SLOTS_AHEAD];
-        um_builder_prefetch_slots(p->spec.builder, row->user, row->item);
-    }
-    if (p->row + KEYS_AHEAD < b->rows.len) {
-        const parsed_line *row = &b->rows.data[p->row + KEYS_AHEAD];
-        um_builder_prefetch_keys(p->spec.builder, row->user, row->item);
-    }
-}
-
-/* The texts of a row; its first begins where the last of the row before ends. */
-static void take_texts(const batch *b, size_t row, um_row_text texts[UM_ROW_TEXTS])
-{
-    size_t begin = row > 0 ? b->rows.data[row - 1].text_end[UM_ROW_TEXTS - 1] : 0;
-    for (size_t i = 0; i < UM_ROW_TEXTS; i++) {
-        size_t end = b->rows.data[row].text_end[i];
-        texts[i] = (um_row_text){.json = um_str_text(&b->texts) + begin, .len = end - begin};
-        begin = end;
-    }
 }
 
 um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *err)
@@ -295,21 +366,42 @@ um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *
                        : um_fail(err, p->current->status, "%s", p->current->err.text);
         change_batch(p);
     }
-    if (p->spec.builder != NULL)
-        prefetch(p);
     const batch *b = p->current;
+    if (p->spec.builder != NULL && !p->spec.makers_look_up)
+        prefetch(p, b, p->row);
     const parsed_line *line = &b->rows.data[p->row++];
     *any = true;
-    *row = (um_parsed_row){.line = line->line, .has_nul = line->has_nul};
+    *row = (um_parsed_row){.line = p->first_line + line->line, .has_nul = line->has_nul};
     if (line->bad != SIZE_MAX) {
         row->bad = b->messages.data + line->bad;
-    } else {
-        p->doc.tape = b->words.data + line->words;
-        p->doc.strings = b->bytes.data != NULL ? b->bytes.data + line->bytes : NULL;
+        return UM_OK;
+    }
+    row->made = um_str_text(&b->made) + line->made;
+    if (keeps_root(p)) {
+        p->doc = document_of(&b->values, line);
         row->root = (um_jval){.document = &p->doc, .at = 1};
-        take_texts(b, p->row - 1, row->texts);
     }
     return UM_OK;
+}
+
+static void dispose_values(values *v)
+{
+    um_vec_dispose(&v->words);
+    um_vec_dispose(&v->bytes);
+}
+
+static void dispose(filler *f)
+{
+    for (size_t i = 0; i < N_OWN; i++) {
+        um_vec_dispose(&f->batches[i].rows);
+        dispose_values(&f->batches[i].values);
+        um_str_dispose(&f->batches[i].messages);
+        um_str_dispose(&f->batches[i].made);
+    }
+    dispose_values(&f->values);
+    um_block_dispose(&f->block);
+    um_str_dispose(&f->json);
+    um_jsonl_free(f->parser);
 }
 
 void um_parsed_close(um_parsed *p)
@@ -325,15 +417,7 @@ void um_parsed_close(um_parsed *p)
     }
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->lock);
-    for (size_t i = 0; i < N_BATCHES; i++) {
-        um_vec_dispose(&p->batches[i].rows);
-        um_vec_dispose(&p->batches[i].words);
-        um_vec_dispose(&p->batches[i].bytes);
-        um_str_dispose(&p->batches[i].messages);
-        um_str_dispose(&p->batches[i].texts);
-    }
-    um_str_dispose(&p->json);
-    um_str_dispose(&p->text);
-    um_jsonl_free(p->parser);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++)
+        dispose(&p->fillers[i]);
     free(p);
 }

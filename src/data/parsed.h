@@ -1,7 +1,7 @@
 /*
- * parsed.h - the objects of a JSON lines file, read and parsed by a thread that runs ahead, so that
- * unpacking and parsing cost no time of their own where there is a second CPU. The rows, their
- * order and their messages do not depend on it.
+ * parsed.h - the objects of a JSON lines file, read and parsed by two threads: one that runs ahead,
+ * and the caller's while it would have to wait. The rows, their order and their messages do not
+ * depend on it.
  */
 #ifndef UM_DATA_PARSED_H
 #define UM_DATA_PARSED_H
@@ -11,25 +11,37 @@
 
 typedef struct um_parsed um_parsed;
 
+#define UM_PARSED_THREADS 2
+
+/*
+ * Makes of an object what its row needs, in the thread that parsed it: appends it to `made`. What
+ * that is only the maker and whoever takes the row know. Two calls run at a time, each with a
+ * context of its own; what they share must not change while the file is read.
+ */
+typedef um_status (*um_make_fn)(void *context, um_jval root, um_str *made, um_error *err);
+
 typedef struct um_parsed_spec {
     const char *noun; /* what a line should be, "JSON object" */
     /* Where lines may be something else: turns one into JSON. Tried first where is_other says so,
-     * else when the line is not JSON. Both run in the thread; NULL = lines are JSON. */
+     * else when the line is not JSON. Both run in the threads; NULL = lines are JSON. */
     bool (*is_other)(const char *text, size_t len);
     um_status (*to_json)(um_str *json, const char *text, size_t len, um_error *err);
+    um_make_fn make; /* or NULL */
+    bool keeps_root; /* rows have their root too where there is a maker */
+    void *makers[UM_PARSED_THREADS];
     /* Rows whose members `user` and `item` will be looked up in this builder: what that touches is
      * brought near some rows before. NULL = they are not. */
     const um_dataset_builder *builder;
     um_jkey user, item;
-    um_jkey texts[UM_ROW_TEXTS]; /* members that um_value_text is to be made of; may be {0} */
+    bool makers_look_up; /* the makers do, else whoever takes the rows */
 } um_parsed_spec;
 
 typedef struct um_parsed_row {
     uint64_t line;
-    um_jval root;    /* valid until the next row */
-    bool has_nul;    /* a string holds U+0000 */
-    const char *bad; /* NULL, or why the line is not an object; then there is no root */
-    um_row_text texts[UM_ROW_TEXTS]; /* as valid as the root */
+    um_jval root;     /* valid until the next row; no value where there is a maker instead */
+    const char *made; /* the same, at no address in particular: to be copied from */
+    bool has_nul;     /* a string holds U+0000 */
+    const char *bad;  /* NULL, or why the line is not an object; then there is nothing else */
 } um_parsed_row;
 
 /* Takes lines over until it is closed: they must stay, and nobody else may touch them. */

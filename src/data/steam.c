@@ -164,6 +164,19 @@ static um_status put_number(steam *s, um_jval review, const char *key, um_error 
     return um_dataset_builder_number(s->r->builder, key, number, err);
 }
 
+/* The texts of a review, one after another. */
+static um_status make_texts(void *context, um_jval review, um_str *made, um_error *err)
+{
+    static const char *const names[] = {"text", "compensation"};
+    um_str *text = context;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        um_str_clear(text);
+        um_member_text(review, names[i], " ", text);
+        um_make_text(made, um_str_text(text), text->len);
+    }
+    return um_str_status(text, err);
+}
+
 static um_status take_review(void *context, um_jval review, uint64_t line, um_error *err)
 {
     static const char *const numbers[] = {"hours", "products", "early_access", "found_funny"};
@@ -171,6 +184,7 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
     um_reading *r = s->r;
     uint32_t user = 0, item = 0;
     int64_t time_s = 0;
+    const char *made = r->made;
     if (!um_member_id(review, "username", &s->user_id))
         return um_reading_reject(r, err, line, "username is missing");
     if (!um_member_id(review, "product_id", &s->id))
@@ -192,9 +206,9 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == UM_OK; i++)
         status = put_number(s, review, numbers[i], err);
     if (status == UM_OK)
-        status = um_put_row_text(r, "review", 0, err);
+        status = um_put_made_text(r, "review", &made, err);
     if (status == UM_OK)
-        status = um_put_row_text(r, "compensation", 1, err);
+        status = um_put_made_text(r, "compensation", &made, err);
     return status;
 }
 
@@ -220,6 +234,7 @@ static um_status read_steam(um_reading *r, um_error *err)
 {
     um_partner games = {0};
     steam s = {.r = r};
+    um_str texts[UM_PARSED_THREADS] = {UM_STR_INIT, UM_STR_INIT};
     const um_entry *reviews = um_bundle_find(r->bundle, REVIEWS);
     um_status status = um_partner_open(&games, r->bundle, GAMES, err);
     if (status == UM_OK && (games.entry == NULL || reviews == NULL))
@@ -242,7 +257,9 @@ static um_status read_steam(um_reading *r, um_error *err)
                                                        .has_interactions = true,
                                                        .user = "username",
                                                        .item = "product_id",
-                                                       .texts = {"text", "compensation"},
+                                                       .make = make_texts,
+                                                       .keeps_root = true,
+                                                       .makers = {&texts[0], &texts[1]},
                                                        .take = take_review,
                                                        .context = &s},
                                     err);
@@ -252,6 +269,8 @@ static um_status read_steam(um_reading *r, um_error *err)
     um_str_dispose(&s.user_id);
     um_str_dispose(&s.text);
     um_str_dispose(&s.json);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++)
+        um_str_dispose(&texts[i]);
     return status;
 }
 

@@ -138,11 +138,218 @@ static void failures_come_after_the_rows(void **state)
     close_file(p);
 }
 
+/* What a line gives when the file is read line by line, in one thread. */
+static bool next_alone(um_lines *alone, um_jsonl *parser, um_line *line, um_str *root)
+{
+    um_jval value;
+    um_error why;
+    do {
+        assert_ok(um_lines_next(alone, line, &err), err);
+        if (line->text == NULL)
+            return false;
+    } while (line->len == 0 && !line->is_long);
+    um_str_clear(root);
+    if (line->is_long)
+        um_str_append(root, "line longer");
+    else if (um_jsonl_parse(parser, line->text, line->len, &value, &why) == UM_OK)
+        um_jval_dump(root, value);
+    else if (memchr(line->text, '\0', line->len) != NULL)
+        um_str_append(root, "NUL byte");
+    else
+        um_str_append(root, why.text);
+    return true;
+}
+
+/* Opens the file a second time and compares row by row. */
+static void compare_with_alone(const char *name)
+{
+    um_bundle *other = NULL;
+    um_lines alone;
+    um_jsonl *parser = NULL;
+    um_line line;
+    um_parsed_row row;
+    um_str expected = UM_STR_INIT, found = UM_STR_INIT;
+    bool any = true;
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_ok(um_bundle_open(&other, path, &err), err);
+    assert_ok(um_lines_open(&alone, other, &other->entries[0], &err), err);
+    assert_ok(um_jsonl_new(&parser, &err), err);
+    um_parsed *p = open_file(name);
+    while (next_alone(&alone, parser, &line, &expected)) {
+        assert_ok(um_parsed_next(p, &row, &any, &err), err);
+        assert_true(any);
+        assert_int_equal(row.line, alone.line);
+        um_str_clear(&found);
+        if (row.bad == NULL) {
+            um_jval_dump(&found, row.root);
+            assert_true(found.len == expected.len &&
+                        memcmp(found.data, expected.data, found.len) == 0);
+        } else {
+            assert_has(row.bad, expected.data);
+            assert_int_equal(strstr(row.bad, "no end") == NULL, line.is_whole);
+        }
+    }
+    assert_ok(um_parsed_next(p, &row, &any, &err), err);
+    assert_false(any);
+    assert_int_equal(lines.bytes, alone.bytes);
+    close_file(p);
+    um_jsonl_free(parser);
+    um_lines_close(&alone);
+    um_bundle_free(other);
+    um_str_dispose(&expected);
+    um_str_dispose(&found);
+}
+
+/* Lines that begin or end where a reader of documents, or of blocks, could go wrong. */
+static const char *const odd_lines[] = {
+    "{\"a\":1}{\"b\":2}",
+    "{\"a\":1} {\"b\":2}",
+    "{\"a\":1} x",
+    "{\"a\":1",
+    "}",
+    "} {\"b\":2}",
+    "{\"a\":\"open",
+    "open\"}",
+    "{\"a\":1}\\",
+    "{\"a\":\"\\",
+    "  {\"a\" : [1, 2 ]}\t ",
+    " \t ",
+    "\r\r",
+    "{\"a\":1}\r{\"b\":2}",
+    "[1]",
+    "1 2",
+    "\"text\"",
+    "{\"a\":1,\"a\":2}",
+    "{\"o\":{\"k\":1,\"l\":2,\"k\":3}}",
+    "{\"s\":\"\\ud800\"}",
+    "{\"s\":\"\\ud83d\\ude00 \\\" \\\\\"}",
+    "{\"s\":\"\xff\"}",
+    "{\"s\":\"\x01\"}",
+    "{\"n\":18446744073709551615}",
+    "{\"n\":1e999}",
+    "{}",
+};
+#define N_ODD (sizeof odd_lines / sizeof *odd_lines)
+
+/* Every kind of line among good ones, at every place of a block, as blocks begin anywhere. */
+static void rows_are_those_of_single_lines(void **state)
+{
+    (void)state;
+    static const char *const ends[] = {"\n", "\r\n"};
+    um_str text = UM_STR_INIT;
+    for (size_t end = 0; end < 2; end++) {
+        um_str_clear(&text);
+        um_str_append(&text, end == 0 ? "" : "\xEF\xBB\xBF");
+        for (int i = 0; i < 12000; i++) {
+            if (i % 311 == 310)
+                um_str_append(&text, odd_lines[(size_t)(i / 311) % N_ODD]);
+            else if (i % 41 != 40)
+                um_str_appendf(&text, "{\"i\":%d,\"t\":\"%*s\",\"o\":{\"t\":[]}}", i, i * 7 % 193,
+                               i % 5 == 0 ? "\\u00e9" : "x");
+            if (i < 11999)
+                um_str_append(&text, ends[end]);
+        }
+        assert_int_equal(um_str_status(&text, &err), UM_OK);
+        put(dir, "odd.jsonl", text.data);
+        compare_with_alone("odd.jsonl");
+        put_gzip(dir, "odd.jsonl.gz", text.data);
+        compare_with_alone("odd.jsonl.gz");
+    }
+    um_str_dispose(&text);
+}
+
+/* A file of every single odd line, and of each before and after a good one; with no line at all. */
+static void small_files_too(void **state)
+{
+    (void)state;
+    char text[200];
+    for (size_t i = 0; i < N_ODD; i++) {
+        for (int form = 0; form < 4; form++) {
+            snprintf(text, sizeof text, "%s%s%s%s", form & 1 ? "{\"a\":0}\n" : "{\"b\":[0]}\n\n",
+                     odd_lines[i], form & 2 ? "\n{\"z\":0}" : "", i % 2 == 0 ? "\n" : "");
+            put(dir, "small.jsonl", text);
+            compare_with_alone("small.jsonl");
+        }
+    }
+    put(dir, "small.jsonl", "\n\n");
+    compare_with_alone("small.jsonl");
+    put(dir, "small.jsonl", "");
+    compare_with_alone("small.jsonl");
+}
+
+/* Lines longer than a block, and than the limit, between short ones. */
+static void long_lines_have_blocks_of_their_own(void **state)
+{
+    (void)state;
+    static const int sizes[] = {262000, 262144, 700000, UM_LINES_MAX_BYTES - 100,
+                                UM_LINES_MAX_BYTES + 100};
+    um_str text = UM_STR_INIT;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        um_str_appendf(&text, "{\"i\":1}\n{\"t\":\"%*s\"}\n{\"i\":2}\n\n", sizes[i], "");
+    um_str_append(&text, "{\"i\":3}");
+    assert_int_equal(um_str_status(&text, &err), UM_OK);
+    put(dir, "long.jsonl", text.data);
+    compare_with_alone("long.jsonl");
+    um_str_dispose(&text);
+}
+
+static um_status make_number(void *context, um_jval root, um_str *made, um_error *error)
+{
+    um_jval value;
+    int64_t n = -1;
+    *(size_t *)context += 1;
+    if (um_jval_get(root, "n", &value))
+        (void)um_jval_i64(value, &n);
+    um_str_append_n(made, &n, sizeof n);
+    return um_str_status(made, error);
+}
+
+/* What makers make comes with its row, whichever made it, and every row is made once. */
+static void rows_are_made(void **state)
+{
+    (void)state;
+    size_t counts[UM_PARSED_THREADS] = {0};
+    um_parsed_spec spec = {.noun = "JSON object", .make = make_number};
+    um_parsed *p = NULL;
+    um_parsed_row row;
+    bool any = true;
+    char path[300];
+    size_t n_good = 0;
+    put_rows("rows.jsonl", 0);
+    snprintf(path, sizeof path, "%s/rows.jsonl", dir);
+    for (int keeps = 0; keeps < 2; keeps++) {
+        spec.keeps_root = keeps == 1;
+        for (size_t i = 0; i < UM_PARSED_THREADS; i++)
+            spec.makers[i] = &counts[i];
+        assert_ok(um_bundle_open(&bundle, path, &err), err);
+        assert_ok(um_lines_open(&lines, bundle, &bundle->entries[0], &err), err);
+        assert_ok(um_parsed_open(&p, &spec, &lines, &err), err);
+        for (int i = 0; i < N_ROWS; i++) {
+            int64_t n = -1;
+            assert_ok(um_parsed_next(p, &row, &any, &err), err);
+            assert_true(any && row.line == (uint64_t)(i + 1 + i / 50 + 1));
+            if (row.bad != NULL)
+                continue;
+            memcpy(&n, row.made, sizeof n);
+            assert_int_equal(n, i);
+            assert_int_equal(row.root.document != NULL, keeps);
+            n_good++;
+        }
+        close_file(p);
+    }
+    assert_int_equal(counts[0] + counts[1], n_good);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_come_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failures_come_after_the_rows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_are_those_of_single_lines, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(small_files_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(long_lines_have_blocks_of_their_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_are_made, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
