@@ -16,7 +16,7 @@
 #include "model/params.h"
 
 /* Rows whose logits um_forward_head computes at a time: few, for a row of them is large. */
-enum { UM_HEAD_ROWS = 64 };
+enum { UM_HEAD_ROWS = 128 };
 
 typedef struct um_pass {
     int n_rows;

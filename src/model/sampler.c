@@ -198,6 +198,51 @@ static void place_pivot(um_candidate *c, int n)
         swap(m, z);
 }
 
+/* Weights by the leading bits of their floats: an order of magnitude each. */
+#define BUCKET_SHIFT 20
+#define BUCKETS      (1 << (31 - BUCKET_SHIFT))
+#define MANY         4096 /* candidates from which sorting into buckets first is faster */
+
+static int bucket_of(const um_candidate *c)
+{
+    uint32_t bits;
+    memcpy(&bits, &c->weight, sizeof bits);
+    return (int)(bits >> BUCKET_SHIFT);
+}
+
+/*
+ * Moves whole buckets to the front while the leading set needs all of them, and behind them the one
+ * it ends in: c[*low .. *high). *sum is the mass of c[0 .. *low).
+ */
+static void select_buckets(um_candidate *c, int n, int count, double mass, int *low, int *high,
+                           double *sum)
+{
+    double masses[BUCKETS] = {0};
+    int counts[BUCKETS] = {0}, last = BUCKETS - 1, front = 0, middle = 0;
+    for (int i = 0; i < n; i++) {
+        const int b = bucket_of(&c[i]);
+        masses[b] += (double)c[i].weight;
+        counts[b]++;
+    }
+    for (*sum = 0.0; last > 0; last--) {
+        if (*sum + masses[last] >= mass || front + counts[last] >= count)
+            break;
+        *sum += masses[last];
+        front += counts[last];
+    }
+    *low = front;
+    *high = front + counts[last];
+    front = 0;
+    for (int i = 0; i < n; i++) {
+        const int b = bucket_of(&c[i]);
+        if (b < last)
+            continue;
+        swap(&c[i], &c[middle++]);
+        if (b > last)
+            swap(&c[middle - 1], &c[front++]);
+    }
+}
+
 /*
  * The smallest leading set, in order of `before`, that has `count` members or the mass `mass` > 0;
  * moved to the front, in no order; its size. Quickselect: c[0 .. low) are members, c[high .. n) are
@@ -207,6 +252,8 @@ static int select_leading(um_candidate *c, int n, int count, double mass)
 {
     int low = 0, high = n;
     double sum = 0.0; /* of c[0 .. low) */
+    if (n >= MANY)
+        select_buckets(c, n, count, mass, &low, &high, &sum);
     while (high - low > 1) {
         double upper = 0.0;
         int split = low;

@@ -64,6 +64,8 @@ static void prepared_distribution(double *out, const um_sampler *s)
         out[s->kept[i].id] += (double)s->kept[i].weight / s->total;
 }
 
+enum { MOST = 20011 };
+
 static void test_filters_match_sort(void **state)
 {
     (void)state;
@@ -80,19 +82,20 @@ static void test_filters_match_sort(void **state)
         {.temperature = 1.5f, .top_p = 0.95f, .top_k = 100, .min_p = 0.02f},
         {.temperature = 1.0f, .top_p = 1.0f, .top_k = 100000},
     };
-    const int sizes[] = {1, 2, 15, 16, 17, 255, 257, 1000, 5003};
+    const int sizes[] = {1, 2, 15, 16, 17, 255, 257, 1000, 5003, MOST};
+
     um_sampler s;
     um_error err;
     um_rng rng;
-    assert_ok(um_sampler_init(&s, 5003, false, &err), err);
+    assert_ok(um_sampler_init(&s, MOST, false, &err), err);
     um_rng_init(&rng, 1, UM_RNG_TEST, 0, 0, 0);
-    float *logits = um_calloc(5003, sizeof *logits);
-    double *expected = um_calloc(5003, sizeof *expected), *got = um_calloc(5003, sizeof *got);
+    float *logits = um_calloc(MOST, sizeof *logits);
+    double *expected = um_calloc(MOST, sizeof *expected), *got = um_calloc(MOST, sizeof *got);
     for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
         for (size_t c = 0; c < sizeof settings / sizeof settings[0]; c++) {
             int n = sizes[k];
             for (int i = 0; i < n; i++)
-                logits[i] = (float)(3.0 * um_rng_normal(&rng));
+                logits[i] = (float)((k % 2 == 0 ? 3.0 : 0.3) * um_rng_normal(&rng));
             expected_distribution(expected, logits, n, &settings[c]);
             assert_true(um_sampler_prepare(&s, logits, n, &settings[c]));
             prepared_distribution(got, &s);

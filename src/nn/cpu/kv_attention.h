@@ -84,6 +84,19 @@ static const um_kv_span *span_of(const um_kv_span *spans, int n_spans, int row)
     return &spans[low];
 }
 
+/* A position's keys lie in as many lines as a head has pairs, none of them near: all are asked for
+ * before the first is written. */
+static void fetch_slots(const kv_write_job *g, int page, int slot)
+{
+    const um_kv_cache *cache = g->cache;
+    const size_t half = um_kv_half_bytes(cache), keys = half / (UM_KV_PAGE / 16);
+    for (int h = 0; h < cache->n_kv_heads; h++) {
+        const char *k = um_kv_half(cache, g->layer, page, h, false) + (size_t)(slot / 16) * keys;
+        for (size_t i = 0; i < keys; i += 64)
+            __builtin_prefetch(k + i, 1);
+    }
+}
+
 static void kv_write_rows(void *ctx, size_t begin, size_t end, int thread)
 {
     const kv_write_job *g = ctx;
@@ -95,6 +108,7 @@ static void kv_write_rows(void *ctx, size_t begin, size_t end, int thread)
         const um_kv_span *span = span_of(g->spans, g->n_spans, row);
         const int position = span->before + row - span->start;
         const int page = span->pages[position / UM_KV_PAGE], slot = position % UM_KV_PAGE;
+        fetch_slots(g, page, slot);
         for (int h = 0; h < cache->n_kv_heads; h++) {
             const size_t at = (size_t)row * g->ld + (size_t)(h * d);
             void *k = um_kv_half(cache, g->layer, page, h, false);

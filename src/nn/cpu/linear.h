@@ -14,12 +14,13 @@
 #define UM_NN_CPU_LINEAR_H
 
 enum {
-    LINEAR_CHUNK = 64,                                   /* rows; whole tiles */
+    LINEAR_CHUNK = 64,                                   /* rows of many; whole tiles */
+    LINEAR_FEW = 128,                                    /* rows that make one chunk */
     LINEAR_SLAB = 2048,                                  /* terms; whole blocks */
     LINEAR_GROUP_BYTES = 3 << 18,                        /* of weights, about */
-    LINEAR_ACC = LINEAR_CHUNK * UM_PANEL,                /* floats */
+    LINEAR_ACC = LINEAR_FEW * UM_PANEL,                  /* floats */
     LINEAR_STAGE = 4096,                                 /* floats, for block kernels */
-    LINEAR_GATED = LINEAR_CHUNK * UM_BLOCK,              /* floats */
+    LINEAR_GATED = LINEAR_FEW * UM_BLOCK,                /* floats */
     GATE_F32_CHUNK = 64,                                 /* rows */
     GATE_F32_SCRATCH = GEMM_SCRATCH + 2 * GATE_F32_CHUNK * UM_BLOCK,
 };
@@ -30,6 +31,7 @@ typedef struct linear_job {
     const char *acts;
     size_t tile_bytes;
     int m, terms;
+    int chunk; /* rows */
     /* linear */
     float *y;
     size_t ldy;
@@ -65,7 +67,7 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
                          int rows, float *scratch)
 {
     const um_dtype dtype = g->w->dtype;
-    const int chunk = row / LINEAR_CHUNK, chunks = (g->m + LINEAR_CHUNK - 1) / LINEAR_CHUNK;
+    const int chunk = row / g->chunk, chunks = (g->m + g->chunk - 1) / g->chunk;
     const int end = piece->from + piece->terms;
     block b = {.w = panel_at(g->w, panel, piece->from),
                .first = true,
@@ -134,7 +136,7 @@ static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
     float *scratch = um_cpu_thread_scratch(g->be, thread);
     const size_t slab_bytes = LINEAR_SLAB / UM_BLOCK * block_bytes(g->w->dtype);
     /* Few rows are at every panel once only. */
-    const int group = g->m <= LINEAR_CHUNK ? 1 : (int)(LINEAR_GROUP_BYTES / slab_bytes);
+    const int group = g->m <= g->chunk ? 1 : (int)(LINEAR_GROUP_BYTES / slab_bytes);
     linear_piece piece = {.panel = (int)begin,
                           .panels = min_int(group, (int)(end - begin)),
                           .terms = min_int(LINEAR_SLAB, g->terms)};
@@ -143,8 +145,8 @@ static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
         linear_piece next = piece;
         more = next_piece(g, &next, group, (int)end);
         piece.next = more ? &next : NULL;
-        for (int row = 0; row < g->m; row += LINEAR_CHUNK) {
-            const int rows = min_int(LINEAR_CHUNK, g->m - row);
+        for (int row = 0; row < g->m; row += g->chunk) {
+            const int rows = min_int(g->chunk, g->m - row);
             for (int p = piece.panel; p < piece.panel + piece.panels; p++) {
                 linear_panel(g, &piece, p, row, rows, scratch);
                 linear_store(g, &piece, p, row, rows, scratch);
@@ -191,8 +193,8 @@ static void gate_groups(void *ctx, size_t begin, size_t end, int thread)
                                     .panels = min_int(each, panels - first),
                                     .terms = g->terms,
                                     .next = group + 1 < end ? &next : NULL};
-        for (int row = 0; row < g->m; row += LINEAR_CHUNK) {
-            const int rows = min_int(LINEAR_CHUNK, g->m - row);
+        for (int row = 0; row < g->m; row += g->chunk) {
+            const int rows = min_int(g->chunk, g->m - row);
             for (int p = 0; p < piece.panels; p++) {
                 linear_panel(g, &piece, first + p, row, rows, scratch);
                 gate_rows(gated + p * UM_TILE, scratch, rows);
@@ -288,6 +290,7 @@ static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int
                     .acts = acts,
                     .tile_bytes = acts_tile_bytes(w->dtype, w->k),
                     .m = m,
+                    .chunk = m <= LINEAR_FEW ? LINEAR_FEW : LINEAR_CHUNK,
                     .terms = acts_terms(w->dtype, w->k),
                     .y = y,
                     .ldy = (size_t)ldy,
@@ -306,6 +309,7 @@ static void simd_linear_gate(um_backend *be, void *out, const void *acts, int m,
                     .acts = acts,
                     .tile_bytes = acts_tile_bytes(pair->dtype, pair->k),
                     .m = m,
+                    .chunk = m <= LINEAR_FEW ? LINEAR_FEW : LINEAR_CHUNK,
                     .terms = acts_terms(pair->dtype, pair->k),
                     .out = out};
     const int outputs = gate_outputs(pair->dtype);
