@@ -175,6 +175,18 @@ static inline int gate_outputs(um_dtype dtype)
     return dtype == UM_BF16 || dtype == UM_F16 ? UM_BLOCK / 4 : UM_BLOCK;
 }
 
+/* A panel that all rows meet at once: the one after it is what comes next. */
+static void gate_panel_once(const linear_job *g, int panel, int end, float *scratch)
+{
+    const int panels = (g->w->n / 2 + UM_TILE - 1) / UM_TILE;
+    const linear_piece next = {.panel = panel + 1, .panels = 1, .terms = g->terms};
+    const linear_piece piece = {.panel = panel,
+                                .panels = 1,
+                                .terms = g->terms,
+                                .next = panel + 1 < min_int(end, panels) ? &next : NULL};
+    linear_panel(g, &piece, panel, 0, g->m, scratch);
+}
+
 static void gate_groups(void *ctx, size_t begin, size_t end, int thread)
 {
     const linear_job *g = ctx;
@@ -196,7 +208,10 @@ static void gate_groups(void *ctx, size_t begin, size_t end, int thread)
         for (int row = 0; row < g->m; row += g->chunk) {
             const int rows = min_int(g->chunk, g->m - row);
             for (int p = 0; p < piece.panels; p++) {
-                linear_panel(g, &piece, first + p, row, rows, scratch);
+                if (g->m <= g->chunk)
+                    gate_panel_once(g, first + p, (int)end * each, scratch);
+                else
+                    linear_panel(g, &piece, first + p, row, rows, scratch);
                 gate_rows(gated + p * UM_TILE, scratch, rows);
             }
             for (int i = 0; i < rows; i++)
