@@ -18,7 +18,7 @@
 #include "base/mem.h"
 
 #define MAX_THREADS 1024
-#define SPIN_ROUNDS 2000 /* some tens of microseconds */
+#define SPIN_ROUNDS 8000 /* some hundred microseconds: to wake a sleeper costs about as much */
 
 struct worker {
     um_pool *pool;

@@ -23,6 +23,7 @@ static bool amx_supported(void)
     enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 };
     unsigned eax, ebx, ecx, edx;
     if (!um_cpu_has_avx512() || !__builtin_cpu_supports("avx512vnni") ||
+        !__builtin_cpu_supports("avx512bf16") ||
         !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
         return false;
     const unsigned need = AMX_BF16 | AMX_TILE | AMX_INT8;

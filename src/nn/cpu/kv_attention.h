@@ -30,7 +30,7 @@ typedef struct kv_unit {
     _Alignas(64) float out[KV_ROWS][KV_WIDTH_MAX];  /* running sums */
     _Alignas(64) float part[KV_ROWS][KV_WIDTH_MAX]; /* with AMX: one page's */
     _Alignas(64) uint16_t p[KV_ROWS * UM_KV_PAGE];  /* with AMX: weights, tiles [2][16][32] */
-    float max[KV_ROWS], sum[KV_ROWS], keep[KV_ROWS];
+    _Alignas(64) float max[KV_ROWS], sum[KV_ROWS], keep[KV_ROWS];
     const int32_t *pages[KV_ROWS]; /* of each vector's sequence */
     int limit[KV_ROWS];            /* keys it attends to */
 } kv_unit;
@@ -265,34 +265,81 @@ static INLINE void page_values(kv_unit *u, const kv_job *g, const void *v, int k
         values_f32(u, v, width, keys, first, mr);
 }
 
-/* Scores of `count` keys of vector i become weights relative to the new maximum; the rest are 0. */
-static void soften(kv_unit *u, int i, int count)
+/* The largest, or the sum, of each row's lanes: lane i is that of row i. Rows are destroyed. */
+static INLINE vf rows_max(vf rows[VL])
 {
-    float *s = u->s[i];
-    vf most = vf_set(-INFINITY), sum = vf_zero();
-    for (int j = 0; j < UM_KV_PAGE; j += VL) {
-        const vf score = vf_keep_n(vf_load(s + j), count - j, vf_set(-INFINITY));
-        vf_store(s + j, score);
-        most = vf_max(most, score);
+    vf_transpose(rows);
+    vf most = rows[0];
+    UNROLL
+    for (int i = 1; i < VL; i++)
+        most = vf_max(most, rows[i]);
+    return most;
+}
+
+static INLINE vf rows_sum(vf rows[VL])
+{
+    vf_transpose(rows);
+    vf sum = rows[0];
+    UNROLL
+    for (int i = 1; i < VL; i++)
+        sum = vf_add(sum, rows[i]);
+    return sum;
+}
+
+/* Scores of a run become weights relative to the new maxima; those of keys beyond a vector's own
+ * become 0. VL vectors at a time, so that what is done once a vector is done in lanes. */
+static void soften(kv_unit *u, int first, int end, int from)
+{
+    for (int at = first / VL * VL; at < end; at += VL) {
+        const int low = first > at ? first - at : 0, high = min_int(VL, end - at);
+        vf rows[VL];
+        float max[VL], keep[VL], sum[VL];
+        for (int i = 0; i < VL; i++)
+            rows[i] = vf_set(-INFINITY);
+        for (int i = low; i < high; i++) {
+            const int count = u->limit[at + i] - from;
+            float *s = u->s[at + i];
+            for (int j = 0; j < UM_KV_PAGE && count < UM_KV_PAGE; j += VL)
+                vf_store(s + j, vf_keep_n(vf_load(s + j), count - j, vf_set(-INFINITY)));
+            for (int j = 0; j < UM_KV_PAGE; j += VL)
+                rows[i] = vf_max(rows[i], vf_load(s + j));
+        }
+        const vf before = vf_load(u->max + at), top = vf_max(before, rows_max(rows));
+        const vf kept = vf_exp(vf_sub(before, top));
+        vf_store(max, top);
+        vf_store(keep, kept);
+        for (int i = 0; i < VL; i++)
+            rows[i] = vf_zero();
+        for (int i = low; i < high; i++) {
+            float *s = u->s[at + i];
+            for (int j = 0; j < UM_KV_PAGE; j += VL) {
+                const vf weight = vf_exp(vf_sub(vf_load(s + j), vf_set(max[i])));
+                vf_store(s + j, weight);
+                rows[i] = vf_add(rows[i], weight);
+            }
+        }
+        vf_store(sum, vf_fma(vf_load(u->sum + at), kept, rows_sum(rows)));
+        for (int i = low; i < high; i++) {
+            u->max[at + i] = max[i];
+            u->keep[at + i] = keep[i];
+            u->sum[at + i] = sum[i];
+        }
     }
-    const float max = fmaxf(u->max[i], vf_largest(most));
-    const vf top = vf_set(max);
-    for (int j = 0; j < UM_KV_PAGE; j += VL) {
-        const vf weight = vf_exp(vf_sub(vf_load(s + j), top));
-        vf_store(s + j, weight);
-        sum = vf_add(sum, weight);
-    }
-    float keep[VL];
-    vf_store(keep, vf_exp(vf_set(u->max[i] - max)));
-    u->keep[i] = keep[0];
-    u->sum[i] = u->sum[i] * keep[0] + vf_sum(sum);
-    u->max[i] = max;
+}
+
+/* Keys of a page that some vector of a run attends to. */
+static int keys_of_run(const kv_unit *u, int first, int end, int from)
+{
+    int keys = 0;
+    for (int i = first; i < end && keys < UM_KV_PAGE; i++)
+        keys = u->limit[i] - from > keys ? u->limit[i] - from : keys;
+    return min_int(keys, UM_KV_PAGE);
 }
 
 static void page_vectors(kv_unit *u, const kv_job *g, const void *k, const void *v, int from,
                          int first, int end)
 {
-    int keys = 0;
+    const int keys = keys_of_run(u, first, end, from);
     for (int i = first; i < end; i += 4) {
         switch (min_int(4, end - i)) {
         case 1: page_scores(u, g, k, i, 1); break;
@@ -301,11 +348,7 @@ static void page_vectors(kv_unit *u, const kv_job *g, const void *k, const void 
         default: page_scores(u, g, k, i, 4); break;
         }
     }
-    for (int i = first; i < end; i++) {
-        const int count = min_int(UM_KV_PAGE, u->limit[i] - from);
-        soften(u, i, count);
-        keys = count > keys ? count : keys;
-    }
+    soften(u, first, end, from);
     for (int i = first; i < end; i += 4) {
         switch (min_int(4, end - i)) {
         case 1: page_values(u, g, v, keys, i, 1); break;
@@ -321,8 +364,8 @@ static void page_vectors(kv_unit *u, const kv_job *g, const void *k, const void 
 static void page_tiles(kv_unit *u, const kv_job *g, const char *k, const char *v, int from,
                        int first, int end)
 {
-    const int width = um_kv_width(g->cache);
-    for (int t = 0; t < UM_KV_PAGE / 16; t += 2) {
+    const int width = um_kv_width(g->cache), keys = keys_of_run(u, first, end, from);
+    for (int t = 0; t * 16 < keys; t += 2) {
         _tile_zero(0);
         _tile_zero(1);
         for (int step = 0; step < width / 32; step++) {
@@ -332,19 +375,18 @@ static void page_tiles(kv_unit *u, const kv_job *g, const char *k, const char *v
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
         }
-        /* Vectors outside of the run would lose nothing: their scores are made anew when read. */
         _tile_stored(0, &u->s[0][t * 16], sizeof u->s[0]);
         _tile_stored(1, &u->s[0][t * 16 + 16], sizeof u->s[0]);
     }
+    soften(u, first, end, from);
     for (int i = first; i < end; i++) {
-        soften(u, i, min_int(UM_KV_PAGE, u->limit[i] - from));
         for (int j = 0; j < UM_KV_PAGE; j += VL)
             vf_store_bf16(u->p + j / 32 * 512 + i * 32 + j % 32, vf_load(&u->s[i][j]));
     }
     for (int j = 0; j < width; j += 32) {
         _tile_zero(0);
         _tile_zero(1);
-        for (int step = 0; step < 2; step++) {
+        for (int step = 0; step * 32 < keys; step++) {
             const char *at = v + (size_t)(step * width + j) * 64;
             _tile_loadd(4, u->p + step * 512, 64);
             _tile_loadd(6, at, 64);

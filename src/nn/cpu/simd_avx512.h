@@ -207,8 +207,12 @@ static inline vf vf_round_bf16(vf x)
 
 static inline void vf_store_bf16(uint16_t *p, vf x)
 {
+#ifdef __AVX512BF16__
+    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x));
+#else
     const __m512i bits = _mm512_srli_epi32(vf_bf16_bits(x), 16);
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(bits));
+#endif
 }
 
 /* VL pairs of bfloat16: the first ones and the second ones. */
