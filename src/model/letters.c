@@ -205,7 +205,8 @@ static um_status answer(scoring *s, const wanted *w, const float *logits, um_err
                    s->engine->base.name, prompt->key);
 }
 
-/* Runs what was packed and hands the answers out. */
+/* Runs what was packed and hands the answers out. Whatever fails, fails here or right after: no row
+ * that was added is left without being computed. */
 static um_status flush(scoring *s, um_error *err)
 {
     um_engine *engine = s->engine;
@@ -310,9 +311,6 @@ static um_status add_query(scoring *s, size_t q, um_error *err)
 static void dispose_scoring(scoring *s)
 {
     um_engine *engine = s->engine;
-    /* What was added must be computed, whatever became of the call. */
-    if (engine->pass.n_rows > 0)
-        um_engine_pass_run(engine);
     for (int i = 0; s->wanted != NULL && i < engine->pass_out; i++) {
         um_kv_end(&engine->kv, &s->wanted[i].cached);
         um_kv_sequence_dispose(&s->wanted[i].cached);

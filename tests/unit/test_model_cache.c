@@ -152,6 +152,15 @@ static um_status collect(void *context, const um_completion *c, um_error *err)
     return UM_OK;
 }
 
+/* By sample alone. */
+static um_status collect_many(void *context, const um_completion *c, um_error *err)
+{
+    char **text = context;
+    (void)err;
+    text[c->sample] = um_strdup(c->text);
+    return UM_OK;
+}
+
 static void free_texts(texts *all)
 {
     for (size_t i = 0; i < (size_t)N_PROMPTS * N_SAMPLES; i++)
@@ -263,6 +272,33 @@ static void test_common_beginning(void **state)
     assert_true(stats.peak_pages <= stats.touched_pages && stats.touched_pages <= stats.pages);
     close_engine(f);
     free_texts(&all);
+}
+
+/* More rows than the LM head takes at a time: the same as in calls of few samples. */
+static void test_many_rows(void **state)
+{
+    enum { MANY = 2 * UM_HEAD_ROWS + 9, FEW = 7 };
+    fixture *f = *state;
+    char *text[2][MANY] = {{0}};
+    um_sampling s = sampling;
+    um_error err;
+    s.max_tokens = 5;
+    open_engine(f, 2, NULL);
+    assert_ok(f->responder->ops->complete(f->responder, f->prompts, 1, 0, MANY, &s, NULL, 0,
+                                          collect_many, text[0], NULL, &err),
+              err);
+    for (uint32_t first = 0; first < MANY; first += FEW) {
+        const uint32_t n = MANY - first < FEW ? MANY - first : FEW;
+        assert_ok(f->responder->ops->complete(f->responder, f->prompts, 1, first, n, &s, NULL, 0,
+                                              collect_many, text[1], NULL, &err),
+                  err);
+    }
+    for (size_t i = 0; i < MANY; i++) {
+        assert_string_equal(text[0][i], text[1][i]);
+        free(text[0][i]);
+        free(text[1][i]);
+    }
+    close_engine(f);
 }
 
 /* As little memory as the longest prompt can live in, and a little more; few rows; 1 and 2 threads.
@@ -439,6 +475,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cold_and_warm, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_common_beginning, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_many_rows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tight_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_letters_after_texts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_logprobs, set_up, tear_down),
