@@ -65,7 +65,7 @@ static void pack_bytes(int8_t *panel, int j, const float *row, int k)
     for (int from = 0; from < k; from += UM_BLOCK) {
         const int n = k - from < UM_BLOCK ? k - from : UM_BLOCK;
         const float most = largest(row + from, n), scale = most / 127.0f;
-        const float inverse = most > 0.0f ? 127.0f / most : 0.0f;
+        const float inverse = most >= UM_I8_LEAST ? 127.0f / most : 0.0f;
         memcpy(panel + scale_at(j, (size_t)from / UM_BLOCK), &scale, sizeof scale);
         for (int i = from; i < from + n; i++)
             panel[element(UM_I8, j, i)] = (int8_t)lrintf(row[i] * inverse);

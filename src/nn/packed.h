@@ -11,6 +11,8 @@
  *            each 64 terms: for each tile: [16 fours of terms][16 outputs][4] signed bytes;
  *            weight = byte * scale, byte in [-127, 127]
  *
+ * A block whose largest magnitude is below UM_I8_LEAST is all zeros: its inverse would overflow.
+ *
  * These are the operand orders of the dot-product instructions (AMX TDP*, VNNI, vdpbf16ps, SDOT).
  *
  * A gate/up pair of matrices [F, K] is packed as one of 2F outputs: 16 of gate, 16 of up, in turns,
@@ -32,6 +34,8 @@ enum {
     UM_STEP_I8 = 64,  /* terms of one tile */
     UM_STEP_BF16 = 32 /* also of UM_F16: terms are rounded up to it */
 };
+
+#define UM_I8_LEAST 1e-30f
 
 /* k rounded up to whole steps. */
 int um_packed_terms(um_dtype dtype, int k);

@@ -64,7 +64,8 @@ static void acts_put_bytes(char *base, int k, int row, int from, const float *x,
     vf most = vf_zero();
     for (int i = 0; i < n; i += VL)
         most = vf_max(most, vf_abs(vf_get(x + i, lanes_at((size_t)i, (size_t)n))));
-    const float largest = vf_largest(most), inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
+    const float largest = vf_largest(most);
+    const float inverse = largest >= UM_I8_LEAST ? 127.0f / largest : 0.0f;
     const vf factor = vf_set(inverse);
     int32_t total = 0;
     bool bad = false;

@@ -28,7 +28,7 @@ static void round_row(float *x, um_dtype dtype, int k)
         float most = 0.0f;
         for (int i = from; i < end; i++)
             most = fmaxf(most, fabsf(x[i]));
-        const float inverse = most > 0.0f ? 127.0f / most : 0.0f;
+        const float inverse = most >= UM_I8_LEAST ? 127.0f / most : 0.0f;
         for (int i = from; i < end; i++)
             x[i] = rintf(x[i] * inverse) * (most / 127.0f);
     }

@@ -5,6 +5,7 @@
 #define UM_NN_CPU_SIMD_AVX2_H
 
 #include <immintrin.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -205,13 +206,15 @@ static inline void vf_store_i8(int8_t *p, vf x)
     _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(half, half));
 }
 
-/* Lanes rounded to bfloat16, to nearest with ties to even; NaN does not stay one. */
+/* Lanes rounded to bfloat16, to nearest with ties to even; NaN stays one. */
 static inline vf vf_round_bf16(vf x)
 {
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    return _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000u)));
+    const __m256 rounded =
+        _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000u)));
+    return _mm256_blendv_ps(rounded, _mm256_set1_ps(NAN), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
 static inline void vf_store_bf16(uint16_t *p, vf x)

@@ -191,12 +191,14 @@ static inline void vf_store_i8(int8_t *p, vf x)
     _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
 }
 
-/* Lanes rounded to bfloat16, to nearest with ties to even; NaN does not stay one. */
+/* Lanes rounded to bfloat16, the upper half of each, to nearest with ties to even; NaN stays one. */
 static inline __m512i vf_bf16_bits(vf x)
 {
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    return _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_mask_or_epi32(up, nan, bits, _mm512_set1_epi32(0x00400000));
 }
 
 static inline vf vf_round_bf16(vf x)
