@@ -12,7 +12,7 @@
 #define MAX_SAMPLES      4096
 #define DEFAULT_TOKENS   256
 
-enum { SYSTEM, USER, OPENING, SAMPLES, TOKENS, TEMPERATURE, TOP_P, TOP_K, MIN_P, STOP };
+enum { SYSTEM, USER, OPENING, SAMPLES, TOKENS, TEMPERATURE, TOP_P, TOP_K, MIN_P, STOP, WEIGHTS };
 
 /* A conversation; the contents are owned. */
 typedef struct talk {
@@ -26,6 +26,7 @@ typedef struct generation {
     um_compute *compute;
     um_responder *responder;
     um_sampling sampling;
+    um_dtype weights;
     bool tokens_given;
     uint32_t samples;
     talk talk;
@@ -73,6 +74,11 @@ static bool read_options(generation *g)
         !read_real(g->args, TOP_P, 0, 1, &top_p) || !read_real(g->args, TOP_K, 0, 1e6, &top_k) ||
         !read_real(g->args, MIN_P, 0, 1, &min_p))
         return false;
+    if (g->args->local[WEIGHTS] != NULL && !um_dtype_parse(&g->weights, g->args->local[WEIGHTS])) {
+        cli_usage_error(g->args->command, "--weights: found '%s', need f32, bf16, f16 or int8",
+                        g->args->local[WEIGHTS]);
+        return false;
+    }
     g->samples = (uint32_t)samples;
     g->tokens_given = g->args->local[TOKENS] != NULL;
     g->sampling = (um_sampling){.seed = g->args->config.seed,
@@ -234,6 +240,7 @@ static um_status open_model(generation *g, bool raw, um_error *err)
     const um_config *c = &g->args->config;
     const char *dir = g->args->positional[0];
     um_engine_options options = {.max_rows = (int)(g->samples < 256 ? g->samples : 256),
+                                 .weights = g->weights,
                                  .format = UM_CHAT_PLAIN,
                                  .format_given = raw};
     if (g->samples == 1 && !g->args->json)
@@ -333,7 +340,8 @@ const cli_command cmd_generate = {
               {"--top-p", "X", "draw among the likeliest tokens of this probability [1]"},
               {"--top-k", "N", "draw among this many tokens; 0 = all [0]"},
               {"--min-p", "X", "leave out tokens below this share of the likeliest one's [0]"},
-              {"--stop", "TEXT", "the answer ends before this text"}},
+              {"--stop", "TEXT", "the answer ends before this text"},
+              {"--weights", "FORMAT", "f32, bf16, f16 or int8: what it computes with [f32]"}},
     .min_positional = 1,
     .max_positional = CLI_MAX_ARGS,
     .run = run,

@@ -51,6 +51,8 @@ run 2 generate m hi --user hi
 run 2 generate m hi --top-p 7
 err_has '--top-p: found .7., need 0 to 1'
 run 2 generate m --samples 2
+run 2 generate m hi --weights int9
+err_has 'need f32, bf16, f16 or int8'
 run 3 generate m hi --max-tokens 400
 err_has 'the context holds 256'
 run 1 generate nowhere hi
@@ -66,6 +68,10 @@ data=${UM_SHARED_DATA:-$root/../shared/data}/models/tinystories-656k
 if [ -d "$data" ]; then
     run 0 generate "$data" "Once upon a time" --temperature 0 --max-tokens 30 -q
     out_has '^, a little girl named Lily lived in a small house with her mom, dad, and her dog, Spot'
+    for weights in bf16 f16 int8; do
+        run 0 generate "$data" "Once upon a time" --temperature 0 --max-tokens 20 -q --weights $weights
+        out_has '^, a little girl named Lily lived in a small house with her mom'
+    done
 else
     echo 'SKIPPED: a trained model (models/tinystories-656k is absent)'
 fi
