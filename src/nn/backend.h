@@ -85,7 +85,8 @@ typedef struct um_kv_cache {
 } um_kv_cache;
 
 /* Rows [start, start + len) of a pass stand at positions before, before + 1, ... of a sequence whose
- * position p is slot p % UM_KV_PAGE of page pages[p / UM_KV_PAGE]. */
+ * position p is slot p % UM_KV_PAGE of page pages[p / UM_KV_PAGE]. Of several spans each starts where
+ * the one before it ends. */
 typedef struct um_kv_span {
     int32_t start, len, before;
     const int32_t *pages; /* host memory, at least up to the last row's page */

@@ -1,7 +1,7 @@
 /*
  * Activations that operations arrange themselves - the RMSNorm of acts_norm, the gated products of
- * linear_gate - of every backend and format, and products too large for 31 bits. What was arranged is
- * read through a product with the identity.
+ * linear_gate - of every backend and format, and products too large for 31 bits. What was arranged
+ * is read through a product with the identity.
  */
 #include <sys/mman.h>
 
@@ -183,7 +183,7 @@ static double *gate_formula(um_backend *be, const gate *g, um_dtype dtype)
 static void test_gate(void **state)
 {
     (void)state;
-    static const int shapes[][2] = {{1, 1},     {16, 64},   {17, 300},  {64, 31},  {70, 2100},
+    static const int shapes[][2] = {{1, 1},     {16, 64},   {17, 300},  {64, 31}, {70, 2100},
                                     {250, 100}, {256, 257}, {300, 520}, {520, 96}};
     static const int rows[] = {1, 5, 16, 17, 64, 65, 128, M};
     backend_set set = open_backends(2);
@@ -287,8 +287,8 @@ static void test_gate_does_not_leak(void **state)
 /* Large ------------------------------------------------------------------------------------------
  */
 
-/* A head of 152064 tokens by 8192 as a mapped file would be: only its last panel holds anything, and
- * it begins past 2^31 bytes. */
+/* A head of 152064 tokens by 8192 as a mapped file would be: only its last panel holds anything,
+ * and it begins past 2^31 bytes. */
 static void test_large(void **state)
 {
     (void)state;
@@ -338,9 +338,12 @@ static void test_large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norm),      cmocka_unit_test(test_norm_bits),
-        cmocka_unit_test(test_gate),      cmocka_unit_test(test_gate_bits),
-        cmocka_unit_test(test_gate_does_not_leak), cmocka_unit_test(test_large),
+        cmocka_unit_test(test_norm),
+        cmocka_unit_test(test_norm_bits),
+        cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_gate_bits),
+        cmocka_unit_test(test_gate_does_not_leak),
+        cmocka_unit_test(test_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,7 +233,7 @@ static void run_linear(um_backend *be, const product *p, const um_packed *packed
 static void test_linear(void **state)
 {
     (void)state;
-    static const int shapes[][2] = {{1, 1},    {33, 31},   {32, 64},   {70, 257},   {31, 300},
+    static const int shapes[][2] = {{1, 1},    {33, 31},   {32, 64},   {70, 257},  {31, 300},
                                     {96, 512}, {40, 2048}, {65, 2049}, {48, 4200}, {420, 2100}};
     backend_set set = open_backends(2);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
@@ -335,8 +335,8 @@ static void test_rows_do_not_leak(void **state)
                 linear_of(set.be[b], &packed, &p, 0, M, y);
                 for (int row = 0; row < M; row++) {
                     if (row != i * 9 + 4)
-                        check_bits("another row's NaN", set.be[b], y + row * p.n,
-                                   clean + row * p.n, (size_t)p.n);
+                        check_bits("another row's NaN", set.be[b], y + row * p.n, clean + row * p.n,
+                                   (size_t)p.n);
                     for (int j = 0; j < p.n; j++)
                         assert_int_equal(isfinite(y[row * p.n + j]) != 0, row != i * 9 + 4);
                 }
@@ -391,9 +391,9 @@ static void test_extreme_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packed_sizes),     cmocka_unit_test(test_packed_order),
-        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_same_bits),        cmocka_unit_test(test_rows_do_not_leak),
+        cmocka_unit_test(test_packed_sizes),   cmocka_unit_test(test_packed_order),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_rows_do_not_leak),
         cmocka_unit_test(test_extreme_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

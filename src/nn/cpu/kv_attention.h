@@ -31,6 +31,7 @@ typedef struct kv_unit {
     _Alignas(64) float part[KV_ROWS][KV_WIDTH_MAX]; /* with AMX: one page's */
     _Alignas(64) uint16_t p[KV_ROWS * UM_KV_PAGE];  /* with AMX: weights, tiles [2][16][32] */
     _Alignas(64) float max[KV_ROWS], sum[KV_ROWS], keep[KV_ROWS];
+    _Alignas(64) float own[UM_KV_PAGE * KV_WIDTH_MAX]; /* a page's values, see own_values */
     const int32_t *pages[KV_ROWS]; /* of each vector's sequence */
     int limit[KV_ROWS];            /* keys it attends to */
 } kv_unit;
@@ -59,14 +60,18 @@ static void kv_put_f32(float *k, float *v, int width, int slot, const float *fro
     }
 }
 
+static inline int bf16_value_at(int width, int slot, int i)
+{
+    return slot / 32 * width * 32 + i / 16 * 512 + slot % 32 / 2 * 32 + i % 16 * 2 + slot % 2;
+}
+
 static void kv_put_bf16(uint16_t *k, uint16_t *v, int width, int slot, const float *from_k,
                         const float *from_v, int d)
 {
     uint16_t *keys = k + slot / 16 * width * 16 + slot % 16 * 2;
-    uint16_t *values = v + slot / 32 * width * 32 + slot % 32 / 2 * 32 + slot % 2;
     for (int i = 0; i < d; i++) {
         keys[i / 2 * 32 + i % 2] = um_bf16_bits(from_k[i]);
-        values[i / 16 * 512 + i % 16 * 2] = um_bf16_bits(from_v[i]);
+        v[bf16_value_at(width, slot, i)] = um_bf16_bits(from_v[i]);
     }
 }
 
@@ -418,6 +423,22 @@ static bool kv_tiles(const um_kv_cache *cache)
 /* Units -------------------------------------------------------------------------------------------
  */
 
+/* A page's values, zero beyond the first `count`. */
+static const void *own_values(kv_unit *u, const um_kv_cache *cache, const void *v, int count)
+{
+    const int width = um_kv_width(cache);
+    memcpy(u->own, v, um_kv_half_bytes(cache));
+    for (int slot = count; slot < UM_KV_PAGE; slot++) {
+        for (int i = 0; i < width; i++) {
+            if (cache->dtype == UM_BF16)
+                ((uint16_t *)u->own)[bf16_value_at(width, slot, i)] = 0;
+            else
+                u->own[slot * width + i] = 0.0f;
+        }
+    }
+    return u->own;
+}
+
 /* Vector i of the unit from q[d]. */
 static void kv_take_query(kv_unit *u, const kv_job *g, int i, const float *q)
 {
@@ -443,22 +464,24 @@ static int kv_fill(kv_unit *u, const kv_job *g, int row, int rows, int head, int
             kv_take_query(u, g, n, g->q + (size_t)r * g->ldq + (size_t)(h * g->shape.head_dim));
             u->pages[n] = span->pages;
             u->limit[n] = span->before + r - span->start + 1;
-            u->max[n] = -INFINITY;
-            u->sum[n] = 0.0f;
-            memset(u->out[n], 0, sizeof u->out[n]);
         }
     }
     return n;
 }
 
-static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int n)
+/* Vectors [begin, n) of a unit; with `own` there is one, and it meets no values but its own. */
+static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int begin, int n, bool own)
 {
     int most = 0;
-    for (int i = 0; i < n; i++)
+    for (int i = begin; i < n; i++) {
         most = u->limit[i] > most ? u->limit[i] : most;
+        u->max[i] = -INFINITY;
+        u->sum[i] = 0.0f;
+        memset(u->out[i], 0, sizeof u->out[i]);
+    }
     for (int from = 0; from < most; from += UM_KV_PAGE) {
         const int at = from / UM_KV_PAGE;
-        for (int first = 0, end; first < n; first = end) {
+        for (int first = begin, end; first < n; first = end) {
             end = first + 1;
             if (u->limit[first] <= from)
                 continue;
@@ -467,6 +490,8 @@ static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int n)
                 end++;
             const char *k = um_kv_half(g->cache, g->layer, page, kv_head, false);
             const char *v = um_kv_half(g->cache, g->layer, page, kv_head, true);
+            if (own && most - from < UM_KV_PAGE)
+                v = own_values(u, g->cache, v, most - from);
 #ifdef __AMX_TILE__
             if (kv_tiles(g->cache)) {
                 page_tiles(u, g, k, v, from, first, end);
@@ -476,6 +501,15 @@ static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int n)
             page_vectors(u, g, k, v, from, first, end);
         }
     }
+}
+
+/* Slots that are not a vector's own have weight 0, times which only a number is 0. */
+static bool kv_finite(const kv_unit *u, int i, int width)
+{
+    vf sum = vf_zero();
+    for (int j = 0; j < width; j += VL)
+        sum = vf_add(sum, vf_sub(vf_load(&u->out[i][j]), vf_load(&u->out[i][j])));
+    return vf_sum(sum) == 0.0f;
 }
 
 static void kv_units(void *ctx, size_t begin, size_t end, int thread)
@@ -496,8 +530,10 @@ static void kv_units(void *ctx, size_t begin, size_t end, int thread)
         const int row = g->first + unit * g->unit_rows;
         const int rows = min_int(g->unit_rows, g->first + g->rows - row);
         const int n = kv_fill(u, g, row, rows, head, heads);
-        kv_attend(u, g, kv_head, n);
+        kv_attend(u, g, kv_head, 0, n, false);
         for (int i = 0; i < n; i++) {
+            if (!kv_finite(u, i, um_kv_width(g->cache)))
+                kv_attend(u, g, kv_head, i, i + 1, true);
             float *out = g->out + (size_t)(row + i / heads) * g->ldo + (size_t)((head + i % heads) * d);
             const vf scale = vf_set(1.0f / u->sum[i]);
             for (int j = 0; j < d; j += VL)
