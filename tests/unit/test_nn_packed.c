@@ -47,6 +47,24 @@ static void test_packed_sizes(void **state)
     assert_true(um_packed_bytes(UM_BF16, 152064, 8192) == (size_t)152064 * 8192 * 2);
 }
 
+/* 16 of gate, 16 of up, in turns; each ends with rounding. */
+static void test_pair_order(void **state)
+{
+    (void)state;
+    enum { F = 37 };
+    for (int panel = 0; panel < 3; panel++) {
+        for (int j = 0; j < 32; j++) {
+            int row;
+            const int f = panel * 16 + j % 16;
+            assert_int_equal(um_packed_source(panel, j, 2 * F, true, &row), f < F);
+            if (f < F)
+                assert_int_equal(row, j < 16 ? f : F + f);
+            assert_int_equal(um_packed_source(panel, j, 70, false, &row), panel * 32 + j < 70);
+            assert_int_equal(row, panel * 32 + j);
+        }
+    }
+}
+
 /* The order of packed.h, counted out: term i of output j has a value of its own. */
 static void test_packed_order(void **state)
 {
@@ -391,10 +409,10 @@ static void test_extreme_blocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packed_sizes),   cmocka_unit_test(test_packed_order),
-        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_rows_do_not_leak),
-        cmocka_unit_test(test_extreme_blocks),
+        cmocka_unit_test(test_packed_sizes),     cmocka_unit_test(test_packed_order),
+        cmocka_unit_test(test_pair_order),       cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_linear),           cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_rows_do_not_leak), cmocka_unit_test(test_extreme_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
