@@ -1,5 +1,5 @@
 /*
- * attention.h - attention over spans, forward and backward. Included by avx512.c and avx2.c.
+ * attention.h - attention over spans, forward and backward. Included by every vector backend.
  *
  * The rule that makes a query row's result independent of its company (prefill, decoding step,
  * other batch, other cut of the same keys into ranges): the row's keys are numbered 0, 1, 2, ... in

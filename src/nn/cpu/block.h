@@ -22,8 +22,13 @@ typedef struct block {
     size_t ahead_bytes;
 } block;
 
+#ifdef SIMD_32_REGISTERS
+enum { BLOCK_MR = 8 }; /* rows at a time */
+#else
+enum { BLOCK_MR = 4 };
+#endif
+
 enum {
-    BLOCK_MR = VL == 16 ? 8 : 4,        /* rows at a time */
     BLOCK_STRIPS = UM_PANEL / (2 * VL), /* a strip is two vectors of outputs */
 };
 
@@ -140,7 +145,7 @@ typedef void (*block_rows_fn)(const block *g, int row, int strip);
     {                                                                                              \
         format##_rows(g, row, mr, strip);                                                          \
     }
-#ifdef BLOCK_ROWS_8
+#ifdef SIMD_32_REGISTERS
 #define BLOCK_FORMAT(format)                                                                       \
     BLOCK_ROWS(format, 1)                                                                          \
     BLOCK_ROWS(format, 2)                                                                          \

@@ -1,5 +1,5 @@
 /*
- * elements.h - element-wise operations and sums over rows. Included by avx512.c and avx2.c.
+ * elements.h - element-wise operations and sums over rows. Included by every vector backend.
  *
  * A sum over rows is one chain a column, in row order, and threads own columns; an element-wise
  * operation may be cut anywhere. Neither depends on the number of threads.

@@ -1,5 +1,5 @@
 /*
- * gemm.h - matrix products over register tiles. Included by avx512.c and avx2.c after tile.h.
+ * gemm.h - matrix products over register tiles. Included by every vector backend after tile.h.
  *
  * The loops are those of Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
  * (ACM TOMS 34(3), 2008): b in blocks of GEMM_KC x GEMM_NC, packed in panels of GEMM_NR columns of

@@ -1,5 +1,5 @@
 /*
- * rows.h - operations on rows: norm, rotation, gate, log-softmax. Included by avx512.c and avx2.c.
+ * rows.h - operations on rows: norm, rotation, gate, log-softmax. Included by every vector backend.
  *
  * Sums along a row run lane by lane in order of columns and are added across lanes at the end in a
  * fixed order, so they depend on the row alone.

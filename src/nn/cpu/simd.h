@@ -1,6 +1,6 @@
 /*
- * simd.h - everything a vector backend is made of. Included by avx512.c and avx2.c after the header
- * that defines their vectors, it gives `simd_ops` and SIMD_SCRATCH.
+ * simd.h - everything a vector backend is made of. Included by every vector backend after the header
+ * that defines its vectors, it gives `simd_ops` and SIMD_SCRATCH.
  */
 #ifndef UM_NN_CPU_SIMD_H
 #define UM_NN_CPU_SIMD_H

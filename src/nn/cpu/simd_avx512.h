@@ -2,8 +2,8 @@
  * simd_avx512.h - the vector vocabulary of the kernels, in AVX-512 (F, DQ, BW, VL).
  *
  * A vf is VL floats. The kernels (gemm.h, attention.h, rows.h) are written in these words only and
- * are compiled once per instruction set; simd_avx2.h says the same words in AVX2. Sums across the
- * lanes of a vector run in one fixed order.
+ * are compiled once per instruction set; simd_avx2.h and simd_neon.h say the same words in AVX2 and
+ * NEON. Sums across the lanes of a vector run in one fixed order.
  */
 #ifndef UM_NN_CPU_SIMD_AVX512_H
 #define UM_NN_CPU_SIMD_AVX512_H
@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include "nn/cpu/simd_hints.h"
+
+#define SIMD_32_REGISTERS /* else 16: the larger tiles are not made */
 
 enum {
     VL = 16,

@@ -1,6 +1,6 @@
 /*
  * tile.h - the register tile under every matrix product: up to GEMM_MR x GEMM_NR sums held in
- * registers while k runs. Included by avx512.c and avx2.c after their simd header.
+ * registers while k runs. Included by every vector backend after its simd header.
  *
  * Every sum is one chain of fused multiply-adds in order of k. How rows and columns are cut into
  * tiles, and which tile size computes an element, therefore changes no bit of it.
@@ -200,7 +200,7 @@ TILE_INSTANCE(6, 2)
         TILE_WIDE_ROW(2, kind), TILE_WIDE_ROW(3, kind), TILE_ROW(4, kind), TILE_ROW(5, kind),      \
         TILE_ROW(6, kind)
 
-#ifdef TILE_12_ROWS
+#ifdef SIMD_32_REGISTERS
 TILE_INSTANCE(7, 1)
 TILE_INSTANCE(7, 2)
 TILE_INSTANCE(8, 1)

@@ -1,5 +1,5 @@
 /*
- * vecmath.h - exp, sine and cosine of a vector. Included by avx512.c and avx2.c after their simd
+ * vecmath.h - exp, sine and cosine of a vector. Included by every vector backend after its simd
  * header.
  *
  * Every lane is a function of that lane alone, so a value does not depend on where in a row, or in

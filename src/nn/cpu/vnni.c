@@ -3,8 +3,6 @@
  */
 #include "nn/cpu/simd_avx512.h"
 
-#define TILE_12_ROWS
-#define BLOCK_ROWS_8
 #include "nn/cpu/simd.h"
 
 static bool vnni_supported(void)
