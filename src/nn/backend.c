@@ -22,6 +22,10 @@ static const um_cpu_isa *const isas[] = {
     &um_cpu_isa_avx512,
     &um_cpu_isa_avx2,
 #endif
+#ifdef UM_NN_ARM
+    &um_cpu_isa_neon_dot,
+    &um_cpu_isa_neon,
+#endif
     &um_cpu_isa_ref,
 };
 
@@ -31,6 +35,10 @@ static const char *const isa_names[] = {
     "cpu-avx512-vnni",
     "cpu-avx512",
     "cpu-avx2",
+#endif
+#ifdef UM_NN_ARM
+    "cpu-neon-dot",
+    "cpu-neon",
 #endif
     "cpu-ref",
     NULL,

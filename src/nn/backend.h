@@ -105,7 +105,7 @@ typedef struct um_packed {
 } um_packed;
 
 struct um_backend {
-    const char *name; /* "cpu-avx512", "cpu-avx2", "cpu-ref" */
+    const char *name; /* "cpu-avx512", "cpu-neon", "cpu-ref", ... */
     um_pool *pool;    /* borrowed */
     const struct um_backend_ops *ops;
     void *scratch; /* implementation's own */
@@ -265,9 +265,9 @@ typedef struct um_backend_ops {
 } um_backend_ops;
 
 /*
- * Opens the best CPU backend of this machine, or the named one ("cpu-ref", "cpu-avx2",
- * "cpu-avx512"; NULL or "auto" picks by CPUID). Unknown or unsupported names: UM_ERR_UNSUPPORTED,
- * listing what can be used. The pool is borrowed and must outlive the backend.
+ * Opens the best CPU backend of this machine, or the named one (see um_backend_names; NULL or
+ * "auto" is the best). Unknown or unsupported names: UM_ERR_UNSUPPORTED, listing what can be used.
+ * The pool is borrowed and must outlive the backend.
  */
 um_status um_backend_open(um_backend **out, const char *name, um_pool *pool,
                           um_error *err) UM_CHECKED;

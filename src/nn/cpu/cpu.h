@@ -17,7 +17,7 @@ typedef struct um_cpu_isa {
 } um_cpu_isa;
 
 extern const um_cpu_isa um_cpu_isa_ref;
-#ifdef UM_NN_X86 /* src/nn/CMakeLists.txt defines it where avx2.c and avx512.c are built */
+#ifdef UM_NN_X86 /* src/nn/CMakeLists.txt defines it where the backends are built */
 extern const um_cpu_isa um_cpu_isa_avx2;
 extern const um_cpu_isa um_cpu_isa_avx512;
 extern const um_cpu_isa um_cpu_isa_vnni;
@@ -25,6 +25,10 @@ extern const um_cpu_isa um_cpu_isa_amx;
 
 bool um_cpu_has_avx512(void); /* F, DQ, BW, VL, and FMA and F16C */
 bool um_cpu_has_f16c(void);
+#endif
+#ifdef UM_NN_ARM /* the same */
+extern const um_cpu_isa um_cpu_isa_neon;
+extern const um_cpu_isa um_cpu_isa_neon_dot;
 #endif
 
 /* What um_backend.scratch points at. */
