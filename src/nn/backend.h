@@ -72,9 +72,9 @@ typedef struct um_adamw {
 enum { UM_KV_PAGE = 64 };
 
 /*
- * Keys and values of inference, in pages of UM_KV_PAGE consecutive positions of one sequence. A page
- * holds every head's K and V of one layer in an order of the backend's own; a sequence is a list of
- * pages, and sequences that begin alike may name the same pages. Page p of layer l lies at
+ * Keys and values of inference, in pages of UM_KV_PAGE consecutive positions of one sequence. A
+ * page holds every head's K and V of one layer in an order of the backend's own; a sequence is a
+ * list of pages, and sequences that begin alike may name the same pages. Page p of layer l lies at
  * data + (l * pages + p) * page_bytes.
  */
 typedef struct um_kv_cache {
@@ -84,17 +84,17 @@ typedef struct um_kv_cache {
     size_t page_bytes; /* of one layer */
 } um_kv_cache;
 
-/* Rows [start, start + len) of a pass stand at positions before, before + 1, ... of a sequence whose
- * position p is slot p % UM_KV_PAGE of page pages[p / UM_KV_PAGE]. Of several spans each starts where
- * the one before it ends. */
+/* Rows [start, start + len) of a pass stand at positions before, before + 1, ... of a sequence
+ * whose position p is slot p % UM_KV_PAGE of page pages[p / UM_KV_PAGE]. Of several spans each
+ * starts where the one before it ends. */
 typedef struct um_kv_span {
     int32_t start, len, before;
     const int32_t *pages; /* host memory, at least up to the last row's page */
 } um_kv_span;
 
 /*
- * A weight matrix [N, K] arranged for `linear`. UM_F32 is in an order of the backend's own; the other
- * formats are in that of packed.h. A pair is [gate; up] (N = 2F) for `linear_gate`.
+ * A weight matrix [N, K] arranged for `linear`. UM_F32 is in an order of the backend's own; the
+ * other formats are in that of packed.h. A pair is [gate; up] (N = 2F) for `linear_gate`.
  */
 typedef struct um_packed {
     um_dtype dtype;
@@ -136,8 +136,8 @@ typedef struct um_backend_ops {
      * stride ldx, acts_norm their RMSNorm with weights w. For UM_BF16 they are rounded to bfloat16,
      * for UM_I8 to bytes with a scale for each UM_BLOCK terms of a row.
      *
-     * linear: y[M,N] = acts w^T (+ bias[N], or NULL) (+ y where `accumulate`). A product of bytes is
-     * exact within a block; blocks are added in order. With UM_F32 the values are, bit for bit,
+     * linear: y[M,N] = acts w^T (+ bias[N], or NULL) (+ y where `accumulate`). A product of bytes
+     * is exact within a block; blocks are added in order. With UM_F32 the values are, bit for bit,
      * those of gemm(trans_b), bias added last.
      * linear_gate: out = silu(acts gate^T) * (acts up^T), [M,F], arranged for weights of `dtype`.
      */
@@ -212,10 +212,10 @@ typedef struct um_backend_ops {
     void (*kv_copy)(um_backend *be, um_kv_cache *cache, int to, int from);
     /*
      * Each row of a span attends to its sequence from position 0 to its own. q, out: [T, H*D] with
-     * row strides ldq, ldo. Softmax in fp32 with the row maximum subtracted. The keys are taken page
-     * by page, so a row's bits depend on the values of its own keys and on nothing else: not on the
-     * length of its span, nor on who shares its pages. Neighbouring spans of one row that name the
-     * same first pages are computed together: those pages are read once for all of them.
+     * row strides ldq, ldo. Softmax in fp32 with the row maximum subtracted. The keys are taken
+     * page by page, so a row's bits depend on the values of its own keys and on nothing else: not
+     * on the length of its span, nor on who shares its pages. Neighbouring spans of one row that
+     * name the same first pages are computed together: those pages are read once for all of them.
      */
     void (*kv_attention)(um_backend *be, float *out, int ldo, const float *q, int ldq,
                          const um_kv_cache *cache, int layer, const um_attention_shape *shape,

@@ -1,5 +1,6 @@
 /*
- * packed.h - weight matrices [N, K] of less than 32 bits, in the order in which `linear` reads them.
+ * packed.h - weight matrices [N, K] of less than 32 bits, in the order in which `linear` reads
+ * them.
  *
  * The order is the same on every machine, so that a packed matrix can be kept in a file and mapped.
  * Outputs come in panels of 32 (N is rounded up with zeros), a panel in two tiles of 16 outputs; a

@@ -2,13 +2,14 @@
  * acts.h - activations [M, K] arranged for products with packed weights. Included by every vector
  * backend.
  *
- * UM_F32, UM_F16: rows of K floats, as they are; UM_BF16 likewise, rounded to bfloat16 - except with
- * AMX, where they are tiles. Tiles hold 16 rows; rows beyond M are zero. The tiles of 16 rows lie
- * one after the other:
+ * UM_F32, UM_F16: rows of K floats, as they are; UM_BF16 likewise, rounded to bfloat16 - except
+ * with AMX, where they are tiles. Tiles hold 16 rows; rows beyond M are zero. The tiles of 16 rows
+ * lie one after the other:
  *
  *   UM_BF16 (AMX)  for each 32 terms: [16 rows][32]
- *   UM_I8          for each 64 terms: [16 rows][64] signed bytes; then for each UM_BLOCK terms: [16]
- *                  float scales; then for each: [16] sums of the bytes, which some instructions need
+ *   UM_I8          for each 64 terms: [16 rows][64] signed bytes; then for each UM_BLOCK terms:
+ *                  [16] float scales; then for each: [16] sums of the bytes, which some
+ *                  instructions need
  */
 #ifndef UM_NN_CPU_ACTS_H
 #define UM_NN_CPU_ACTS_H
@@ -86,11 +87,12 @@ static void acts_put_bytes(char *base, int k, int row, int from, const float *x,
 static void acts_put_bf16(char *base, int row, int from, const float *x, int n)
 {
     for (int i = 0; i < n; i += UM_STEP_BF16) {
-        uint16_t *to = (uint16_t *)base +
-                       (size_t)((from + i) / UM_STEP_BF16 * UM_TILE + row) * UM_STEP_BF16;
+        uint16_t *to =
+            (uint16_t *)base + (size_t)((from + i) / UM_STEP_BF16 * UM_TILE + row) * UM_STEP_BF16;
         for (int j = 0; j < UM_STEP_BF16; j += VL)
-            vf_store_bf16(to + j, i + j < n ? vf_get(x + i + j, lanes_at((size_t)(i + j), (size_t)n))
-                                            : vf_zero());
+            vf_store_bf16(to + j, i + j < n
+                                      ? vf_get(x + i + j, lanes_at((size_t)(i + j), (size_t)n))
+                                      : vf_zero());
     }
 }
 
@@ -116,7 +118,7 @@ static void acts_put(char *acts, um_dtype dtype, int k, size_t row, int from, co
         acts_put_bytes(base, k, r, from + i, x + i, min_int(UM_BLOCK, n - i));
 }
 
-/* Rows of the last tile that no activation fills are zero, so that whole tiles can be multiplied. */
+/* Rows of the last tile that no activation fills are zero: whole tiles are multiplied. */
 static void acts_pad(char *acts, um_dtype dtype, int m, int k)
 {
     static const float zeros[UM_BLOCK];
@@ -161,14 +163,10 @@ static void acts_norm_rows(void *ctx, size_t begin, size_t end, int thread)
     (void)thread;
     for (size_t row = begin; row < end; row++) {
         const float *x = job->x + row * k;
-        const vf scale = vf_set(rms_factor(x, k, job->eps));
+        const float scale = rms_factor(x, k, job->eps);
         for (size_t from = 0; from < k; from += UM_BLOCK) {
             const size_t n = k - from < UM_BLOCK ? k - from : UM_BLOCK;
-            for (size_t j = 0; j < n; j += VL) {
-                const int lanes = lanes_at(j, n);
-                const vf v = vf_mul(vf_get(x + from + j, lanes), scale);
-                vf_put(part + j, vf_mul(v, vf_get(job->w + from + j, lanes)), lanes);
-            }
+            norm_terms(part, x + from, job->w + from, scale, n);
             acts_put(job->acts, job->dtype, job->k, row, (int)from, part, (int)n);
         }
     }

@@ -1,5 +1,6 @@
 /*
- * amx.c - the backend for AVX-512 with matrix tiles of bytes and bfloat16 (Sapphire Rapids and later).
+ * amx.c - the backend for AVX-512 with matrix tiles of bytes and bfloat16 (Sapphire Rapids and
+ * later).
  */
 #include "nn/cpu/simd_avx512.h"
 
@@ -21,8 +22,7 @@ static bool amx_supported(void)
     enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 };
     unsigned eax, ebx, ecx, edx;
     if (!um_cpu_has_avx512() || !__builtin_cpu_supports("avx512vnni") ||
-        !__builtin_cpu_supports("avx512bf16") ||
-        !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
+        !__builtin_cpu_supports("avx512bf16") || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
         return false;
     const unsigned need = AMX_BF16 | AMX_TILE | AMX_INT8;
     return (edx & need) == need && tiles_granted();

@@ -7,8 +7,7 @@
 
 static bool avx2_supported(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-           um_cpu_has_f16c();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && um_cpu_has_f16c();
 }
 
 const um_cpu_isa um_cpu_isa_avx2 = {.name = "cpu-avx2",

@@ -1,9 +1,9 @@
 /*
- * block.h - one K-block of one panel of weights against the rows of a chunk, in vectors. AMX has its
- * own (block_amx.h).
+ * block.h - one K-block of one panel of weights against the rows of a chunk, in vectors. AMX has
+ * its own (block_amx.h).
  *
- * acc[row][32] = or += the block's sums, one chain of terms a block; what a row gets does not depend
- * on the rows beside it.
+ * acc[row][32] = or += the block's sums, one chain of terms a block; what a row gets does not
+ * depend on the rows beside it.
  */
 #ifndef UM_NN_CPU_BLOCK_H
 #define UM_NN_CPU_BLOCK_H
@@ -76,8 +76,7 @@ static INLINE void bf16_rows(const block *g, int row, const int mr, int strip)
     }
     UNROLL
     for (int i = 0; i < mr; i++)
-        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first, sum[i][0],
-                  sum[i][1]);
+        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first, sum[i][0], sum[i][1]);
 }
 
 static INLINE void f16_rows(const block *g, int row, const int mr, int strip)
@@ -99,8 +98,7 @@ static INLINE void f16_rows(const block *g, int row, const int mr, int strip)
     }
     UNROLL
     for (int i = 0; i < mr; i++)
-        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first, sum[i][0],
-                  sum[i][1]);
+        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first, sum[i][0], sum[i][1]);
 }
 
 static INLINE void i8_rows(const block *g, int row, const int mr, int strip)
@@ -111,8 +109,8 @@ static INLINE void i8_rows(const block *g, int row, const int mr, int strip)
     const size_t terms = (size_t)um_packed_terms(UM_I8, g->k);
     const char *acts = g->acts + (size_t)(row / UM_TILE) * acts_tile_bytes(UM_I8, g->k);
     const int8_t *a = (const int8_t *)acts + (size_t)g->from * UM_TILE + row % UM_TILE * UM_STEP_I8;
-    const float *a_scale = (const float *)(acts + terms * UM_TILE) +
-                           g->from / UM_BLOCK * UM_TILE + row % UM_TILE;
+    const float *a_scale =
+        (const float *)(acts + terms * UM_TILE) + g->from / UM_BLOCK * UM_TILE + row % UM_TILE;
     const int32_t *a_sum = (const int32_t *)(a_scale + acts_blocks(g->k) * UM_TILE);
     vi sum[BLOCK_MR][2];
     UNROLL
@@ -133,8 +131,8 @@ static INLINE void i8_rows(const block *g, int row, const int mr, int strip)
     for (int i = 0; i < mr; i++) {
         const vf x = vf_set(a_scale[i]);
         acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first,
-                  vf_mul(vi_float(sum[i][0]), vf_mul(x, s0)),
-                  vf_mul(vi_float(sum[i][1]), vf_mul(x, s1)));
+                vf_mul(vi_float(sum[i][0]), vf_mul(x, s0)),
+                vf_mul(vi_float(sum[i][1]), vf_mul(x, s1)));
     }
 }
 

@@ -29,7 +29,7 @@ um_status um_cpu_kv_open(um_backend *be, um_kv_cache *cache, um_dtype dtype, int
     (void)be;
     if (dtype != UM_F32 && dtype != UM_BF16)
         return um_fail(err, UM_ERR_UNSUPPORTED, "key/value cache: float32 and bfloat16 only");
-    new.page_bytes = 2 * (size_t)n_kv_heads * um_kv_half_bytes(&new);
+    new.page_bytes = um_kv_half_bytes(&new) * 2 * (size_t)n_kv_heads;
     if (um_mul_overflows((size_t)layers * (size_t)pages, new.page_bytes, &bytes))
         return um_fail(err, UM_ERR_LIMIT, "key/value cache: %d pages pass the address space",
                        pages);

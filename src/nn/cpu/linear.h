@@ -163,7 +163,7 @@ static void gate_rows(float *gated, const float *acc, int rows)
     for (int i = 0; i < rows; i++, acc += UM_PANEL, gated += UM_BLOCK) {
         for (int j = 0; j < UM_TILE; j += VL) {
             const vf gate = vf_load(acc + j), up = vf_load(acc + UM_TILE + j);
-            vf_store(gated + j, vf_mul(vf_mul(gate, vf_sigmoid(gate)), up));
+            vf_store(gated + j, vf_gated(gate, up));
         }
     }
 }
@@ -253,7 +253,7 @@ static void gate_f32_groups(void *ctx, size_t begin, size_t end, int thread)
                     const int lanes = min_int(VL, n - j);
                     const vf gate = vf_get(parts[0] + i * UM_BLOCK + j, lanes);
                     const vf up = vf_get(parts[1] + i * UM_BLOCK + j, lanes);
-                    vf_put(out + j, vf_mul(vf_mul(gate, vf_sigmoid(gate)), up), lanes);
+                    vf_put(out + j, vf_gated(gate, up), lanes);
                 }
             }
         }

@@ -25,6 +25,17 @@ static float rms_factor(const float *x, size_t c, float eps)
     return 1.0f / sqrtf(vf_sum(sum) / (float)c + eps);
 }
 
+/* out = x * scale * w, over n terms of a row. */
+static void norm_terms(float *out, const float *x, const float *w, float scale, size_t n)
+{
+    const vf factor = vf_set(scale);
+    for (size_t j = 0; j < n; j += VL) {
+        const int lanes = lanes_at(j, n);
+        const vf v = vf_mul(vf_get(x + j, lanes), factor);
+        vf_put(out + j, vf_mul(v, vf_get(w + j, lanes)), lanes);
+    }
+}
+
 static void rmsnorm_rows(void *ctx, size_t begin, size_t end, int thread)
 {
     const norm_job *job = ctx;
@@ -34,11 +45,7 @@ static void rmsnorm_rows(void *ctx, size_t begin, size_t end, int thread)
         const float *x = job->x + row * c;
         float *out = job->out + row * c;
         const float r = rms_factor(x, c, job->eps);
-        const vf scale = vf_set(r);
-        for (size_t j = 0; j < c; j += VL) {
-            const int n = lanes_at(j, c);
-            vf_put(out + j, vf_mul(vf_mul(vf_get(x + j, n), scale), vf_get(job->w + j, n)), n);
-        }
+        norm_terms(out, x, job->w, r, c);
         if (job->rstd != NULL)
             job->rstd[row] = r;
     }
@@ -170,7 +177,7 @@ static void swiglu_rows(void *ctx, size_t begin, size_t end, int thread)
         for (size_t j = 0; j < job->f; j += VL) {
             const int n = lanes_at(j, job->f);
             const vf g = vf_get(gate + j, n);
-            vf_put(out + j, vf_mul(vf_mul(g, vf_sigmoid(g)), vf_get(up + j, n)), n);
+            vf_put(out + j, vf_gated(g, vf_get(up + j, n)), n);
         }
     }
 }

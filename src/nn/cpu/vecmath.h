@@ -37,6 +37,12 @@ static inline vf vf_sigmoid(vf x)
     return vf_div(one, vf_add(one, vf_exp(vf_negate(x))));
 }
 
+/* silu(gate) * up. */
+static inline vf vf_gated(vf gate, vf up)
+{
+    return vf_mul(vf_mul(gate, vf_sigmoid(gate)), up);
+}
+
 /*
  * sin(x) and cos(x) within 1e-7 for |x| < 2^22: x = n pi/2 + r (Cody-Waite in three fp32 pieces),
  * sin r = r + r^3 S(r^2), cos r = 1 - r^2 / 2 + r^4 C(r^2).

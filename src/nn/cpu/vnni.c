@@ -11,6 +11,6 @@ static bool vnni_supported(void)
 }
 
 const um_cpu_isa um_cpu_isa_vnni = {.name = "cpu-avx512-vnni",
-                                      .supported = vnni_supported,
-                                      .ops = &simd_ops,
-                                      .scratch_floats = SIMD_SCRATCH};
+                                    .supported = vnni_supported,
+                                    .ops = &simd_ops,
+                                    .scratch_floats = SIMD_SCRATCH};
