@@ -21,13 +21,14 @@ typedef struct attention {
     float *q, *k, *v; /* [LONG] of the first sequence */
 } attention;
 
-static attention new_attention(heads h)
+/* `key`: which of several. */
+static attention new_attention(heads h, uint64_t key)
 {
     attention a = {
         .h = h, .q_row = (size_t)(h.n * h.width + 3), .kv_row = (size_t)(h.kv * h.width + 5)};
-    a.q = random_floats(LONG * a.q_row, 1);
-    a.k = random_floats(LONG * a.kv_row, 2);
-    a.v = random_floats(LONG * a.kv_row, 3);
+    a.q = random_floats(LONG * a.q_row, key + 1);
+    a.k = random_floats(LONG * a.kv_row, key + 2);
+    a.v = random_floats(LONG * a.kv_row, key + 3);
     return a;
 }
 
@@ -104,7 +105,7 @@ static void test_against_reference(void **state)
     backend_set set = open_backends(2);
     um_backend *ref = set.be[set.n - 1];
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        attention a = new_attention(shapes[s]);
+        attention a = new_attention(shapes[s], 0);
         for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
             float *want = new_floats(LONG * a.q_row);
             um_kv_cache cache = open_cache(ref, formats[f], &a);
@@ -140,7 +141,7 @@ static void test_same_bits_in_pieces(void **state)
     static const int steps[] = {1, 7, 65, 130};
     backend_set set = open_backends(1), three = open_backends(3);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        attention a = new_attention(shapes[s]);
+        attention a = new_attention(shapes[s], 0);
         for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
             for (int b = 0; b < (s < 2 ? set.n : set.n - 1); b++) { /* the reference takes long */
                 float *all = new_floats(LONG * a.q_row), *part = new_floats(LONG * a.q_row);
@@ -171,7 +172,7 @@ static void test_sharing(void **state)
     static const int32_t alone[] = {5, 0, 11, 2};
     backend_set set = open_backends(2);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        attention a = new_attention(shapes[s]);
+        attention a = new_attention(shapes[s], 0);
         const um_attention_shape shape = shape_of(&a);
         for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
             for (int b = 0; b < set.n; b++) {
@@ -199,6 +200,14 @@ static void test_sharing(void **state)
                     check_bits("a sample among others", be, got + (size_t)i * a.q_row,
                                want + (size_t)(FORK + i - 1) * a.q_row,
                                (size_t)(a.h.n * a.h.width));
+                /* The same when their last keys differ. */
+                be->ops->kv_write(be, &cache, 1, a.v, a.k, (int)a.kv_row, spans, SAMPLES);
+                be->ops->kv_attention(be, got, (int)a.q_row, q, (int)a.q_row, &cache, 1, &shape,
+                                      spans, SAMPLES);
+                for (int i = 0; i < SAMPLES; i++)
+                    be->ops->kv_attention(be, want, (int)a.q_row, q, (int)a.q_row, &cache, 1,
+                                          &shape, spans + i, 1);
+                check_bits("different samples", be, got, want, SAMPLES * a.q_row);
                 be->ops->kv_close(be, &cache);
                 free(want);
                 free(got);
@@ -212,54 +221,62 @@ static void test_sharing(void **state)
 
 /* Several sequences in one call - a long span, a step, a short span, nothing, a step, more than a
  * page - from a row on that is not the first: each row is what it is in its sequence alone. */
+enum { SPANS = 6, FIRST = 2 };
+static const int before[SPANS] = {20, 101, 60, 7, 0, 63}, len[SPANS] = {50, 1, 9, 0, 1, 80};
+
+static void check_many_spans(um_backend *be, um_backend *more, um_dtype dtype,
+                             const attention seq[SPANS])
+{
+    const size_t q_row = seq->q_row, kv_row = seq->kv_row;
+    const um_attention_shape shape = shape_of(seq);
+    um_kv_cache cache = open_cache(be, dtype, seq);
+    int32_t pages[SPANS][3];
+    um_kv_span spans[SPANS];
+    float *want = new_floats(LONG * q_row), *got = new_floats(LONG * q_row);
+    float *q = new_floats(LONG * q_row), *k = new_floats(LONG * kv_row);
+    float *v = new_floats(LONG * kv_row);
+    soil(be, &cache, seq, true);
+    for (int i = 0, row = FIRST; i < SPANS; row += len[i++]) {
+        const size_t from = (size_t)before[i], to = (size_t)row, n = (size_t)len[i];
+        for (int p = 0; p < 3; p++)
+            pages[i][p] = (i * 3 + p) * 5 % PAGES; /* each once */
+        spans[i] =
+            (um_kv_span){.start = row, .len = len[i], .before = before[i], .pages = pages[i]};
+        memcpy(q + to * q_row, seq[i].q + from * q_row, n * q_row * sizeof *q);
+        memcpy(k + to * kv_row, seq[i].k + from * kv_row, n * kv_row * sizeof *k);
+        memcpy(v + to * kv_row, seq[i].v + from * kv_row, n * kv_row * sizeof *v);
+        attend(be, &cache, &seq[i], pages[i], 0, before[i], LONG, want);
+    }
+    more->ops->kv_write(more, &cache, 1, k, v, (int)kv_row, spans, SPANS);
+    more->ops->kv_attention(more, got, (int)q_row, q, (int)q_row, &cache, 1, &shape, spans, SPANS);
+    for (int i = 0; i < SPANS; i++) {
+        attend(be, &cache, &seq[i], pages[i], 0, before[i] + len[i], LONG, want);
+        for (int j = 0; j < len[i]; j++)
+            check_bits("a row among spans", be, got + (size_t)(spans[i].start + j) * q_row,
+                       want + (size_t)(before[i] + j) * q_row, (size_t)(seq->h.n * seq->h.width));
+    }
+    be->ops->kv_close(be, &cache);
+    free(want);
+    free(got);
+    free(q);
+    free(k);
+    free(v);
+}
+
 static void test_many_spans(void **state)
 {
     (void)state;
-    enum { SPANS = 6, FIRST = 2 };
-    static const int before[SPANS] = {20, 101, 60, 7, 0, 63}, len[SPANS] = {50, 1, 9, 0, 1, 80};
     backend_set set = open_backends(1), three = open_backends(3);
-    for (size_t c = 0; c < sizeof shapes / sizeof *shapes * 2; c++) {
-        attention a = new_attention(shapes[c / 2]);
-        const um_attention_shape shape = shape_of(&a);
-        for (int b = 0; b < set.n; b++) {
-            um_backend *be = set.be[b], *more = three.be[b];
-            um_kv_cache cache = open_cache(be, formats[c % 2], &a);
-            int32_t pages[SPANS][3];
-            um_kv_span spans[SPANS];
-            float *want = new_floats(LONG * a.q_row), *got = new_floats(LONG * a.q_row);
-            float *q = new_floats(LONG * a.q_row), *k = new_floats(LONG * a.kv_row);
-            float *v = new_floats(LONG * a.kv_row);
-            soil(be, &cache, &a, true);
-            for (int i = 0, row = FIRST; i < SPANS; row += len[i++]) {
-                for (int p = 0; p < 3; p++)
-                    pages[i][p] = (i * 3 + p) * 5 % PAGES; /* each once */
-                spans[i] = (um_kv_span){
-                    .start = row, .len = len[i], .before = before[i], .pages = pages[i]};
-                const size_t from = (size_t)before[i], to = (size_t)row, n = (size_t)len[i];
-                memcpy(q + to * a.q_row, a.q + from * a.q_row, n * a.q_row * sizeof *q);
-                memcpy(k + to * a.kv_row, a.k + from * a.kv_row, n * a.kv_row * sizeof *k);
-                memcpy(v + to * a.kv_row, a.v + from * a.kv_row, n * a.kv_row * sizeof *v);
-            }
-            for (int i = 0; i < SPANS; i++)
-                attend(be, &cache, &a, pages[i], 0, before[i], LONG, want);
-            more->ops->kv_write(more, &cache, 1, k, v, (int)a.kv_row, spans, SPANS);
-            more->ops->kv_attention(more, got, (int)a.q_row, q, (int)a.q_row, &cache, 1, &shape,
-                                    spans, SPANS);
-            attend(be, &cache, &a, pages[0], 0, LONG, LONG, want);
-            for (int i = 0; i < SPANS; i++) {
-                for (int j = 0; j < len[i]; j++)
-                    check_bits(
-                        "a row among spans", be, got + (size_t)(spans[i].start + j) * a.q_row,
-                        want + (size_t)(before[i] + j) * a.q_row, (size_t)(a.h.n * a.h.width));
-            }
-            be->ops->kv_close(be, &cache);
-            free(want);
-            free(got);
-            free(q);
-            free(k);
-            free(v);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        attention seq[SPANS];
+        for (int i = 0; i < SPANS; i++)
+            seq[i] = new_attention(shapes[s], 10 * (uint64_t)i);
+        for (int b = 0; b < (s < 2 ? set.n : set.n - 1); b++) { /* the reference takes long */
+            check_many_spans(set.be[b], three.be[b], UM_F32, seq);
+            check_many_spans(set.be[b], three.be[b], UM_BF16, seq);
         }
-        free_attention(&a);
+        for (int i = 0; i < SPANS; i++)
+            free_attention(&seq[i]);
     }
     close_backends(&set);
     close_backends(&three);
@@ -273,7 +290,7 @@ static void test_no_leak(void **state)
     enum { BAD = 70 };
     backend_set set = open_backends(1);
     for (size_t c = 0; c < sizeof shapes / sizeof *shapes * 2; c++) {
-        attention a = new_attention(shapes[c / 2]);
+        attention a = new_attention(shapes[c / 2], 0);
         const size_t n = (size_t)(a.h.n * a.h.width);
         float *const at[3] = {a.k + BAD * a.kv_row, a.v + BAD * a.kv_row, a.q + BAD * a.q_row};
         for (int b = 0; b < (c < 2 ? set.n : set.n - 1); b++) { /* the reference takes long */
@@ -311,7 +328,7 @@ static void test_layers(void **state)
     (void)state;
     static const int32_t pages[] = {5, 0, 11, 2}, copies[] = {15, 1, 9, 3};
     backend_set set = open_backends(2);
-    attention a = new_attention((heads){6, 2, 48});
+    attention a = new_attention((heads){6, 2, 48}, 0);
     const um_attention_shape shape = shape_of(&a);
     const um_kv_span span = {.len = LONG, .pages = pages}, copied = {.len = LONG, .pages = copies};
     for (int c = 0; c < set.n * 2; c++) {
