@@ -53,6 +53,18 @@ um_status um_model_init(um_model **out, const um_model_config *config, float ini
                         float embedding_std, uint64_t seed, um_error *err) UM_CHECKED;
 /* Reads F32, BF16 and F16 weights (kept as float32). Every tensor is checked before use. */
 um_status um_model_load(um_model **out, const char *dir, um_error *err) UM_CHECKED;
+/*
+ * Opens a model for answering only, its matrices packed as `dtype`: they are mapped from
+ * `<dir>/mirrorer-<dtype>.packed`, which is made at the first call, and again when the model's files
+ * have changed or it is damaged. Where that folder cannot be written to this fails (UM_ERR_IO); load
+ * the model and let the engine pack it. UM_F32 is um_model_load. Such a model cannot be saved,
+ * cloned, trained or merged with an adapter: UM_ERR_STATE. compute: borrowed for the call.
+ */
+um_status um_model_open(um_model **out, const char *dir, um_dtype dtype, um_compute *compute,
+                        const um_monitor *monitor, um_error *err) UM_CHECKED;
+/* Makes that file, whatever was there. */
+um_status um_model_pack(const char *dir, um_dtype dtype, um_compute *compute,
+                        const um_monitor *monitor, um_error *err) UM_CHECKED;
 /* Writes config.json, generation_config.json and model.safetensors (float32), each whole or not at
  * all; the tokenizer's files are written beside them when given. */
 um_status um_model_save(const um_model *model, const um_tokenizer *tok, const char *dir,

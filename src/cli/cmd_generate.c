@@ -240,7 +240,6 @@ static um_status open_model(generation *g, bool raw, um_error *err)
     const um_config *c = &g->args->config;
     const char *dir = g->args->positional[0];
     um_engine_options options = {.max_rows = (int)(g->samples < 256 ? g->samples : 256),
-                                 .weights = g->weights,
                                  .format = UM_CHAT_PLAIN,
                                  .format_given = raw};
     if (g->samples == 1 && !g->args->json)
@@ -249,9 +248,9 @@ static um_status open_model(generation *g, bool raw, um_error *err)
     if (status == UM_OK)
         status = um_chat_choose(g->tok, c->chat.template_name, c->chat.date, err);
     if (status == UM_OK)
-        status = um_model_load(&g->model, dir, err);
-    if (status == UM_OK)
         status = um_compute_open(&g->compute, c->backend, (int)c->threads, err);
+    if (status == UM_OK)
+        status = um_model_open(&g->model, dir, g->weights, g->compute, cli_monitor(g->args), err);
     if (status == UM_OK)
         status = um_engine_open(&g->responder, g->model, g->tok, g->compute, dir, &options, err);
     return status;
@@ -341,7 +340,7 @@ const cli_command cmd_generate = {
               {"--top-k", "N", "draw among this many tokens; 0 = all [0]"},
               {"--min-p", "X", "leave out tokens below this share of the likeliest one's [0]"},
               {"--stop", "TEXT", "the answer ends before this text"},
-              {"--weights", "FORMAT", "f32, bf16, f16 or int8: what it computes with [f32]"}},
+              {"--weights", "FORMAT", "f32, bf16, f16 or int8; all but f32 are packed once [f32]"}},
     .min_positional = 1,
     .max_positional = CLI_MAX_ARGS,
     .run = run,

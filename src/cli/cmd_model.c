@@ -1,4 +1,4 @@
-/* cmd_model.c - mirrorer model init, info, logits, merge */
+/* cmd_model.c - mirrorer model init, info, quantize, logits, merge */
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,21 +118,29 @@ static int run(cli_args *args)
         return model_init(args);
     if (strcmp(args->positional[0], "info") == 0)
         return cli_model_info(args);
-    return cli_usage_error(args->command, "found '%s'; init, info, logits or merge",
+    if (strcmp(args->positional[0], "quantize") == 0)
+        return cli_model_quantize(args, args->local[1], args->local[2]);
+    return cli_usage_error(args->command, "found '%s'; init, info, quantize, logits or merge",
                            args->positional[0]);
 }
 
 const cli_command cmd_model = {
     .name = "model",
     .usage = "init DIR [--tokenizer DIR] [shape options] | info DIR | logits DIR ID... |\n"
+             "                      quantize DIR [--weights FORMAT] [--measure FILE] |\n"
              "                      merge DIR ADAPTER OUT",
     .summary = "Make a small Llama with random weights; describe a model folder; merge an adapter",
     .about = "Folders are in Hugging Face layout: config.json, model.safetensors, "
              "generation_config.json,\n"
              "tokenizer.json. transformers loads what init writes. logits prints the logits after "
              "each id.\n"
+             "quantize packs the weights once, in DIR/mirrorer-FORMAT.packed, from where `generate\n"
+             "--weights` maps them; --measure says what the format changes on a text: perplexity, and\n"
+             "how far the distributions of the next token are from those of bf16.\n"
              "merge adds an adapter (LoRA, in PEFT's layout) to a model's matrices.",
-    .local = {{"--tokenizer", "DIR", "folder of the tokenizer to put beside the weights"}},
+    .local = {{"--tokenizer", "DIR", "folder of the tokenizer to put beside the weights"},
+              {"--weights", "FORMAT", "quantize: int8, bf16 or f16 [int8]"},
+              {"--measure", "FILE", "quantize: a text to measure the loss of accuracy on"}},
     .sections = "student. chat.",
     .min_positional = 2,
     .max_positional = CLI_MAX_ARGS,

@@ -19,6 +19,9 @@ int cli_parse_scene(const cli_args *args, const char *text, uint64_t *scene);
 int cli_show_decisions(cli_args *args, uint64_t scene, const char *role);
 int cli_explain_scene(cli_args *args, uint64_t scene);
 
+/* mirrorer model quantize: weights packed beside the model, and what that costs in accuracy. */
+int cli_model_quantize(cli_args *args, const char *weights, const char *text);
+
 /* mirrorer model info: what a folder is, what it needs, why it cannot be loaded. */
 int cli_model_info(cli_args *args);
 

@@ -1,6 +1,7 @@
 /* graph_forward.c - the forward pass of the training graph. See graph.c. */
 #include <string.h>
 
+#include "base/error.h"
 #include "model/graph_state.h"
 
 /* The last layer attends from trained rows only: each span is cut to the rows from its first to its
@@ -141,6 +142,8 @@ um_status um_graph_forward(um_graph *g, const float *weights, const um_batch *b,
     const um_backend_ops *ops = g->be->ops;
     int c = g->config.hidden, last = g->config.layers - 1;
     g->ready_rows = -1;
+    if (weights == NULL)
+        return um_fail(err, UM_ERR_STATE, "a model with packed weights is for answering only");
     um_status status = um_graph_check_batch(g, b, err);
     if (status != UM_OK)
         return status;

@@ -203,6 +203,9 @@ um_status um_lora_merge(um_model *model, const um_lora *lora, um_error *err)
                        "LoRA: the adapter is of another shape (width %d, %d layers) than the model "
                        "(width %d, %d layers)",
                        b->hidden, b->layers, a->hidden, a->layers);
+    um_status status = um_model_need_floats(model, err);
+    if (status != UM_OK)
+        return status;
     int widest = b->hidden > b->ffn ? b->hidden : b->ffn;
     if (widest < b->heads * b->head_dim)
         widest = b->heads * b->head_dim;

@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "model/config.h"
 #include "model/matrices.h"
+#include "model/packed_file.h"
 #include "model/params.h"
 #include "model/weights.h"
 
@@ -45,6 +46,7 @@ void um_model_free(um_model *model)
 {
     if (model == NULL)
         return;
+    um_packed_file_unmap(model);
     um_params_dispose(&model->params);
     free(model->data);
     free(model);
@@ -132,6 +134,42 @@ um_status um_model_load(um_model **out, const char *dir, um_error *err)
     return UM_OK;
 }
 
+um_status um_model_pack(const char *dir, um_dtype dtype, um_compute *compute,
+                        const um_monitor *monitor, um_error *err)
+{
+    if (dtype == UM_F32)
+        return um_fail(err, UM_ERR_INPUT, "weights are packed as bf16, f16 or int8");
+    return um_packed_file_write(dir, dtype, compute, monitor, err);
+}
+
+um_status um_model_open(um_model **out, const char *dir, um_dtype dtype, um_compute *compute,
+                        const um_monitor *monitor, um_error *err)
+{
+    um_model_config config;
+    um_model *model = NULL;
+    if (dtype == UM_F32)
+        return um_model_load(out, dir, err);
+    um_status status = um_model_config_read(&config, dir, err);
+    if (status == UM_OK)
+        status = new_model(&model, &config, err);
+    if (status == UM_OK)
+        status = um_packed_file_map(model, dir, dtype, compute, err);
+    /* What is missing, old or damaged is made from the model's own files. */
+    if (status == UM_ERR_NOT_FOUND || status == UM_ERR_STATE || status == UM_ERR_INPUT) {
+        if (status != UM_ERR_NOT_FOUND)
+            um_monitor_message(monitor, "%s; it is made again", err != NULL ? err->text : dir);
+        status = um_packed_file_write(dir, dtype, compute, monitor, err);
+        if (status == UM_OK)
+            status = um_packed_file_map(model, dir, dtype, compute, err);
+    }
+    if (status != UM_OK) {
+        um_model_free(model);
+        return status;
+    }
+    *out = model;
+    return UM_OK;
+}
+
 static um_status write_text(const char *dir, const char *name, const um_str *text, um_error *err)
 {
     char *path = NULL;
@@ -151,7 +189,9 @@ um_status um_model_save(const um_model *model, const um_tokenizer *tok, const ch
     int32_t end_of_turn = tok != NULL ? um_chat_end_of_turn(tok, um_chat_detect(tok)) : -1;
     um_model_config_write(&config, &model->config);
     um_model_generation_write(&generation, &model->config, end_of_turn);
-    um_status status = um_path_make_dirs(dir, err);
+    um_status status = um_model_need_floats(model, err);
+    if (status == UM_OK)
+        status = um_path_make_dirs(dir, err);
     if (status == UM_OK)
         status = um_weights_write(model, dir, err);
     if (status == UM_OK)
@@ -168,7 +208,9 @@ um_status um_model_save(const um_model *model, const um_tokenizer *tok, const ch
 um_status um_model_clone(um_model **out, const um_model *model, um_error *err)
 {
     um_model *copy = NULL;
-    um_status status = new_model(&copy, &model->config, err);
+    um_status status = um_model_need_floats(model, err);
+    if (status == UM_OK)
+        status = new_model(&copy, &model->config, err);
     if (status == UM_OK)
         status = um_model_alloc(copy, err);
     if (status != UM_OK) {
@@ -188,6 +230,15 @@ const um_model_config *um_model_get_config(const um_model *model)
 uint64_t um_model_parameters(const um_model *model)
 {
     return model->params.n;
+}
+
+um_status um_model_need_floats(const um_model *model, um_error *err)
+{
+    if (model->packed == NULL)
+        return UM_OK;
+    return um_fail(err, UM_ERR_STATE,
+                   "the model was opened with packed %s weights, for answering only; load it as f32",
+                   um_dtype_name(model->packed->dtype));
 }
 
 uint64_t um_model_hash(const um_model *model)

@@ -44,6 +44,9 @@ struct um_model {
     struct um_matrices *packed; /* of such a model; else NULL */
 };
 
+/* UM_ERR_STATE for a model without floats. */
+um_status um_model_need_floats(const um_model *model, um_error *err) UM_CHECKED;
+
 /* inv_freq[D/2] of the configuration, rope scaling applied (TRAINING.md, "RoPE"). */
 void um_rope_frequencies(const um_model_config *config, float *inv_freq);
 

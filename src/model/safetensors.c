@@ -294,25 +294,23 @@ um_status um_safetensors_check_dtype(const um_safetensors *file, const um_safete
                    tensor->name, tensor->dtype);
 }
 
-um_status um_safetensors_floats(const um_safetensors *file, const um_safetensor *tensor, float *out,
-                                um_error *err)
+um_status um_safetensors_range(const um_safetensors *file, const um_safetensor *tensor,
+                               size_t first, size_t n, float *out, um_error *err)
 {
-    const unsigned char *from = file->data + tensor->begin;
-    size_t bytes = (size_t)(tensor->end - tensor->begin), n;
     um_status status = um_safetensors_check_dtype(file, tensor, err);
     if (status != UM_OK)
         return status;
-    if (strcmp(tensor->dtype, "F32") == 0) {
-        n = bytes / sizeof(float);
-        memcpy(out, from, bytes);
+    const bool wide = strcmp(tensor->dtype, "F32") == 0;
+    const unsigned char *from =
+        file->data + tensor->begin + first * (wide ? sizeof(float) : sizeof(uint16_t));
+    if (wide) {
+        memcpy(out, from, n * sizeof *out);
     } else if (strcmp(tensor->dtype, "BF16") == 0) {
-        n = bytes / sizeof(uint16_t);
         for (size_t i = 0; i < n; i++) {
             uint32_t bits = (uint32_t)from[2 * i] << 16 | (uint32_t)from[2 * i + 1] << 24;
             memcpy(&out[i], &bits, sizeof bits);
         }
     } else {
-        n = bytes / sizeof(uint16_t);
         for (size_t i = 0; i < n; i++)
             out[i] = um_f16_value((uint16_t)(from[2 * i] | from[2 * i + 1] << 8));
     }
@@ -320,9 +318,18 @@ um_status um_safetensors_floats(const um_safetensors *file, const um_safetensor 
         if (!isfinite(out[i]))
             return um_fail(err, UM_ERR_NUMERIC,
                            "%s: tensor \"%s\" element %zu is %s; weights must be finite",
-                           file->path, tensor->name, i, isnan(out[i]) ? "NaN" : "infinite");
+                           file->path, tensor->name, first + i,
+                           isnan(out[i]) ? "NaN" : "infinite");
     }
     return UM_OK;
+}
+
+um_status um_safetensors_floats(const um_safetensors *file, const um_safetensor *tensor, float *out,
+                                um_error *err)
+{
+    const size_t bytes = (size_t)(tensor->end - tensor->begin);
+    const size_t each = strcmp(tensor->dtype, "F32") == 0 ? sizeof(float) : sizeof(uint16_t);
+    return um_safetensors_range(file, tensor, 0, bytes / each, out, err);
 }
 
 static int source_by_name(const void *a, const void *b)

@@ -48,9 +48,14 @@ const char *um_safetensors_metadata(const um_safetensors *file, const char *key)
 um_status um_safetensors_check_dtype(const um_safetensors *file, const um_safetensor *tensor,
                                      um_error *err) UM_CHECKED;
 /*
- * Copies a tensor as float32 into out (as many floats as the shape holds). F32, F16 and BF16 only
- * (UM_ERR_UNSUPPORTED); a NaN or infinite value is UM_ERR_NUMERIC and names tensor and index.
+ * Copies n elements of a tensor from `first` on as float32; they are within its shape. F32, F16 and
+ * BF16 only (UM_ERR_UNSUPPORTED); a NaN or infinite value is UM_ERR_NUMERIC and names tensor and
+ * index.
  */
+um_status um_safetensors_range(const um_safetensors *file, const um_safetensor *tensor,
+                               size_t first, size_t n, float *out, um_error *err) UM_CHECKED;
+
+/* The whole tensor: as many floats as the shape holds. */
 um_status um_safetensors_floats(const um_safetensors *file, const um_safetensor *tensor, float *out,
                                 um_error *err) UM_CHECKED;
 

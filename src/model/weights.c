@@ -230,18 +230,26 @@ static um_status find_all(match *out, match *head, shard_set *set, const um_tens
     return UM_OK;
 }
 
-static um_status check_equal(const match *head, const float *embedding, size_t n, const char *dir,
+/* The two copies of a tied matrix of n elements are the same. */
+static um_status check_equal(const match *head, const match *embedding, size_t n, const char *dir,
                              um_error *err)
 {
-    float *copy = um_calloc(n, sizeof *copy);
-    if (copy == NULL)
-        return um_fail_memory(err, "output matrix");
-    um_status status = um_safetensors_floats(head->file, head->tensor, copy, err);
-    if (status == UM_OK && memcmp(copy, embedding, n * sizeof *copy) != 0)
-        status = um_fail(err, UM_ERR_INPUT,
-                         "%s: config.json says tie_word_embeddings, but \"%s\" and \"%s\" differ",
-                         dir, EMBEDDING_NAME, LM_HEAD_NAME);
-    free(copy);
+    enum { PART = 1 << 16 };
+    float *a = um_calloc(PART, sizeof *a), *b = um_calloc(PART, sizeof *b);
+    um_status status = a != NULL && b != NULL ? UM_OK : um_fail_memory(err, "output matrix");
+    for (size_t at = 0; at < n && status == UM_OK; at += PART) {
+        const size_t part = n - at < PART ? n - at : PART;
+        status = um_safetensors_range(head->file, head->tensor, at, part, a, err);
+        if (status == UM_OK)
+            status = um_safetensors_range(embedding->file, embedding->tensor, at, part, b, err);
+        if (status == UM_OK && memcmp(a, b, part * sizeof *a) != 0)
+            status = um_fail(err, UM_ERR_INPUT,
+                             "%s: config.json says tie_word_embeddings, but \"%s\" and \"%s\" "
+                             "differ",
+                             dir, EMBEDDING_NAME, LM_HEAD_NAME);
+    }
+    free(a);
+    free(b);
     return status;
 }
 
@@ -260,39 +268,104 @@ static um_status check_all_used(const shard_set *set, um_error *err)
     return UM_OK;
 }
 
+struct um_weights_source {
+    shard_set set;
+    um_tensor_ref *refs; /* [n] in order of their offsets */
+    match *matches;      /* [n] */
+    size_t n;
+};
+
+um_status um_weights_open(um_weights_source **out, const um_params *params,
+                          const um_model_config *config, const char *dir, um_error *err)
+{
+    um_weights_source *source = um_calloc(1, sizeof *source);
+    match head = {0};
+    if (source == NULL)
+        return um_fail_memory(err, "tensor list");
+    um_status status = um_params_tensors(&source->refs, &source->n, params, config, err);
+    if (status == UM_OK) {
+        source->matches = um_calloc(source->n, sizeof *source->matches);
+        if (source->matches == NULL)
+            status = um_fail_memory(err, "tensor list");
+    }
+    if (status == UM_OK)
+        status = open_shards(&source->set, dir, err);
+    if (status == UM_OK)
+        status = find_all(source->matches, &head, &source->set, source->refs, source->n,
+                          config->tied, dir, err);
+    if (status == UM_OK)
+        status = check_all_used(&source->set, err);
+    for (size_t i = 0; i < source->n && status == UM_OK && head.tensor != NULL; i++) {
+        if (source->refs[i].offset == params->embedding)
+            status = check_equal(&head, &source->matches[i],
+                                 (size_t)config->vocab * (size_t)config->hidden, dir, err);
+    }
+    if (status != UM_OK) {
+        um_weights_close(source);
+        return status;
+    }
+    *out = source;
+    return UM_OK;
+}
+
+void um_weights_close(um_weights_source *source)
+{
+    if (source == NULL)
+        return;
+    dispose_shards(&source->set);
+    free(source->matches);
+    free(source->refs);
+    free(source);
+}
+
+static size_t elements(const um_tensor_ref *ref)
+{
+    return (size_t)ref->rows * (size_t)(ref->cols > 0 ? ref->cols : 1);
+}
+
+um_status um_weights_floats(const um_weights_source *source, size_t offset, size_t n, float *out,
+                            um_error *err)
+{
+    for (size_t i = 0; i < source->n && n > 0; i++) {
+        const um_tensor_ref *ref = &source->refs[i];
+        const size_t end = ref->offset + elements(ref);
+        if (offset < ref->offset || offset >= end)
+            continue;
+        const size_t part = end - offset < n ? end - offset : n;
+        um_status status =
+            um_safetensors_range(source->matches[i].file, source->matches[i].tensor,
+                                 offset - ref->offset, part, out, err);
+        if (status != UM_OK)
+            return status;
+        offset += part;
+        out += part;
+        n -= part;
+    }
+    return n == 0 ? UM_OK : um_fail(err, UM_ERR_INTERNAL, "weights: no tensor at %zu", offset);
+}
+
 um_status um_weights_read(um_model *model, const char *dir, um_error *err)
 {
-    const um_model_config *config = &model->config;
-    shard_set set = {0};
-    um_tensor_ref *refs = NULL;
-    match *matches = NULL, head = {0};
-    size_t n = 0;
-    um_status status = um_params_tensors(&refs, &n, &model->params, config, err);
-    if (status != UM_OK)
-        goto done;
-    matches = um_calloc(n, sizeof *matches);
-    if (matches == NULL) {
-        status = um_fail_memory(err, "tensor list");
-        goto done;
-    }
-    status = open_shards(&set, dir, err);
-    if (status == UM_OK)
-        status = find_all(matches, &head, &set, refs, n, config->tied, dir, err);
-    if (status == UM_OK)
-        status = check_all_used(&set, err);
+    um_weights_source *source = NULL;
+    um_status status = um_weights_open(&source, &model->params, &model->config, dir, err);
     if (status == UM_OK)
         status = um_model_alloc(model, err);
-    for (size_t i = 0; i < n && status == UM_OK; i++)
-        status = um_safetensors_floats(matches[i].file, matches[i].tensor,
-                                       model->data + refs[i].offset, err);
-    if (status == UM_OK && head.tensor != NULL)
-        status = check_equal(&head, model->data + model->params.embedding,
-                             (size_t)config->vocab * (size_t)config->hidden, dir, err);
-done:
-    dispose_shards(&set);
-    free(matches);
-    free(refs);
+    for (size_t i = 0; status == UM_OK && i < source->n; i++)
+        status = um_weights_floats(source, source->refs[i].offset, elements(&source->refs[i]),
+                                   model->data + source->refs[i].offset, err);
+    um_weights_close(source);
     return status;
+}
+
+um_status um_weights_names(um_str *out, const char *dir, um_error *err)
+{
+    shard_set set = {0};
+    um_status status = open_shards(&set, dir, err);
+    um_str_append(out, "config.json\n");
+    for (size_t i = 0; i < set.shards.len && status == UM_OK; i++)
+        um_str_appendf(out, "%s\n", um_path_base(set.shards.data[i].file.path));
+    dispose_shards(&set);
+    return status == UM_OK ? um_str_status(out, err) : status;
 }
 
 static void note_dtype(um_weights_info *info, const char *dtype)

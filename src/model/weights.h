@@ -4,6 +4,7 @@
 #ifndef UM_MODEL_WEIGHTS_H
 #define UM_MODEL_WEIGHTS_H
 
+#include "base/str.h"
 #include "model/params.h"
 
 /*
@@ -14,6 +15,19 @@
  * is taken only after every name and shape was found right, so it is bounded by the files' size.
  */
 um_status um_weights_read(um_model *model, const char *dir, um_error *err) UM_CHECKED;
+
+/* The tensors of a folder, found and checked as above, values apart, and not yet read. Readable from
+ * several threads. */
+typedef struct um_weights_source um_weights_source;
+um_status um_weights_open(um_weights_source **out, const um_params *params,
+                          const um_model_config *config, const char *dir, um_error *err) UM_CHECKED;
+void um_weights_close(um_weights_source *source);
+/* n floats of the model's block, from `offset` on. */
+um_status um_weights_floats(const um_weights_source *source, size_t offset, size_t n, float *out,
+                            um_error *err) UM_CHECKED;
+/* The files that make up the model, config.json first, one a line. */
+um_status um_weights_names(um_str *out, const char *dir, um_error *err) UM_CHECKED;
+
 typedef struct um_weights_info {
     int files;
     uint64_t bytes, elements;

@@ -68,10 +68,27 @@ data=${UM_SHARED_DATA:-$root/../shared/data}/models/tinystories-656k
 if [ -d "$data" ]; then
     run 0 generate "$data" "Once upon a time" --temperature 0 --max-tokens 30 -q
     out_has '^, a little girl named Lily lived in a small house with her mom, dad, and her dog, Spot'
+    cp -r "$data" trained && chmod -R u+w trained
     for weights in bf16 f16 int8; do
-        run 0 generate "$data" "Once upon a time" --temperature 0 --max-tokens 20 -q --weights $weights
+        run 0 generate trained "Once upon a time" --temperature 0 --max-tokens 20 -q --weights $weights
         out_has '^, a little girl named Lily lived in a small house with her mom'
+        [ -f trained/mirrorer-$weights.packed ] || die "no packed weights of $weights"
     done
+    # A damaged file, and one made from other files, are named and made again.
+    printf x | dd of=trained/mirrorer-int8.packed bs=1 seek=600000 conv=notrunc 2>/dev/null
+    run 0 generate trained "Once upon a time" --temperature 0 --max-tokens 20 --weights int8
+    out_has '^, a little girl named Lily'
+    err_has 'fails its checksum; it is made again'
+    touch trained/config.json
+    run 0 generate trained "Once upon a time" --temperature 0 --max-tokens 20 --weights int8
+    err_has 'was made from other files than are there now; it is made again'
+    head -c 1000 trained/mirrorer-int8.packed >cut && mv cut trained/mirrorer-int8.packed
+    run 0 generate trained "Once upon a time" --temperature 0 --max-tokens 20 --weights int8
+    err_has 'it is made again'
+    echo "Once upon a time, there was a little girl named Lily. She loved to play outside." >text
+    run 0 model quantize trained --weights int8 --measure text --json -q
+    out_has '"weights":"int8".*"perplexity":[0-9]*[.][0-9]*,"perplexity_bf16":'
+    run 2 model quantize trained --weights f32
 else
     echo 'SKIPPED: a trained model (models/tinystories-656k is absent)'
 fi
