@@ -3,8 +3,8 @@
  *
  *     bench_nn [backend [threads]]
  *
- * For 1 thread and for all, or as many as said: the peak of a loop of independent fused
- * multiply-adds of the backend's width, then matrix products and attention at the shapes the
+ * For 1 thread and for all, or as many as said: the peak of independent chains of the backend's
+ * fused multiply-adds, then matrix products and attention at the shapes the
  * trainer and the sampler use, in GFLOP/s and as a share of that peak, then memory-bound operations
  * in GB/s. Each figure is the best of repeated calls, since other work on the machine only ever
  * takes time away.
@@ -16,10 +16,6 @@
 #include <time.h>
 
 #include "nn/backend.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 typedef struct bench {
     um_backend *be;
@@ -35,94 +31,15 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-enum { PEAK_ROUNDS = 200000, PEAK_CHAINS = 12 };
-
-static float peak_scalar(float x)
+/* G operations a second of all threads of the pool together. */
+static double measure_peak(um_backend *be, um_dtype dtype)
 {
-    float sum[PEAK_CHAINS];
-    for (int i = 0; i < PEAK_CHAINS; i++)
-        sum[i] = (float)i * x;
-    for (int r = 0; r < PEAK_ROUNDS; r++) {
-        for (int i = 0; i < PEAK_CHAINS; i++)
-            sum[i] = sum[i] * 0.999f + x;
-    }
-    return sum[0] + sum[PEAK_CHAINS - 1];
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f"), optimize("O3"))) static float peak_avx512(float x)
-{
-    __m512 sum[PEAK_CHAINS];
-    const __m512 factor = _mm512_set1_ps(0.999f), term = _mm512_set1_ps(x);
-#pragma GCC unroll 12
-    for (int i = 0; i < PEAK_CHAINS; i++)
-        sum[i] = _mm512_set1_ps((float)i * x);
-    for (int r = 0; r < PEAK_ROUNDS; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < PEAK_CHAINS; i++)
-            sum[i] = _mm512_fmadd_ps(sum[i], factor, term);
-    }
-    __m512 total = _mm512_setzero_ps();
-    for (int i = 0; i < PEAK_CHAINS; i++)
-        total = _mm512_add_ps(total, sum[i]);
-    return _mm512_reduce_add_ps(total);
-}
-
-__attribute__((target("avx2,fma"), optimize("O3"))) static float peak_avx2(float x)
-{
-    __m256 sum[PEAK_CHAINS];
-    const __m256 factor = _mm256_set1_ps(0.999f), term = _mm256_set1_ps(x);
-#pragma GCC unroll 12
-    for (int i = 0; i < PEAK_CHAINS; i++)
-        sum[i] = _mm256_set1_ps((float)i * x);
-    for (int r = 0; r < PEAK_ROUNDS; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < PEAK_CHAINS; i++)
-            sum[i] = _mm256_fmadd_ps(sum[i], factor, term);
-    }
-    float lanes[8], total = 0.0f;
-    for (int i = 0; i < PEAK_CHAINS; i++) {
-        _mm256_storeu_ps(lanes, sum[i]);
-        total += lanes[i % 8];
-    }
-    return total;
-}
-#endif
-
-typedef struct peak_job {
-    float (*fn)(float);
-    float sink[1024];
-} peak_job;
-
-static void run_peak(void *ctx, size_t begin, size_t end, int thread)
-{
-    peak_job *job = ctx;
-    for (size_t i = begin; i < end; i++)
-        job->sink[thread % 1024] += job->fn(1e-3f);
-}
-
-/* GFLOP/s of all threads of the pool together. */
-static double measure_peak(const um_backend *be)
-{
-    peak_job job = {.fn = peak_scalar};
-    double lanes = 1.0, best = INFINITY;
-#if defined(__x86_64__)
-    if (strcmp(be->name, "cpu-avx512") == 0) {
-        job.fn = peak_avx512;
-        lanes = 16.0;
-    } else if (strcmp(be->name, "cpu-avx2") == 0) {
-        job.fn = peak_avx2;
-        lanes = 8.0;
-    }
-#endif
-    const int threads = um_pool_threads(be->pool);
+    double best = 0.0;
     for (double start = seconds(); seconds() - start < 0.5;) {
-        const double t = seconds();
-        um_pool_run(be->pool, (size_t)threads * 4, 4, run_peak, &job);
-        const double took = seconds() - t;
-        best = took < best ? took : best;
+        const double t = seconds(), ops = be->ops->dot_ops(be, dtype, 200);
+        best = fmax(best, ops / (seconds() - t) / 1e9);
     }
-    return 2.0 * lanes * PEAK_CHAINS * PEAK_ROUNDS * 4 * threads / best / 1e9;
+    return best;
 }
 
 typedef void (*bench_fn)(const bench *b, const int *size);
@@ -175,14 +92,66 @@ static void bench_products(const bench *b)
         snprintf(name, sizeof name, "%d %d %d%s%s", s[0], s[1], s[2], s[3] ? " a^T" : "",
                  s[4] ? " b^T" : "");
         printf("  %-28s %10.1f %5.0f%%", name, gemm, 100.0 * gemm / b->peak);
-        um_packed packed;
-        if (!s[3] && s[4] && b->be->ops->pack(b->be, &packed, UM_F32, b->b, s[1], s[2], false, NULL) == UM_OK) {
-            packed_weights = &packed;
+        um_packed w;
+        if (!s[3] && s[4] &&
+            b->be->ops->pack(b->be, &w, UM_F32, b->b, s[1], s[2], false, NULL) == UM_OK) {
+            packed_weights = &w;
             const double linear = flop / best_time(b, run_linear, s) / 1e9;
             printf(" %10.1f %5.0f%%", linear, 100.0 * linear / b->peak);
-            b->be->ops->unpack(b->be, &packed);
+            b->be->ops->unpack(b->be, &w);
         }
         printf("\n");
+    }
+}
+
+/* Products with packed weights, as inference meets them: each call reads another matrix, so that
+ * the caches hold none of it. */
+enum { COPIES = 4 };
+
+static struct {
+    um_packed w[COPIES];
+    um_dtype dtype;
+    int turn;
+} packed;
+
+static void run_packed(const bench *b, const int *s)
+{
+    const um_packed *w = &packed.w[packed.turn++ % COPIES];
+    if (w->pair)
+        b->be->ops->linear_gate(b->be, b->d, b->c, s[0], w);
+    else
+        b->be->ops->linear(b->be, b->d, s[1], b->c, s[0], w, NULL, false);
+}
+
+static void bench_packed(const bench *b, um_dtype dtype, int n, int k, bool pair)
+{
+    static const int rows[] = {1, 4, 10, 32, 80, 256, 592};
+    const um_backend_ops *ops = b->be->ops;
+    const double peak = measure_peak(b->be, dtype);
+    for (int i = 0; i < COPIES; i++) {
+        if (ops->pack(b->be, &packed.w[i], dtype, b->b, n, k, pair, NULL) != UM_OK)
+            return;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const int size[] = {rows[i], n, k};
+        ops->acts_set(b->be, b->c, dtype, b->a, k, rows[i], k);
+        const double took = best_time(b, run_packed, size);
+        const double rate = 2.0 * rows[i] * n * k / took / 1e9;
+        printf("  %-5s%4d %6d %5d %-12s %7.1f %9.1f %5.0f%%\n", um_dtype_name(dtype), rows[i], n, k,
+               pair ? "gate" : "", (double)um_packed_bytes(dtype, n, k) / took / 1e9, rate,
+               100.0 * rate / peak);
+    }
+    for (int i = 0; i < COPIES; i++)
+        ops->unpack(b->be, &packed.w[i]);
+}
+
+static void bench_packed_products(const bench *b)
+{
+    static const um_dtype formats[] = {UM_I8, UM_BF16, UM_F16};
+    printf("  %-36s %7s %9s %6s\n", "packed m n k", "GB/s", "G/s", "peak");
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        bench_packed(b, formats[i], 16384, 2048, true);
+        bench_packed(b, formats[i], 2048, 8192, false);
     }
 }
 
@@ -318,7 +287,7 @@ static int run(const char *name, int threads)
 {
     um_error err;
     um_pool *pool;
-    bench b = {.floats = (size_t)49152 * 600};
+    bench b = {.floats = (size_t)16384 * 2048};
     if (um_pool_new(&pool, threads, &err) != UM_OK ||
         um_backend_open(&b.be, name, pool, &err) != UM_OK) {
         fprintf(stderr, "bench_nn: %s\n", err.text);
@@ -334,10 +303,11 @@ static int run(const char *name, int threads)
         for (size_t j = 0; j < b.floats; j++)
             (*arrays[i])[j] = (float)((j * 7 + i) % 13) / 13.0f - 0.4f;
     }
-    b.peak = measure_peak(b.be);
+    b.peak = measure_peak(b.be, UM_F32);
     printf("%s, %d thread%s: fused multiply-add peak %.1f GFLOP/s\n", b.be->name,
            um_pool_threads(pool), um_pool_threads(pool) == 1 ? "" : "s", b.peak);
     bench_products(&b);
+    bench_packed_products(&b);
     bench_attention(&b);
     bench_rows(&b);
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)

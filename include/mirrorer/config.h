@@ -87,6 +87,7 @@ typedef struct um_config {
     int64_t base_processes, base_practice;
     struct {
         char teacher[UM_CONFIG_TEXT], teacher_template[UM_CONFIG_TEXT], teacher_model[128];
+        char weights[16]; /* a um_dtype by name: how local models are read to write and choose */
         int64_t samples, max_tokens, max_rows;
         double temperature, top_p, ridge;
     } decide;

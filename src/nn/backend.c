@@ -14,10 +14,12 @@
 #include <cpuid.h>
 #endif
 
-/* Best first. Every machine that runs one entry runs all entries below it. */
+/* Best first. Every machine that runs one entry runs all entries below it. `supported` is false too
+ * where an entry below is quicker. */
 static const um_cpu_isa *const isas[] = {
 #ifdef UM_NN_X86
     &um_cpu_isa_amx,
+    &um_cpu_isa_avx512_bf16,
     &um_cpu_isa_vnni,
     &um_cpu_isa_avx512,
     &um_cpu_isa_avx2,
@@ -32,6 +34,7 @@ static const um_cpu_isa *const isas[] = {
 static const char *const isa_names[] = {
 #ifdef UM_NN_X86
     "cpu-amx",
+    "cpu-avx512-bf16",
     "cpu-avx512-vnni",
     "cpu-avx512",
     "cpu-avx2",

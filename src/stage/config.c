@@ -70,7 +70,7 @@ UM_EMBEDDED_DECLARE(profile_embedded);
 static const um_option options[] = {
     INT("seed", seed, "1", 0, 9e15, "one seed gives one result"),
     INT("threads", threads, "0", 0, 4096, "0 = all CPUs; never changes a result"),
-    TEXT("backend", backend, "auto", NULL, "numeric kernels: auto, cpu-avx512, cpu-avx2, cpu-ref"),
+    TEXT("backend", backend, "auto", NULL, "numeric kernels: auto or one by name; a wrong name lists them"),
 
     TEXT("ingest.adapter", ingest.adapter, "auto", NULL,
          "reader of the log; auto recognises the files"),
@@ -208,6 +208,8 @@ static const um_option options[] = {
          "chat form of the teacher's folder, as chat.template; empty = as the folder says"),
     TEXT("decide.teacher_model", decide.teacher_model, "", NULL,
          "name of the model at the teacher's endpoints"),
+    TEXT("decide.weights", decide.weights, "f32", "f32|bf16|f16|int8",
+         "of local models as they write and choose; all but f32 are packed once, beside the model"),
     INT("decide.samples", decide.samples, "10", 1, 1000, "decision processes a scene and model"),
     INT("decide.max_tokens", decide.max_tokens, "1024", 1, 1e6, "of each"),
     INT("decide.max_rows", decide.max_rows, "0", 0, 1e6,

@@ -204,10 +204,14 @@ static um_status open_engine(um_actor *out, um_session *s, const char *name, con
     um_compute *compute;
     char hash[17];
     um_engine_options options = {.max_rows = (int)s->config->decide.max_rows};
+    um_dtype weights = UM_F32;
     um_status status = um_session_compute(s, &compute, err);
 
+    if (status == UM_OK && !um_dtype_parse(&weights, s->config->decide.weights))
+        status = um_fail(err, UM_ERR_INPUT, "decide.weights: no such format: '%s'",
+                         s->config->decide.weights);
     if (status == UM_OK)
-        status = um_model_load(&out->model, dir, err);
+        status = um_model_open(&out->model, dir, weights, compute, s->monitor, err);
     if (status == UM_OK)
         status = um_engine_open(&out->responder, out->model, tok, compute, name, &options, err);
     if (status != UM_OK)

@@ -3,11 +3,11 @@
  * backend.
  *
  * UM_F32, UM_F16: rows of K floats, as they are; UM_BF16 likewise, rounded to bfloat16 - except
- * with AMX, where they are tiles. Tiles hold 16 rows; rows beyond M are zero. The tiles of 16 rows
- * lie one after the other:
+ * where bfloat16 is multiplied as such, where they are tiles. Tiles hold 16 rows; rows beyond M are
+ * zero. The tiles of 16 rows lie one after the other:
  *
- *   UM_BF16 (AMX)  for each 32 terms: [16 rows][32]
- *   UM_I8          for each 64 terms: [16 rows][64] signed bytes; then for each UM_BLOCK terms:
+ *   UM_BF16  for each 32 terms: [16 rows][32]
+ *   UM_I8    for each 64 terms: [16 rows][64] signed bytes; then for each UM_BLOCK terms:
  *                  [16] float scales; then for each: [16] sums of the bytes, which some
  *                  instructions need
  */
@@ -16,7 +16,7 @@
 
 #include "nn/packed.h"
 
-#ifdef __AMX_TILE__
+#ifdef SIMD_DOT_BF16
 enum { ACTS_BF16_TILES = 1 };
 #else
 enum { ACTS_BF16_TILES = 0 };
@@ -36,6 +36,12 @@ static inline size_t acts_blocks(int k)
 static inline int acts_terms(um_dtype dtype, int k)
 {
     return acts_tiled(dtype) ? um_packed_terms(dtype, k) : k;
+}
+
+/* Of a tile of bytes: where its scales are. */
+static inline size_t acts_scales_at(int k)
+{
+    return (size_t)um_packed_terms(UM_I8, k) * UM_TILE;
 }
 
 /* Bytes of 16 rows. */
@@ -58,8 +64,7 @@ static size_t simd_acts_bytes(um_dtype dtype, int m, int k)
 /* Terms [from, from + n) of a row of bytes; from is at a block's start, n <= UM_BLOCK. */
 static void acts_put_bytes(char *base, int k, int row, int from, const float *x, int n)
 {
-    const size_t terms = (size_t)um_packed_terms(UM_I8, k), block = (size_t)from / UM_BLOCK;
-    float *scale = (float *)(base + UM_TILE * terms) + block * UM_TILE + row;
+    float *scale = (float *)(base + acts_scales_at(k)) + from / UM_BLOCK * UM_TILE + row;
     int32_t *sum = (int32_t *)(scale + acts_blocks(k) * UM_TILE);
     int8_t bytes[UM_BLOCK] = {0};
     vf most = vf_zero();

@@ -14,16 +14,17 @@ typedef struct block {
     int terms;     /* of the block, whole steps for tiled activations */
     int rows;
     const char *acts; /* of the chunk's first row */
-    int k, from;      /* of the matrix; terms [from, from + terms) */
-    float *acc;       /* [rows rounded up to UM_TILE][UM_PANEL] */
-    char *stage;      /* LINEAR_STAGE floats */
+    size_t tile_bytes;
+    int k, from; /* of the matrix; terms [from, from + terms) */
+    float *acc;  /* [rows rounded up to UM_TILE][UM_PANEL] */
+    char *stage; /* LINEAR_STAGE floats */
     /* Memory that is read soon. */
     const char *ahead;
     size_t ahead_bytes;
 } block;
 
 #ifdef SIMD_32_REGISTERS
-enum { BLOCK_MR = 8 }; /* rows at a time */
+enum { BLOCK_MR = 12 }; /* rows at a time: 12 x 2 sums, 2 of weights, 1 of activations */
 #else
 enum { BLOCK_MR = 4 };
 #endif
@@ -32,11 +33,36 @@ enum {
     BLOCK_STRIPS = UM_PANEL / (2 * VL), /* a strip is two vectors of outputs */
 };
 
-/* The two vectors of a strip that begin at acc. */
-static INLINE void acc_add(float *acc, bool first, vf a, vf b)
+/* Lines to fetch with each of `steps` steps. */
+static INLINE int lines_a_step(const block *g, int steps)
 {
-    vf_store(acc, first ? a : vf_add(vf_load(acc), a));
-    vf_store(acc + VL, first ? b : vf_add(vf_load(acc + VL), b));
+    return ((int)(g->ahead_bytes / 64) + steps - 1) / steps;
+}
+
+static INLINE const char *fetch(const char *ahead, int lines)
+{
+    for (int i = 0; i < lines; i++, ahead += 64)
+        __builtin_prefetch(ahead, 0, 2);
+    return ahead;
+}
+
+/* What a call of a kernel is about: rows [row, row + mr) of one strip; `lines` are fetched with
+ * each step of terms. */
+typedef struct block_call {
+    int row, strip;
+    const char *ahead;
+    int lines;
+} block_call;
+
+/* acc = or += the sums of a call. */
+static INLINE void acc_add_rows(const block *g, const block_call *c, vf (*sum)[2], const int mr)
+{
+    float *acc = g->acc + c->row * UM_PANEL + c->strip * 2 * VL;
+    UNROLL
+    for (int i = 0; i < mr; i++, acc += UM_PANEL) {
+        vf_store(acc, g->first ? sum[i][0] : vf_add(vf_load(acc), sum[i][0]));
+        vf_store(acc + VL, g->first ? sum[i][1] : vf_add(vf_load(acc + VL), sum[i][1]));
+    }
 }
 
 /* Where the pairs (or fours) of the vector v of a strip begin, in lanes of `unit` elements. */
@@ -46,11 +72,39 @@ static INLINE size_t strip_at(int strip, int v, size_t tile_lanes)
     return (size_t)(column / UM_TILE) * tile_lanes + (size_t)(column % UM_TILE);
 }
 
-static INLINE void bf16_rows(const block *g, int row, const int mr, int strip)
+#ifdef SIMD_DOT_BF16
+static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
 {
     const uint16_t *w = (const uint16_t *)g->w;
-    const size_t w0 = strip_at(strip, 0, 256) * 2, w1 = strip_at(strip, 1, 256) * 2;
-    const float *a = (const float *)g->acts + (size_t)row * (size_t)g->k + g->from;
+    const size_t w0 = strip_at(c->strip, 0, 256) * 2, w1 = strip_at(c->strip, 1, 256) * 2;
+    const uint16_t *a = (const uint16_t *)(g->acts + (size_t)(c->row / UM_TILE) * g->tile_bytes) +
+                        (size_t)g->from * UM_TILE + c->row % UM_TILE * UM_STEP_BF16;
+    const char *ahead = c->ahead;
+    vf sum[BLOCK_MR][2];
+    UNROLL
+    for (int i = 0; i < mr; i++)
+        sum[i][0] = sum[i][1] = vf_zero();
+    for (int step = 0; step < g->terms; step += UM_STEP_BF16, w += 1024, a += 512) {
+        ahead = fetch(ahead, c->lines);
+        for (int p = 0; p < UM_STEP_BF16; p += 2) {
+            const vb b0 = vb_load(w + p * 16 + w0), b1 = vb_load(w + p * 16 + w1);
+            UNROLL
+            for (int i = 0; i < mr; i++) {
+                const vb x = vb_pair(a + i * UM_STEP_BF16 + p);
+                sum[i][0] = vb_dot(sum[i][0], b0, x);
+                sum[i][1] = vb_dot(sum[i][1], b1, x);
+            }
+        }
+    }
+    acc_add_rows(g, c, sum, mr);
+}
+#else
+static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
+{
+    const uint16_t *w = (const uint16_t *)g->w;
+    const size_t w0 = strip_at(c->strip, 0, 256) * 2, w1 = strip_at(c->strip, 1, 256) * 2;
+    const float *a = (const float *)g->acts + (size_t)c->row * (size_t)g->k + g->from;
+    const char *ahead = c->ahead;
     vf sum[BLOCK_MR][2];
     UNROLL
     for (int i = 0; i < mr; i++)
@@ -61,6 +115,8 @@ static INLINE void bf16_rows(const block *g, int row, const int mr, int strip)
         vf_load_bf16_pairs(at + w0, &even0, &odd0);
         vf_load_bf16_pairs(at + w1, &even1, &odd1);
         const bool both = p + 1 < g->terms;
+        if (p % UM_STEP_BF16 == 0)
+            ahead = fetch(ahead, c->lines);
         UNROLL
         for (int i = 0; i < mr; i++) {
             const float *x = a + (size_t)i * (size_t)g->k + p;
@@ -74,21 +130,23 @@ static INLINE void bf16_rows(const block *g, int row, const int mr, int strip)
             }
         }
     }
-    UNROLL
-    for (int i = 0; i < mr; i++)
-        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first, sum[i][0], sum[i][1]);
+    acc_add_rows(g, c, sum, mr);
 }
+#endif
 
-static INLINE void f16_rows(const block *g, int row, const int mr, int strip)
+static INLINE void f16_rows(const block *g, const block_call *c, const int mr)
 {
-    const uint16_t *w = (const uint16_t *)g->w + strip * 2 * VL;
-    const float *a = (const float *)g->acts + (size_t)row * (size_t)g->k + g->from;
+    const uint16_t *w = (const uint16_t *)g->w + c->strip * 2 * VL;
+    const float *a = (const float *)g->acts + (size_t)c->row * (size_t)g->k + g->from;
+    const char *ahead = c->ahead;
     vf sum[BLOCK_MR][2];
     UNROLL
     for (int i = 0; i < mr; i++)
         sum[i][0] = sum[i][1] = vf_zero();
     for (int p = 0; p < g->terms; p++, w += UM_PANEL) {
         const vf w0 = vf_load_f16(w), w1 = vf_load_f16(w + VL);
+        if (p % UM_STEP_BF16 == 0)
+            ahead = fetch(ahead, c->lines);
         UNROLL
         for (int i = 0; i < mr; i++) {
             const vf x = vf_set(a[(size_t)i * (size_t)g->k + (size_t)p]);
@@ -96,27 +154,27 @@ static INLINE void f16_rows(const block *g, int row, const int mr, int strip)
             sum[i][1] = vf_fma(x, w1, sum[i][1]);
         }
     }
-    UNROLL
-    for (int i = 0; i < mr; i++)
-        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first, sum[i][0], sum[i][1]);
+    acc_add_rows(g, c, sum, mr);
 }
 
-static INLINE void i8_rows(const block *g, int row, const int mr, int strip)
+static INLINE void i8_rows(const block *g, const block_call *c, const int mr)
 {
-    const float *w_scale = (const float *)g->w + strip * 2 * VL;
+    const float *w_scale = (const float *)g->w + c->strip * 2 * VL;
     const int8_t *w = (const int8_t *)g->w + UM_PANEL * sizeof(float);
-    const size_t w0 = strip_at(strip, 0, 256) * 4, w1 = strip_at(strip, 1, 256) * 4;
-    const size_t terms = (size_t)um_packed_terms(UM_I8, g->k);
-    const char *acts = g->acts + (size_t)(row / UM_TILE) * acts_tile_bytes(UM_I8, g->k);
-    const int8_t *a = (const int8_t *)acts + (size_t)g->from * UM_TILE + row % UM_TILE * UM_STEP_I8;
-    const float *a_scale =
-        (const float *)(acts + terms * UM_TILE) + g->from / UM_BLOCK * UM_TILE + row % UM_TILE;
+    const size_t w0 = strip_at(c->strip, 0, 256) * 4, w1 = strip_at(c->strip, 1, 256) * 4;
+    const char *acts = g->acts + (size_t)(c->row / UM_TILE) * g->tile_bytes;
+    const int8_t *a =
+        (const int8_t *)acts + (size_t)g->from * UM_TILE + c->row % UM_TILE * UM_STEP_I8;
+    const float *a_scale = (const float *)(acts + acts_scales_at(g->k)) +
+                           g->from / UM_BLOCK * UM_TILE + c->row % UM_TILE;
     const int32_t *a_sum = (const int32_t *)(a_scale + acts_blocks(g->k) * UM_TILE);
+    const char *ahead = c->ahead;
     vi sum[BLOCK_MR][2];
     UNROLL
     for (int i = 0; i < mr; i++)
         sum[i][0] = sum[i][1] = vi_start(a_sum[i]);
     for (int step = 0; step < g->terms; step += UM_STEP_I8, w += 2048, a += 1024) {
+        ahead = fetch(ahead, c->lines);
         for (int p = 0; p < UM_STEP_I8; p += 4) {
             const vi_weights b0 = vi_load(w + p * 16 + w0), b1 = vi_load(w + p * 16 + w1);
             UNROLL
@@ -127,41 +185,46 @@ static INLINE void i8_rows(const block *g, int row, const int mr, int strip)
         }
     }
     const vf s0 = vf_load(w_scale), s1 = vf_load(w_scale + VL);
+    float *acc = g->acc + c->row * UM_PANEL + c->strip * 2 * VL;
     UNROLL
-    for (int i = 0; i < mr; i++) {
-        const vf x = vf_set(a_scale[i]);
-        acc_add(g->acc + (row + i) * UM_PANEL + strip * 2 * VL, g->first,
-                vf_mul(vi_float(sum[i][0]), vf_mul(x, s0)),
-                vf_mul(vi_float(sum[i][1]), vf_mul(x, s1)));
+    for (int i = 0; i < mr; i++, acc += UM_PANEL) {
+        const vf x = vf_set(a_scale[i]), f0 = vf_mul(x, s0), f1 = vf_mul(x, s1);
+        const vf v0 = vi_float(sum[i][0]), v1 = vi_float(sum[i][1]);
+        vf_store(acc, g->first ? vf_mul(v0, f0) : vf_fma(v0, f0, vf_load(acc)));
+        vf_store(acc + VL, g->first ? vf_mul(v1, f1) : vf_fma(v1, f1, vf_load(acc + VL)));
     }
 }
 
-typedef void (*block_rows_fn)(const block *g, int row, int strip);
+typedef void (*block_rows_fn)(const block *g, const block_call *c);
 
 #define BLOCK_ROWS(format, mr)                                                                     \
-    static void format##_rows_##mr(const block *g, int row, int strip)                             \
+    static void format##_rows_##mr(const block *g, const block_call *c)                            \
     {                                                                                              \
-        format##_rows(g, row, mr, strip);                                                          \
+        format##_rows(g, c, mr);                                                                   \
     }
-#ifdef SIMD_32_REGISTERS
-#define BLOCK_FORMAT(format)                                                                       \
+#define BLOCK_ROWS_4(format)                                                                       \
     BLOCK_ROWS(format, 1)                                                                          \
     BLOCK_ROWS(format, 2)                                                                          \
     BLOCK_ROWS(format, 3)                                                                          \
-    BLOCK_ROWS(format, 4)                                                                          \
+    BLOCK_ROWS(format, 4)
+#ifdef SIMD_32_REGISTERS
+#define BLOCK_FORMAT(format)                                                                       \
+    BLOCK_ROWS_4(format)                                                                           \
     BLOCK_ROWS(format, 5)                                                                          \
     BLOCK_ROWS(format, 6)                                                                          \
     BLOCK_ROWS(format, 7)                                                                          \
     BLOCK_ROWS(format, 8)                                                                          \
+    BLOCK_ROWS(format, 9)                                                                          \
+    BLOCK_ROWS(format, 10)                                                                         \
+    BLOCK_ROWS(format, 11)                                                                         \
+    BLOCK_ROWS(format, 12)                                                                         \
     static const block_rows_fn format##_rows_fn[] = {                                              \
-        format##_rows_1, format##_rows_2, format##_rows_3, format##_rows_4,                        \
-        format##_rows_5, format##_rows_6, format##_rows_7, format##_rows_8};
+        format##_rows_1, format##_rows_2,  format##_rows_3,  format##_rows_4,                      \
+        format##_rows_5, format##_rows_6,  format##_rows_7,  format##_rows_8,                      \
+        format##_rows_9, format##_rows_10, format##_rows_11, format##_rows_12};
 #else
 #define BLOCK_FORMAT(format)                                                                       \
-    BLOCK_ROWS(format, 1)                                                                          \
-    BLOCK_ROWS(format, 2)                                                                          \
-    BLOCK_ROWS(format, 3)                                                                          \
-    BLOCK_ROWS(format, 4)                                                                          \
+    BLOCK_ROWS_4(format)                                                                           \
     static const block_rows_fn format##_rows_fn[] = {format##_rows_1, format##_rows_2,             \
                                                      format##_rows_3, format##_rows_4};
 #endif
@@ -172,35 +235,46 @@ BLOCK_FORMAT(bf16)
 BLOCK_FORMAT(i8)
 #endif
 
-/* Rows in groups of nearly equal height that do not cross a tile. */
-static void block_by_rows(const block *g, const block_rows_fn *fn)
+/* Groups of rows of nearly equal height that a tile of `rows` rows is cut into. */
+static INLINE int tile_cuts(int rows)
 {
-    for (size_t i = 0; i < g->ahead_bytes; i += 64)
-        __builtin_prefetch(g->ahead + i, 0, 2);
+    return (rows + BLOCK_MR - 1) / BLOCK_MR;
+}
+
+/* Groups do not cross a tile. */
+static void block_by_rows(const block *g, const block_rows_fn *fn, int step)
+{
+    const int cuts = g->rows / UM_TILE * tile_cuts(UM_TILE) + tile_cuts(g->rows % UM_TILE);
+    const int steps = (g->terms + step - 1) / step;
+    block_call call = {.ahead = g->ahead, .lines = lines_a_step(g, cuts * BLOCK_STRIPS * steps)};
     for (int first = 0; first < g->rows; first += UM_TILE) {
-        const int rows = min_int(UM_TILE, g->rows - first), cuts = (rows + BLOCK_MR - 1) / BLOCK_MR;
-        for (int c = 0; c < cuts; c++) {
-            const int row = tile_start(rows, cuts, c), mr = tile_start(rows, cuts, c + 1) - row;
-            for (int strip = 0; strip < BLOCK_STRIPS; strip++)
-                fn[mr - 1](g, first + row, strip);
+        const int rows = min_int(UM_TILE, g->rows - first);
+        for (int c = 0; c < tile_cuts(rows); c++) {
+            const int row = tile_start(rows, tile_cuts(rows), c);
+            const int mr = tile_start(rows, tile_cuts(rows), c + 1) - row;
+            call.row = first + row;
+            for (call.strip = 0; call.strip < BLOCK_STRIPS; call.strip++) {
+                fn[mr - 1](g, &call);
+                call.ahead += (size_t)(call.lines * steps) * 64;
+            }
         }
     }
 }
 
 static void block_f16(const block *g)
 {
-    block_by_rows(g, f16_rows_fn);
+    block_by_rows(g, f16_rows_fn, UM_STEP_BF16);
 }
 
 #ifndef __AMX_TILE__
 static void block_bf16(const block *g)
 {
-    block_by_rows(g, bf16_rows_fn);
+    block_by_rows(g, bf16_rows_fn, UM_STEP_BF16);
 }
 
 static void block_i8(const block *g)
 {
-    block_by_rows(g, i8_rows_fn);
+    block_by_rows(g, i8_rows_fn, UM_STEP_I8);
 }
 
 /* Around all blocks of a call on a thread. */

@@ -29,25 +29,12 @@ static void block_end(void)
     _tile_release();
 }
 
-/* Lines to fetch with each of `steps` steps. */
-static INLINE int lines_a_step(const block *g, int steps)
-{
-    return ((int)(g->ahead_bytes / 64) + steps - 1) / steps;
-}
-
-static INLINE const char *fetch(const char *ahead, int lines)
-{
-    for (int i = 0; i < lines; i++, ahead += 64)
-        _mm_prefetch(ahead, _MM_HINT_T1);
-    return ahead;
-}
-
 /* Sums of bytes of a pair of row tiles, on their way into acc. */
 typedef struct i8_sums {
-    const char *stage; /* [row tile][output tile][16][16] int32 */
-    float *acc;        /* of the pair's first row */
+    const char *stage;      /* [row tile][output tile][16][16] int32 */
+    float *acc;             /* of the pair's first row */
     const float *scales[2]; /* of the rows of each tile */
-    int done, rows;    /* of the pair: scaled already, in all */
+    int done, rows;         /* of the pair: scaled already, in all */
 } i8_sums;
 
 enum { SCALE_ROWS = 8 }; /* at a time; a tile's are a multiple */
@@ -113,24 +100,23 @@ static INLINE const char *i8_multiply(const block *g, const char *a0, const char
 
 static void block_i8(const block *g)
 {
-    const size_t tile_bytes = acts_tile_bytes(UM_I8, g->k);
     const char *a = g->acts + (size_t)g->from * UM_TILE;
     const int tiles = (g->rows + UM_TILE - 1) / UM_TILE;
     const int steps = (tiles + 1) / 2 * ((g->terms + UM_STEP_I8 - 1) / UM_STEP_I8);
     const int lines = lines_a_step(g, steps);
     const char *ahead = g->ahead;
-    const size_t scales = (size_t)um_packed_terms(UM_I8, g->k) * UM_TILE +
-                          (size_t)(g->from / UM_BLOCK * UM_TILE) * sizeof(float);
+    const size_t scales =
+        acts_scales_at(g->k) + (size_t)(g->from / UM_BLOCK * UM_TILE) * sizeof(float);
     i8_sums sums = {0};
-    for (int t = 0; t < tiles; t += 2, a += 2 * tile_bytes) {
+    for (int t = 0; t < tiles; t += 2, a += 2 * g->tile_bytes) {
         const bool two = t + 1 < tiles;
-        const char *tile_scales = g->acts + (size_t)t * tile_bytes + scales;
+        const char *tile_scales = g->acts + (size_t)t * g->tile_bytes + scales;
         char *stage = g->stage + t / 2 % 2 * 4 * AMX_STEP;
-        ahead = i8_multiply(g, a, two ? a + tile_bytes : a, two, ahead, lines, &sums, stage);
+        ahead = i8_multiply(g, a, two ? a + g->tile_bytes : a, two, ahead, lines, &sums, stage);
         sums = (i8_sums){.stage = stage,
                          .acc = g->acc + t * UM_TILE * UM_PANEL,
                          .scales = {(const float *)tile_scales,
-                                    (const float *)(tile_scales + (two ? tile_bytes : 0))},
+                                    (const float *)(tile_scales + (two ? g->tile_bytes : 0))},
                          .rows = two ? 2 * UM_TILE : UM_TILE};
     }
     while (sums.done < sums.rows)
@@ -184,15 +170,14 @@ static INLINE const char *bf16_multiply(const block *g, const char *a0, const ch
 
 static void block_bf16(const block *g)
 {
-    const size_t tile_bytes = acts_tile_bytes(UM_BF16, g->k);
     const char *a = g->acts + (size_t)(g->from / UM_STEP_BF16) * AMX_STEP;
     const int tiles = (g->rows + UM_TILE - 1) / UM_TILE;
     const int steps = (tiles + 1) / 2 * ((g->terms + UM_STEP_BF16 - 1) / UM_STEP_BF16);
     const int lines = lines_a_step(g, steps);
     const char *ahead = g->ahead;
-    for (int t = 0; t < tiles; t += 2, a += 2 * tile_bytes) {
+    for (int t = 0; t < tiles; t += 2, a += 2 * g->tile_bytes) {
         const bool two = t + 1 < tiles;
-        ahead = bf16_multiply(g, a, two ? a + tile_bytes : a, two, ahead, lines,
+        ahead = bf16_multiply(g, a, two ? a + g->tile_bytes : a, two, ahead, lines,
                               g->acc + t * UM_TILE * UM_PANEL);
     }
 }

@@ -21,6 +21,7 @@ extern const um_cpu_isa um_cpu_isa_ref;
 extern const um_cpu_isa um_cpu_isa_avx2;
 extern const um_cpu_isa um_cpu_isa_avx512;
 extern const um_cpu_isa um_cpu_isa_vnni;
+extern const um_cpu_isa um_cpu_isa_avx512_bf16;
 extern const um_cpu_isa um_cpu_isa_amx;
 
 bool um_cpu_has_avx512(void); /* F, DQ, BW, VL, and FMA and F16C */

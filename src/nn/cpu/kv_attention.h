@@ -20,25 +20,36 @@
 
 enum {
     KV_ROWS = 16, /* query vectors of a unit */
+#ifdef SIMD_32_REGISTERS
+    KV_MR = 8,      /* query vectors at a time, */
+    KV_VECTORS = 2, /* by so many vectors of keys or columns */
+#else
+    KV_MR = 4,
+    KV_VECTORS = 1,
+#endif
     KV_WIDTH_MAX = (UM_HEAD_DIM_MAX + UM_KV_LANE - 1) / UM_KV_LANE * UM_KV_LANE,
 };
 
 /* A thread's scratch. */
 typedef struct kv_unit {
-    _Alignas(64) float q[KV_ROWS * KV_WIDTH_MAX];   /* scaled; with AMX bf16 tiles, [step][16][32] */
+    _Alignas(64) float q[KV_ROWS * KV_WIDTH_MAX];   /* scaled, rows of KV_WIDTH_MAX; of bfloat16
+                                                     * where it is multiplied as such, with AMX in
+                                                     * tiles, [step][16][32] */
     _Alignas(64) float s[KV_ROWS][UM_KV_PAGE];      /* scores, then weights */
     _Alignas(64) float out[KV_ROWS][KV_WIDTH_MAX];  /* running sums */
     _Alignas(64) float part[KV_ROWS][KV_WIDTH_MAX]; /* with AMX: one page's */
-    _Alignas(64) uint16_t p[KV_ROWS * UM_KV_PAGE];  /* with AMX: weights, tiles [2][16][32] */
+    _Alignas(64) uint16_t p[KV_ROWS * UM_KV_PAGE];  /* bfloat16 weights, rows of UM_KV_PAGE; with
+                                                     * AMX tiles, [2][16][32] */
     _Alignas(64) float max[KV_ROWS], sum[KV_ROWS], keep[KV_ROWS];
     _Alignas(64) float own[UM_KV_PAGE * KV_WIDTH_MAX]; /* a page's values, see own_values */
-    const int32_t *pages[KV_ROWS]; /* of each vector's sequence */
-    int limit[KV_ROWS];            /* keys it attends to */
+    const int32_t *pages[KV_ROWS];                     /* of each vector's sequence */
+    int limit[KV_ROWS];                                /* keys it attends to */
 } kv_unit;
 
 enum { KV_SCRATCH = sizeof(kv_unit) / sizeof(float) };
 
-/* Writing ------------------------------------------------------------------------------------------
+/* Writing
+ * ------------------------------------------------------------------------------------------
  */
 
 typedef struct kv_write_job {
@@ -139,6 +150,72 @@ static void simd_kv_write(um_backend *be, um_kv_cache *cache, int layer, const f
     for_rows(be, rows_of(spans, n_spans), each, kv_write_rows, &g);
 }
 
+/* Pairs of bfloat16 from a page, times a pair of terms of a query or of weights ------------------
+ */
+
+#ifdef SIMD_DOT_BF16
+typedef uint16_t kv_term;
+typedef vb kv_pairs, kv_pair;
+
+static INLINE kv_pairs kv_load_pairs(const uint16_t *p)
+{
+    return vb_load(p);
+}
+
+static INLINE kv_pair kv_load_pair(const kv_term *p)
+{
+    return vb_pair(p);
+}
+
+static INLINE vf kv_dot(vf sum, kv_pairs a, kv_pair b)
+{
+    return vb_dot(sum, a, b);
+}
+
+static INLINE const kv_term *kv_weights(const kv_unit *u, int i)
+{
+    return u->p + i * UM_KV_PAGE;
+}
+#else
+typedef float kv_term;
+typedef struct kv_pairs {
+    vf first, second;
+} kv_pairs, kv_pair;
+
+static INLINE kv_pairs kv_load_pairs(const uint16_t *p)
+{
+    kv_pairs pairs;
+    vf_load_bf16_pairs(p, &pairs.first, &pairs.second);
+    return pairs;
+}
+
+static INLINE kv_pair kv_load_pair(const kv_term *p)
+{
+    return (kv_pair){vf_set(p[0]), vf_set(p[1])};
+}
+
+static INLINE vf kv_dot(vf sum, kv_pairs a, kv_pair b)
+{
+    return vf_fma(b.second, a.second, vf_fma(b.first, a.first, sum));
+}
+
+static INLINE const kv_term *kv_weights(const kv_unit *u, int i)
+{
+    return u->s[i];
+}
+#endif
+
+/* Whether queries and weights are rounded to bfloat16 to be multiplied. */
+static bool kv_bf16_terms(const um_kv_cache *cache)
+{
+#ifdef SIMD_DOT_BF16
+    return cache->dtype == UM_BF16;
+#else
+    (void)cache;
+    return false;
+#endif
+}
+
 /* One page for one run ----------------------------------------------------------------------------
  */
 
@@ -157,97 +234,148 @@ typedef struct kv_job {
     int unit_rows, units;     /* rows of a unit; units of all rows */
 } kv_job;
 
+/* Where the pairs of 16 keys begin, from key `key` on. */
+static INLINE size_t bf16_key_at(int width, int key)
+{
+    return (size_t)(key / 16 * width * 16 + key % 16 * 2);
+}
+
 /* s[i] = q[i] K^T for vectors [first, first + mr). */
 static INLINE void scores_f32(kv_unit *u, const float *k, int width, int d, int first, const int mr)
 {
-    for (int key = 0; key < UM_KV_PAGE; key += VL) {
-        const float *keys = k + key / 16 * width * 16 + key % 16;
-        vf sum[4];
+    for (int key = 0; key < UM_KV_PAGE; key += KV_VECTORS * VL) {
+        vf sum[KV_MR][KV_VECTORS];
         UNROLL
-        for (int i = 0; i < mr; i++)
-            sum[i] = vf_zero();
-        for (int j = 0; j < d; j++) {
-            const vf column = vf_load(keys + j * 16);
+        for (int i = 0; i < mr; i++) {
             UNROLL
-            for (int i = 0; i < mr; i++)
-                sum[i] = vf_fma(vf_set(u->q[(first + i) * KV_WIDTH_MAX + j]), column, sum[i]);
+            for (int v = 0; v < KV_VECTORS; v++)
+                sum[i][v] = vf_zero();
+        }
+        for (int j = 0; j < d; j++) {
+            vf column[KV_VECTORS];
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++) {
+                const int at = key + v * VL;
+                column[v] = vf_load(k + at / 16 * width * 16 + at % 16 + j * 16);
+            }
+            UNROLL
+            for (int i = 0; i < mr; i++) {
+                const vf q = vf_set(u->q[(first + i) * KV_WIDTH_MAX + j]);
+                UNROLL
+                for (int v = 0; v < KV_VECTORS; v++)
+                    sum[i][v] = vf_fma(q, column[v], sum[i][v]);
+            }
         }
         UNROLL
-        for (int i = 0; i < mr; i++)
-            vf_store(&u->s[first + i][key], sum[i]);
+        for (int i = 0; i < mr; i++) {
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++)
+                vf_store(&u->s[first + i][key + v * VL], sum[i][v]);
+        }
     }
 }
 
 static INLINE void scores_bf16(kv_unit *u, const uint16_t *k, int width, int first, const int mr)
 {
-    for (int key = 0; key < UM_KV_PAGE; key += VL) {
-        const uint16_t *keys = k + key / 16 * width * 16 + key % 16 * 2;
-        vf sum[4];
+    for (int key = 0; key < UM_KV_PAGE; key += KV_VECTORS * VL) {
+        vf sum[KV_MR][KV_VECTORS];
         UNROLL
-        for (int i = 0; i < mr; i++)
-            sum[i] = vf_zero();
+        for (int i = 0; i < mr; i++) {
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++)
+                sum[i][v] = vf_zero();
+        }
         for (int j = 0; j < width; j += 2) {
-            vf even, odd;
-            vf_load_bf16_pairs(keys + j * 16, &even, &odd);
+            kv_pairs column[KV_VECTORS];
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++)
+                column[v] = kv_load_pairs(k + bf16_key_at(width, key + v * VL) + j * 16);
             UNROLL
             for (int i = 0; i < mr; i++) {
-                const float *q = u->q + (first + i) * KV_WIDTH_MAX + j;
-                sum[i] = vf_fma(vf_set(q[1]), odd, vf_fma(vf_set(q[0]), even, sum[i]));
+                const kv_pair q =
+                    kv_load_pair((const kv_term *)u->q + (first + i) * KV_WIDTH_MAX + j);
+                UNROLL
+                for (int v = 0; v < KV_VECTORS; v++)
+                    sum[i][v] = kv_dot(sum[i][v], column[v], q);
             }
         }
         UNROLL
-        for (int i = 0; i < mr; i++)
-            vf_store(&u->s[first + i][key], sum[i]);
+        for (int i = 0; i < mr; i++) {
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++)
+                vf_store(&u->s[first + i][key + v * VL], sum[i][v]);
+        }
+    }
+}
+
+/* out[i] = out[i] * keep[i] + sum[i] at columns [j, j + KV_VECTORS * VL). */
+static INLINE void values_add(kv_unit *u, vf (*sum)[KV_VECTORS], int j, int first, const int mr)
+{
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        const vf keep = vf_set(u->keep[first + i]);
+        UNROLL
+        for (int v = 0; v < KV_VECTORS; v++) {
+            float *out = &u->out[first + i][j + v * VL];
+            vf_store(out, vf_fma(vf_load(out), keep, sum[i][v]));
+        }
     }
 }
 
 /* out[i] = out[i] * keep[i] + s[i] V over the first `keys` keys. */
-static INLINE void values_f32(kv_unit *u, const float *v, int width, int keys, int first,
+static INLINE void values_f32(kv_unit *u, const float *from, int width, int keys, int first,
                               const int mr)
 {
-    for (int j = 0; j < width; j += VL) {
-        vf sum[4];
-        UNROLL
-        for (int i = 0; i < mr; i++)
-            sum[i] = vf_zero();
-        for (int key = 0; key < keys; key++) {
-            const vf value = vf_load(v + key * width + j);
-            UNROLL
-            for (int i = 0; i < mr; i++)
-                sum[i] = vf_fma(vf_set(u->s[first + i][key]), value, sum[i]);
-        }
+    for (int j = 0; j < width; j += KV_VECTORS * VL) {
+        vf sum[KV_MR][KV_VECTORS];
         UNROLL
         for (int i = 0; i < mr; i++) {
-            float *out = &u->out[first + i][j];
-            vf_store(out, vf_fma(vf_load(out), vf_set(u->keep[first + i]), sum[i]));
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++)
+                sum[i][v] = vf_zero();
         }
+        for (int key = 0; key < keys; key++) {
+            vf value[KV_VECTORS];
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++)
+                value[v] = vf_load(from + key * width + j + v * VL);
+            UNROLL
+            for (int i = 0; i < mr; i++) {
+                const vf p = vf_set(u->s[first + i][key]);
+                UNROLL
+                for (int v = 0; v < KV_VECTORS; v++)
+                    sum[i][v] = vf_fma(p, value[v], sum[i][v]);
+            }
+        }
+        values_add(u, sum, j, first, mr);
     }
 }
 
-static INLINE void values_bf16(kv_unit *u, const uint16_t *v, int width, int keys, int first,
+static INLINE void values_bf16(kv_unit *u, const uint16_t *from, int width, int keys, int first,
                                const int mr)
 {
-    for (int j = 0; j < width; j += VL) {
-        vf sum[4];
-        UNROLL
-        for (int i = 0; i < mr; i++)
-            sum[i] = vf_zero();
-        for (int key = 0; key < keys; key += 2) {
-            vf even, odd;
-            vf_load_bf16_pairs(v + key / 32 * width * 32 + j / 16 * 512 + key % 32 / 2 * 32 +
-                                   j % 16 * 2,
-                               &even, &odd);
-            UNROLL
-            for (int i = 0; i < mr; i++) {
-                const float *p = &u->s[first + i][key];
-                sum[i] = vf_fma(vf_set(p[1]), odd, vf_fma(vf_set(p[0]), even, sum[i]));
-            }
-        }
+    for (int j = 0; j < width; j += KV_VECTORS * VL) {
+        vf sum[KV_MR][KV_VECTORS];
         UNROLL
         for (int i = 0; i < mr; i++) {
-            float *out = &u->out[first + i][j];
-            vf_store(out, vf_fma(vf_load(out), vf_set(u->keep[first + i]), sum[i]));
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++)
+                sum[i][v] = vf_zero();
         }
+        for (int key = 0; key < keys; key += 2) {
+            kv_pairs value[KV_VECTORS];
+            UNROLL
+            for (int v = 0; v < KV_VECTORS; v++)
+                value[v] = kv_load_pairs(from + bf16_value_at(width, key, j + v * VL));
+            UNROLL
+            for (int i = 0; i < mr; i++) {
+                const kv_pair p = kv_load_pair(kv_weights(u, first + i) + key);
+                UNROLL
+                for (int v = 0; v < KV_VECTORS; v++)
+                    sum[i][v] = kv_dot(sum[i][v], value[v], p);
+            }
+        }
+        values_add(u, sum, j, first, mr);
     }
 }
 
@@ -341,27 +469,55 @@ static int keys_of_run(const kv_unit *u, int first, int end, int from)
     return min_int(keys, UM_KV_PAGE);
 }
 
+typedef void (*kv_scores_fn)(kv_unit *u, const kv_job *g, const void *k, int first);
+typedef void (*kv_values_fn)(kv_unit *u, const kv_job *g, const void *v, int keys, int first);
+
+#define KV_FUNCTIONS(mr)                                                                           \
+    static void page_scores_##mr(kv_unit *u, const kv_job *g, const void *k, int first)            \
+    {                                                                                              \
+        page_scores(u, g, k, first, mr);                                                           \
+    }                                                                                              \
+    static void page_values_##mr(kv_unit *u, const kv_job *g, const void *v, int keys, int first)  \
+    {                                                                                              \
+        page_values(u, g, v, keys, first, mr);                                                     \
+    }
+KV_FUNCTIONS(1)
+KV_FUNCTIONS(2)
+KV_FUNCTIONS(3)
+KV_FUNCTIONS(4)
+#ifdef SIMD_32_REGISTERS
+KV_FUNCTIONS(5)
+KV_FUNCTIONS(6)
+KV_FUNCTIONS(7)
+KV_FUNCTIONS(8)
+static const kv_scores_fn kv_scores_fns[] = {page_scores_1, page_scores_2, page_scores_3,
+                                             page_scores_4, page_scores_5, page_scores_6,
+                                             page_scores_7, page_scores_8};
+static const kv_values_fn kv_values_fns[] = {page_values_1, page_values_2, page_values_3,
+                                             page_values_4, page_values_5, page_values_6,
+                                             page_values_7, page_values_8};
+#else
+static const kv_scores_fn kv_scores_fns[] = {page_scores_1, page_scores_2, page_scores_3,
+                                             page_scores_4};
+static const kv_values_fn kv_values_fns[] = {page_values_1, page_values_2, page_values_3,
+                                             page_values_4};
+#endif
+
 static void page_vectors(kv_unit *u, const kv_job *g, const void *k, const void *v, int from,
                          int first, int end)
 {
     const int keys = keys_of_run(u, first, end, from);
-    for (int i = first; i < end; i += 4) {
-        switch (min_int(4, end - i)) {
-        case 1: page_scores(u, g, k, i, 1); break;
-        case 2: page_scores(u, g, k, i, 2); break;
-        case 3: page_scores(u, g, k, i, 3); break;
-        default: page_scores(u, g, k, i, 4); break;
-        }
-    }
+    for (int i = first; i < end; i += KV_MR)
+        kv_scores_fns[min_int(KV_MR, end - i) - 1](u, g, k, i);
     soften(u, first, end, from);
-    for (int i = first; i < end; i += 4) {
-        switch (min_int(4, end - i)) {
-        case 1: page_values(u, g, v, keys, i, 1); break;
-        case 2: page_values(u, g, v, keys, i, 2); break;
-        case 3: page_values(u, g, v, keys, i, 3); break;
-        default: page_values(u, g, v, keys, i, 4); break;
+    if (kv_bf16_terms(g->cache)) {
+        for (int i = first; i < end; i++) {
+            for (int j = 0; j < UM_KV_PAGE; j += VL)
+                vf_store_bf16(u->p + i * UM_KV_PAGE + j, vf_load(&u->s[i][j]));
         }
     }
+    for (int i = first; i < end; i += KV_MR)
+        kv_values_fns[min_int(KV_MR, end - i) - 1](u, g, v, keys, i);
 }
 
 #ifdef __AMX_TILE__
@@ -446,12 +602,14 @@ static void kv_take_query(kv_unit *u, const kv_job *g, int i, const float *q)
     float row[KV_WIDTH_MAX];
     for (int j = 0; j < width; j++)
         row[j] = j < d ? q[j] * g->shape.scale : 0.0f;
-    if (!kv_tiles(g->cache)) {
+    if (!kv_bf16_terms(g->cache)) {
         memcpy(u->q + i * KV_WIDTH_MAX, row, (size_t)width * sizeof *row);
         return;
     }
-    for (int j = 0; j < width; j += VL)
-        vf_store_bf16((uint16_t *)u->q + j / 32 * 512 + i * 32 + j % 32, vf_load(row + j));
+    for (int j = 0; j < width; j += VL) {
+        const int at = kv_tiles(g->cache) ? j / 32 * 512 + i * 32 + j % 32 : i * KV_WIDTH_MAX + j;
+        vf_store_bf16((uint16_t *)u->q + at, vf_load(row + j));
+    }
 }
 
 /* The vectors of one unit: `rows` rows from `row` on, their heads [head, head + heads). */
@@ -534,7 +692,8 @@ static void kv_units(void *ctx, size_t begin, size_t end, int thread)
         for (int i = 0; i < n; i++) {
             if (!kv_finite(u, i, um_kv_width(g->cache)))
                 kv_attend(u, g, kv_head, i, i + 1, true);
-            float *out = g->out + (size_t)(row + i / heads) * g->ldo + (size_t)((head + i % heads) * d);
+            float *out =
+                g->out + (size_t)(row + i / heads) * g->ldo + (size_t)((head + i % heads) * d);
             const vf scale = vf_set(1.0f / u->sum[i]);
             for (int j = 0; j < d; j += VL)
                 vf_put(out + j, vf_mul(vf_load(&u->out[i][j]), scale), min_int(VL, d - j));

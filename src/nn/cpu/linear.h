@@ -3,10 +3,10 @@
  * every vector backend.
  *
  * A thread owns whole panels. What lies beyond the L2 cache is some six times slower to read than
- * what lies in it, so for many rows the work is cut into pieces that stay there: LINEAR_SLAB terms of
- * a group of panels, past which the rows go in chunks. Meanwhile the next chunk and the next group
- * are fetched, a few lines at a time (`ahead`). Within a panel and a chunk the sums are built block
- * by block: a block of weights stays in the L1 cache for all rows of the chunk.
+ * what lies in it, so for many rows the work is cut into pieces that stay there: LINEAR_SLAB terms
+ * of a group of panels, past which the rows go in chunks. Meanwhile the next chunk and the next
+ * group are fetched, a few lines at a time (`ahead`). Within a panel and a chunk the sums are built
+ * block by block: a block of weights stays in the L1 cache for all rows of the chunk.
  *
  * Sums of a slab are one chain; slabs are added in order. None of this depends on the rows.
  */
@@ -14,14 +14,14 @@
 #define UM_NN_CPU_LINEAR_H
 
 enum {
-    LINEAR_CHUNK = 64,                                   /* rows of many; whole tiles */
-    LINEAR_FEW = 128,                                    /* rows that make one chunk */
-    LINEAR_SLAB = 2048,                                  /* terms; whole blocks */
-    LINEAR_GROUP_BYTES = 3 << 18,                        /* of weights, about */
-    LINEAR_ACC = LINEAR_FEW * UM_PANEL,                  /* floats */
-    LINEAR_STAGE = 4096,                                 /* floats, for block kernels */
-    LINEAR_GATED = LINEAR_FEW * UM_BLOCK,                /* floats */
-    GATE_F32_CHUNK = 64,                                 /* rows */
+    LINEAR_CHUNK = 64,                    /* rows of many; whole tiles */
+    LINEAR_FEW = 128,                     /* rows that make one chunk */
+    LINEAR_SLAB = 2048,                   /* terms; whole blocks */
+    LINEAR_GROUP_BYTES = 1 << 19,         /* of weights, about */
+    LINEAR_ACC = LINEAR_FEW * UM_PANEL,   /* floats */
+    LINEAR_STAGE = 4096,                  /* floats, for block kernels */
+    LINEAR_GATED = LINEAR_FEW * UM_BLOCK, /* floats */
+    GATE_F32_CHUNK = 64,                  /* rows */
     GATE_F32_SCRATCH = GEMM_SCRATCH + 2 * GATE_F32_CHUNK * UM_BLOCK,
 };
 
@@ -73,6 +73,7 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
                .first = true,
                .rows = rows,
                .acts = g->acts + (size_t)(row / UM_TILE) * g->tile_bytes,
+               .tile_bytes = g->tile_bytes,
                .k = g->w->k,
                .from = piece->from,
                .acc = scratch,
@@ -82,8 +83,8 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
     const int at = panel - piece->panel;
     if (next != NULL && at < next->panels) {
         const size_t blocks = acts_blocks(next->terms), bytes = blocks * block_bytes(dtype);
-        b.ahead = panel_at(g->w, next->panel + at, next->from) +
-                  bytes / (size_t)chunks * (size_t)chunk;
+        b.ahead =
+            panel_at(g->w, next->panel + at, next->from) + bytes / (size_t)chunks * (size_t)chunk;
         b.ahead_bytes = bytes / (size_t)chunks / acts_blocks(piece->terms);
     }
     for (; b.from < end; b.from += UM_BLOCK, b.w += block_bytes(dtype), b.first = false) {
@@ -102,7 +103,8 @@ static void linear_store(const linear_job *g, const linear_piece *piece, int pan
                          int rows, const float *acc)
 {
     const int column = panel * UM_PANEL, columns = min_int(UM_PANEL, g->w->n - column);
-    const bool add = g->accumulate || piece->from > 0, last = piece->from + piece->terms == g->terms;
+    const bool add = g->accumulate || piece->from > 0,
+               last = piece->from + piece->terms == g->terms;
     for (int i = 0; i < rows; i++, acc += UM_PANEL) {
         float *y = g->y + (size_t)(row + i) * g->ldy + column;
         for (int j = 0; j < columns; j += VL) {
@@ -168,8 +170,8 @@ static void gate_rows(float *gated, const float *acc, int rows)
     }
 }
 
-/* Outputs of a group: what `down` reads is arranged in whole blocks of bytes, and wider weights must
- * be fewer to stay in the cache. */
+/* Outputs of a group: what `down` reads is arranged in whole blocks of bytes, and wider weights
+ * must be fewer to stay in the cache. */
 static inline int gate_outputs(um_dtype dtype)
 {
     return dtype == UM_BF16 || dtype == UM_F16 ? UM_BLOCK / 4 : UM_BLOCK;
@@ -287,8 +289,9 @@ static void simd_packed_rows(um_backend *be, float *out, const um_packed *w, con
         const size_t panel = (size_t)ids[i] / GEMM_NR, column = (size_t)ids[i] % GEMM_NR;
         for (size_t p = 0; p < k; p++) {
             const size_t term = p / GEMM_KC * GEMM_KC, kc = k - term < GEMM_KC ? k - term : GEMM_KC;
-            out[i * k + p] = ((const float *)w->data)[term * columns + panel * GEMM_NR * kc +
-                                                      (p - term) * GEMM_NR + column];
+            out[i * k + p] =
+                ((const float *)w
+                     ->data)[term * columns + panel * GEMM_NR * kc + (p - term) * GEMM_NR + column];
         }
     }
 }

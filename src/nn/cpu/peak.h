@@ -21,6 +21,10 @@ static double peak_ops(um_dtype dtype)
     if (dtype == UM_BF16 || dtype == UM_I8)
         return rounds / 64 * 4 * 2 * 16 * 16 * (dtype == UM_I8 ? UM_STEP_I8 : UM_STEP_BF16);
 #endif
+#ifdef SIMD_DOT_BF16
+    if (dtype == UM_BF16)
+        return rounds * PEAK_SUMS * VL * 2 * 2;
+#endif
     return rounds * PEAK_SUMS * VL * 2 * (dtype == UM_I8 ? 4 : 1);
 }
 
@@ -66,6 +70,23 @@ static void peak_round(um_dtype dtype, float *memory)
         return;
     }
     vf sum[PEAK_SUMS];
+#ifdef SIMD_DOT_BF16
+    if (dtype == UM_BF16) {
+        const vb w = vb_load((const uint16_t *)memory), pair = vb_pair((const uint16_t *)memory);
+        UNROLL
+        for (int j = 0; j < PEAK_SUMS; j++)
+            sum[j] = vf_set((float)j);
+        for (int i = 0; i < PEAK_ROUNDS; i++) {
+            UNROLL
+            for (int j = 0; j < PEAK_SUMS; j++)
+                sum[j] = vb_dot(sum[j], w, pair);
+        }
+        UNROLL
+        for (int j = 0; j < PEAK_SUMS; j++)
+            vf_store(memory + j * VL, sum[j]);
+        return;
+    }
+#endif
     const vf x = vf_set(memory[0]), y = vf_set(memory[1]);
     UNROLL
     for (int j = 0; j < PEAK_SUMS; j++)
