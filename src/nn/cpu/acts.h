@@ -73,16 +73,15 @@ static void acts_put_bytes(char *base, int k, int row, int from, const float *x,
     const float largest = vf_largest(most);
     const float inverse = largest >= UM_I8_LEAST ? 127.0f / largest : 0.0f;
     const vf factor = vf_set(inverse);
-    int32_t total = 0;
-    bool bad = false;
-    for (int i = 0; i < n; i += VL)
-        vf_store_i8(bytes + i, vf_mul(vf_get(x + i, lanes_at((size_t)i, (size_t)n)), factor));
-    for (int i = 0; i < UM_BLOCK; i++) {
-        total += bytes[i];
-        bad |= bytes[i] == INT8_MIN;
+    vf sums = vf_zero(); /* of integers: exact, or NaN */
+    for (int i = 0; i < n; i += VL) {
+        const vf value = vf_mul(vf_get(x + i, lanes_at((size_t)i, (size_t)n)), factor);
+        vf_store_i8(bytes + i, value);
+        sums = vf_add(sums, vf_round(value));
     }
-    *scale = bad ? NAN : largest / 127.0f;
-    *sum = total;
+    const float total = vf_sum(sums);
+    *scale = isnan(total) ? NAN : largest / 127.0f;
+    *sum = isnan(total) ? 0 : (int32_t)total;
     for (int i = 0; i < n; i += UM_STEP_I8)
         memcpy(base + (size_t)((from + i) / UM_STEP_I8 * UM_TILE + row) * UM_STEP_I8, bytes + i,
                UM_STEP_I8);
