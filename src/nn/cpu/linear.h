@@ -14,7 +14,7 @@
 #define UM_NN_CPU_LINEAR_H
 
 enum {
-    LINEAR_CHUNK = 64,                    /* rows of many; whole tiles */
+    LINEAR_CHUNK = 128,                   /* rows of many; whole tiles */
     LINEAR_FEW = 128,                     /* rows that make one chunk */
     LINEAR_SLAB = 2048,                   /* terms; whole blocks */
     LINEAR_GROUP_BYTES = 1 << 19,         /* of weights, about */
