@@ -86,6 +86,16 @@ static void timed_gemm(um_backend *be, bool trans_a, bool trans_b, int m, int n,
     count(name, begun, 2.0 * m * n * k);
 }
 
+static void timed_product(um_backend *be, const um_product *p)
+{
+    const double begun = seconds();
+    timed->product(be, p);
+    count(p->a.trans   ? "product a^T b"
+          : p->b.trans ? "product a b^T"
+                       : "product a b",
+          begun, 2.0 * p->m * p->n * p->k);
+}
+
 TIMED(zero, 0, (um_backend * be, void *dst, size_t bytes), (be, dst, bytes))
 TIMED(bias_forward, 0, (um_backend * be, float *y, const float *b, int t, int n), (be, y, b, t, n))
 TIMED(bias_backward, 0, (um_backend * be, float *db, const float *dy, int t, int n),
@@ -103,12 +113,13 @@ TIMED(rope, 0,
        const float *inv_freq, bool inverse),
       (be, x, ld, t, heads, head_dim, positions, inv_freq, inverse))
 TIMED(swiglu_forward, 0,
-      (um_backend * be, float *out, const float *gate, const float *up, int ld, int t, int f),
-      (be, out, gate, up, ld, t, f))
+      (um_backend * be, um_dtype dtype, void *out, const void *gate, const void *up, int ld, int t,
+       int f),
+      (be, dtype, out, gate, up, ld, t, f))
 TIMED(swiglu_backward, 0,
-      (um_backend * be, float *dgate, float *dup, int lddst, const float *dout, const float *gate,
-       const float *up, int ld, int t, int f),
-      (be, dgate, dup, lddst, dout, gate, up, ld, t, f))
+      (um_backend * be, um_dtype dtype, void *dgate, void *dup, int lddst, const void *dout,
+       const void *gate, const void *up, int ld, int t, int f),
+      (be, dtype, dgate, dup, lddst, dout, gate, up, ld, t, f))
 TIMED(add, 0, (um_backend * be, float *dst, const float *src, size_t n), (be, dst, src, n))
 TIMED(gather_rows, 0,
       (um_backend * be, float *out, const float *in, int ld, const int32_t *rows, int n, int c),
@@ -206,6 +217,7 @@ static void time_operations(um_backend *be)
     timed = be->ops;
     table = *timed;
     table.gemm = timed_gemm;
+    table.product = timed_product;
     table.zero = timed_zero;
     table.bias_forward = timed_bias_forward;
     table.bias_backward = timed_bias_backward;

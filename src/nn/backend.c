@@ -18,6 +18,7 @@
 static const um_cpu_isa *const isas[] = {
 #ifdef UM_NN_X86
     &um_cpu_isa_amx,
+    &um_cpu_isa_avx512_bf16,
     &um_cpu_isa_vnni,
     &um_cpu_isa_avx512,
     &um_cpu_isa_avx2,
@@ -32,6 +33,7 @@ static const um_cpu_isa *const isas[] = {
 static const char *const isa_names[] = {
 #ifdef UM_NN_X86
     "cpu-amx",
+    "cpu-avx512-bf16",
     "cpu-avx512-vnni",
     "cpu-avx512",
     "cpu-avx2",
@@ -118,11 +120,16 @@ um_status um_backend_open(um_backend **out, const char *name, um_pool *pool, um_
     if (um_mul_overflows((size_t)um_pool_threads(pool), isa->scratch_floats, &floats))
         goto no_memory;
     scratch->data = um_aligned_calloc(floats, sizeof(float));
-    if (scratch->data == NULL)
+    scratch->shared = aligned_alloc(64, CPU_SHARED_FLOATS * sizeof(float));
+    if (scratch->data == NULL || scratch->shared == NULL)
         goto no_memory;
     *out = be;
     return UM_OK;
 no_memory:
+    if (scratch != NULL) {
+        free(scratch->data);
+        free(scratch->shared);
+    }
     free(scratch);
     free(be);
     return um_fail_memory(err, "backend");
@@ -134,6 +141,7 @@ void um_backend_close(um_backend *be)
         return;
     um_cpu_scratch *scratch = be->scratch;
     free(scratch->data);
+    free(scratch->shared);
     free(scratch);
     free(be);
 }
