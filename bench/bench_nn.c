@@ -65,6 +65,20 @@ static void run_gemm(const bench *b, const int *s)
                      s[4] ? s[2] : s[1], false, b->c, s[1]);
 }
 
+static void run_product(const bench *b, const int *s)
+{
+    const um_product p = {.m = s[0],
+                          .n = s[1],
+                          .k = s[2],
+                          .a = {b->a, UM_BF16, s[3] ? s[0] : s[2], s[3]},
+                          .b = {b->b, s[3] ? UM_BF16 : UM_F32, s[4] ? s[2] : s[1], s[4]},
+                          .c = b->c,
+                          .c_dtype = s[3] ? UM_F32 : UM_BF16,
+                          .accumulate = s[3],
+                          .ldc = s[1]};
+    b->be->ops->product(b->be, &p);
+}
+
 static const um_packed *packed_weights;
 
 static void run_linear(const bench *b, const int *s)
@@ -81,9 +95,12 @@ static void bench_products(const bench *b)
         {1024, 576, 576, 0, 1},  {1024, 1536, 576, 0, 1}, {1024, 576, 1536, 0, 0},
         {576, 1536, 1024, 1, 0}, {256, 49152, 576, 0, 1}, {16, 96, 96, 0, 1},
         {64, 128, 128, 0, 1},    {16, 576, 576, 0, 1},    {64, 1536, 576, 0, 1},
-        {512, 576, 1536, 0, 1},  {1, 576, 576, 0, 1},
+        {512, 576, 1536, 0, 1},  {1, 576, 576, 0, 1},     {4096, 3072, 576, 0, 1},
+        {4096, 576, 1536, 0, 1}, {4096, 576, 3072, 0, 0}, {3072, 576, 4096, 1, 0},
+        {4096, 960, 576, 0, 1},
     };
-    printf("  %-28s %10s %6s %10s %6s\n", "product m n k", "gemm", "peak", "linear", "peak");
+    printf("  %-28s %10s %6s %10s %6s %10s %6s\n", "product m n k", "gemm", "peak", "bf16", "peak",
+           "linear", "peak");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         const int *s = sizes[i];
         const double flop = 2.0 * s[0] * s[1] * s[2];
@@ -92,6 +109,8 @@ static void bench_products(const bench *b)
         snprintf(name, sizeof name, "%d %d %d%s%s", s[0], s[1], s[2], s[3] ? " a^T" : "",
                  s[4] ? " b^T" : "");
         printf("  %-28s %10.1f %5.0f%%", name, gemm, 100.0 * gemm / b->peak);
+        const double product = flop / best_time(b, run_product, s) / 1e9;
+        printf(" %10.1f %5.0f%%", product, 100.0 * product / b->peak);
         um_packed w;
         if (!s[3] && s[4] &&
             b->be->ops->pack(b->be, &w, UM_F32, b->b, s[1], s[2], false, NULL) == UM_OK) {
@@ -168,12 +187,14 @@ static int make_spans(const int *s, um_span *spans, um_range *prefix)
     return s[0];
 }
 
+static bool bf16_attention;
+
 static void attend(const bench *b, const int *s, bool backward)
 {
     um_span spans[MAX_SPANS];
     um_range prefix;
     const int n = make_spans(s, spans, &prefix), wide = s[3] * s[5], narrow = s[4] * s[5];
-    const um_attention_shape shape = {s[3], s[4], s[5], 1.0f / sqrtf((float)s[5])};
+    const um_attention_shape shape = {s[3], s[4], s[5], 1.0f / sqrtf((float)s[5]), bf16_attention};
     float *lse = b->c, *out = b->c + (size_t)s[0] * s[1] * s[3];
     if (!backward) {
         b->be->ops->attention_forward(b->be, out, wide, lse, b->a, wide, b->b, b->b + narrow,
@@ -202,18 +223,22 @@ static void bench_attention(const bench *b)
         {8, 256, 0, 4, 4, 32},  {16, 32, 256, 4, 2, 32}, {64, 1, 1024, 9, 3, 64},
         {1, 1, 2048, 9, 3, 64}, {64, 1, 512, 4, 2, 16},
     };
-    printf("  %-36s %10s %6s %10s %6s\n", "attention spans len prefix H G D", "forward", "peak",
-           "backward", "peak");
+    printf("  %-36s %10s %6s %10s %6s %10s %10s\n", "attention spans len prefix H G D", "forward",
+           "peak", "backward", "peak", "bf16 fwd", "bf16 bwd");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         const int *s = sizes[i];
         /* Pairs of row and key, times two products forward and five backward. */
         const double pairs = (double)s[0] * s[1] * (s[2] + 0.5 * (s[1] + 1)) * s[3];
         const double forward = pairs * 4 * s[5] / best_time(b, run_attention, s) / 1e9;
         const double back = pairs * 10 * s[5] / best_time(b, run_attention_backward, s) / 1e9;
+        bf16_attention = true;
+        const double half = pairs * 4 * s[5] / best_time(b, run_attention, s) / 1e9;
+        const double half_back = pairs * 10 * s[5] / best_time(b, run_attention_backward, s) / 1e9;
+        bf16_attention = false;
         char name[64];
         snprintf(name, sizeof name, "%d %d %d %d %d %d", s[0], s[1], s[2], s[3], s[4], s[5]);
-        printf("  %-36s %10.1f %5.0f%% %10.1f %5.0f%%\n", name, forward, 100.0 * forward / b->peak,
-               back, 100.0 * back / b->peak);
+        printf("  %-36s %10.1f %5.0f%% %10.1f %5.0f%% %10.1f %10.1f\n", name, forward,
+               100.0 * forward / b->peak, back, 100.0 * back / b->peak, half, half_back);
     }
 }
 
@@ -230,12 +255,13 @@ static void run_rmsnorm_backward(const bench *b, const int *s)
 
 static void run_swiglu(const bench *b, const int *s)
 {
-    b->be->ops->swiglu_forward(b->be, b->c, b->a, b->b, s[1], s[0], s[1]);
+    b->be->ops->swiglu_forward(b->be, UM_F32, b->c, b->a, b->b, s[1], s[0], s[1]);
 }
 
 static void run_swiglu_backward(const bench *b, const int *s)
 {
-    b->be->ops->swiglu_backward(b->be, b->d, b->e, s[1], b->f, b->a, b->b, s[1], s[0], s[1]);
+    b->be->ops->swiglu_backward(b->be, UM_F32, b->d, b->e, s[1], b->f, b->a, b->b, s[1], s[0],
+                                s[1]);
 }
 
 static void run_logprob(const bench *b, const int *s)

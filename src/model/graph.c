@@ -13,7 +13,8 @@
  * With recompute = r the layers 0 .. r share one place for all but x: each writes over the one
  * before it, backward finds the last of them there and computes the others again, from x, by the
  * same calls and so to the same bits. In bf16 mode one layer at a time lies in float32, and what
- * is kept of the others is narrowed; that loses nothing, as the values are rounded already. The
+ * is kept of the others is narrowed; that loses nothing, as the values are rounded already. What
+ * lies between the mlp half's products is made in 16 bits and stays so (um_graph_ffn_dtype). The
  * workspace is one block:
  *
  *   | layer 0: x qkv attn lse mid gate_up rstd | ... | layer L-1 | top | scratch | logits |
@@ -57,6 +58,19 @@ static size_t chunk_rows_for(size_t vocab, size_t max_trained)
     return rows < max_trained ? rows : max_trained;
 }
 
+/* Room for 16-bit values. */
+static uint16_t *take_half(cursor *at, size_t rows, size_t cols)
+{
+    return (uint16_t *)(void *)take(at, rows, (cols + 1) / 2);
+}
+
+static void *take_gate_up(cursor *at, const um_graph *g, size_t rows)
+{
+    size_t columns = 2 * (size_t)g->config.ffn;
+    return um_graph_ffn_dtype(g) == UM_BF16 ? (void *)take_half(at, rows, columns)
+                                            : take(at, rows, columns);
+}
+
 /* What layer l keeps beside x; of layer 0 wide enough for those that share its place. */
 static layer_acts take_layer(cursor *at, const um_graph *g, int l)
 {
@@ -71,7 +85,7 @@ static layer_acts take_layer(cursor *at, const um_graph *g, int l)
     acts.attn = take(at, t, (size_t)um_graph_q_width(g));
     acts.lse = take(at, t, (size_t)g->config.heads);
     acts.mid = take(at, mlp_rows, (size_t)g->config.hidden);
-    acts.gate_up = take(at, mlp_rows, 2 * (size_t)g->config.ffn);
+    acts.gate_up = take_gate_up(at, g, mlp_rows);
     acts.rstd_attn = take(at, t, 1);
     acts.rstd_mlp = take(at, mlp_rows, 1);
     return acts;
@@ -89,12 +103,6 @@ static void take_layers(cursor *at, um_graph *g)
     }
 }
 
-/* Room for 16-bit values. */
-static uint16_t *take_half(cursor *at, size_t rows, size_t cols)
-{
-    return (uint16_t *)(void *)take(at, rows, (cols + 1) / 2);
-}
-
 /* bf16: one place in float32 that each layer has in turn, and in 16 bits what is kept of the layers
  * below the last: x, and the rest of those that are not computed again. */
 static void take_narrow(cursor *at, um_graph *g)
@@ -108,28 +116,26 @@ static void take_narrow(cursor *at, um_graph *g)
     for (int l = 0; l < config->layers; l++) {
         layer_store kept = {0};
         bool below = l < config->layers - 1;
+        layer_acts own = acts;
         if (l > 0 && l >= g->sizes.recompute)
-            acts.lse = take(at, t, (size_t)config->heads);
+            own.lse = take(at, t, (size_t)config->heads);
         if (below)
             kept.x = take_half(at, t, c);
         if (below && l >= g->sizes.recompute) {
             kept.qkv = take_half(at, t, (size_t)um_graph_qkv_width(g));
             kept.attn = take_half(at, t, (size_t)um_graph_q_width(g));
             kept.mid = take_half(at, t, c);
-            kept.gate_up = take_half(at, t, 2 * f);
+            if (um_graph_ffn_dtype(g) == UM_F32)
+                kept.gate_up = take_half(at, t, 2 * f);
+            else
+                own.gate_up = take_gate_up(at, g, t);
         }
         if (g->layers != NULL) {
-            g->layers[l] = acts;
+            g->layers[l] = own;
             g->stored[l] = kept;
         }
     }
-    size_t panel = UM_GRAPH_PANEL_FLOATS, widest = f > c ? f : c, w = (size_t)um_graph_qkv_width(g);
-    size_t most = (size_t)config->vocab > 2 * f ? (size_t)config->vocab : 2 * f;
-    widest = widest > w ? widest : w;
-    most = most > w ? most : w;
-    if (most <= panel / widest)
-        panel = most * widest; /* no matrix is larger */
-    g->panel = take(at, 1, panel > widest ? panel : widest);
+    g->bias = take(at, 1, (size_t)um_graph_qkv_width(g));
     g->ones = take(at, 1, c);
     g->norm_w = take(at, 1, c);
 }
@@ -210,7 +216,7 @@ um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute
     g->sizes = *sizes;
     g->ready_rows = -1;
     g->shape = (um_attention_shape){config->heads, config->kv_heads, config->head_dim,
-                                    1.0f / sqrtf((float)config->head_dim)};
+                                    1.0f / sqrtf((float)config->head_dim), sizes->bf16};
     g->layers = um_calloc((size_t)config->layers, sizeof *g->layers);
     g->stored = um_calloc((size_t)config->layers, sizeof *g->stored);
     g->inv_freq = um_calloc((size_t)config->head_dim / 2, sizeof *g->inv_freq);

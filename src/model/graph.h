@@ -35,8 +35,10 @@ typedef struct um_batch {
  * are used; the output of every operation on [T,C]-like arrays (embedding, norm before and after
  * its weight, matrix products with bias, rotation, attention, swiglu, residual sums), and every
  * gradient of one, is rounded to nearest even. Attention's gradient goes by its rounded output.
- * Sums, norms' and softmax' statistics, logits, the loss, an adapter's products and all gradients
- * of weights are float32. Activations are kept in 16 bits.
+ * Factors of products are bfloat16: so are the gradient of the logits and, in attention, the powers
+ * and the gradient of the scores (um_attention_shape) as they enter one. Sums, norms' and softmax'
+ * statistics, logits, the loss, an adapter's products and all gradients of weights are float32.
+ * Activations are kept in 16 bits.
  */
 typedef struct um_graph um_graph;
 

@@ -28,12 +28,14 @@ static void head_backward(um_graph *g, const float *w, const um_batch *b, const 
         if (recompute)
             um_graph_logits(g, w, first, n);
         ops->logprob_backward(g->be, g->logits, b->targets + first, coef + first, n, v);
-        um_graph_project_back(g, g->dnorm + at, g->logits, w + g->params.lm_head, n, v, c);
+        um_graph_project_back(g, UM_F32, UM_F32, g->dnorm + at, g->logits, w + g->params.lm_head, n,
+                              v, c);
         if (g->lora == NULL)
-            um_graph_project_gradient(g, gradient + g->params.lm_head, g->logits, g->top_norm + at,
-                                      n, v, c);
+            um_graph_project_gradient(g, UM_F32, UM_F32, gradient + g->params.lm_head, g->logits,
+                                      g->top_norm + at, n, v, c);
     }
-    um_graph_round(g, g->dnorm, (size_t)b->n_trained * (size_t)c);
+    if (g->lora != NULL)
+        um_graph_round(g, g->dnorm, (size_t)b->n_trained * (size_t)c);
     ops->zero(g->be, g->dtop, (size_t)b->n_trained * (size_t)c * sizeof *g->dtop);
     um_graph_norm_backward(g, g->dtop, gradient, g->dnorm, g->top, w, g->params.final_norm,
                            g->top_rstd, b->n_trained);
@@ -48,15 +50,20 @@ static void mlp_backward(um_graph *g, const float *w, int layer, int rows, const
     const um_layer_offsets *at = &g->params.layers[layer];
     layer_acts *acts = &g->layers[layer];
     int f = g->config.ffn;
+    const um_dtype dtype = um_graph_ffn_dtype(g);
     size_t n = (size_t)rows * (size_t)f;
-    float *ffn = g->wide, *dffn = ffn + n, *dgate_up = dffn + n; /* [rows,F] [rows,F] [rows,2F] */
+    void *ffn = g->wide, *dffn = um_graph_ffn_at(g, ffn, n),
+         *dgate_up = um_graph_ffn_at(g, dffn, n);
+    void *up = um_graph_ffn_at(g, acts->gate_up, (size_t)f); /* [rows,F] [rows,F] [rows,2F] */
 
-    ops->swiglu_forward(g->be, ffn, acts->gate_up, acts->gate_up + f, 2 * f, rows, f);
-    um_graph_round(g, ffn, n);
+    ops->swiglu_forward(g->be, dtype, ffn, acts->gate_up, up, 2 * f, rows, f);
+    if (dtype == UM_F32)
+        um_graph_round(g, ffn, n);
     um_graph_linear_backward(g, w, layer, UM_GRAPH_DOWN, dffn, gradient, dx, ffn, rows);
-    ops->swiglu_backward(g->be, dgate_up, dgate_up + f, 2 * f, dffn, acts->gate_up,
-                         acts->gate_up + f, 2 * f, rows, f);
-    um_graph_round(g, dgate_up, 2 * n);
+    ops->swiglu_backward(g->be, dtype, dgate_up, um_graph_ffn_at(g, dgate_up, (size_t)f), 2 * f,
+                         dffn, acts->gate_up, up, 2 * f, rows, f);
+    if (dtype == UM_F32)
+        um_graph_round(g, dgate_up, 2 * n);
     um_graph_norm(g, g->norm, acts->rstd_mlp, acts->mid, w, at->mlp_norm, rows);
     um_graph_linear_backward(g, w, layer, UM_GRAPH_GATE_UP, g->dnorm, gradient, dgate_up, g->norm,
                              rows);

@@ -36,7 +36,7 @@ static void attention_forward(um_graph *g, const float *w, const um_batch *b, in
     int t = b->n_rows, width = um_graph_qkv_width(g);
 
     um_graph_norm(g, g->norm, acts->rstd_attn, acts->x, w, at->attn_norm, t);
-    um_graph_linear(g, w, layer, UM_GRAPH_QKV, acts->qkv, g->norm, t);
+    um_graph_linear(g, w, layer, UM_GRAPH_QKV, acts->qkv, g->norm, NULL, t);
     ops->rope(g->be, acts->qkv, width, t, g->config.heads + g->config.kv_heads, g->config.head_dim,
               b->positions, g->inv_freq, false);
     um_graph_round(g, acts->qkv, (size_t)t * (size_t)width);
@@ -51,16 +51,12 @@ static void attention_forward(um_graph *g, const float *w, const um_batch *b, in
 static void gate_forward(um_graph *g, const float *w, int layer, int rows, const float *x,
                          const float *attn)
 {
-    const um_backend_ops *ops = g->be->ops;
     const um_layer_offsets *at = &g->params.layers[layer];
     layer_acts *acts = &g->layers[layer];
-    size_t n = (size_t)rows * (size_t)g->config.hidden;
 
-    um_graph_linear(g, w, layer, UM_GRAPH_O, acts->mid, attn, rows);
-    ops->add(g->be, acts->mid, x, n);
-    um_graph_round(g, acts->mid, n);
+    um_graph_linear(g, w, layer, UM_GRAPH_O, acts->mid, attn, x, rows);
     um_graph_norm(g, g->norm, acts->rstd_mlp, acts->mid, w, at->mlp_norm, rows);
-    um_graph_linear(g, w, layer, UM_GRAPH_GATE_UP, acts->gate_up, g->norm, rows);
+    um_graph_linear(g, w, layer, UM_GRAPH_GATE_UP, acts->gate_up, g->norm, NULL, rows);
 }
 
 /* out[rows,C], the layer's output. */
@@ -69,15 +65,16 @@ static void mlp_forward(um_graph *g, const float *w, int layer, int rows, const 
 {
     const um_backend_ops *ops = g->be->ops;
     layer_acts *acts = &g->layers[layer];
-    int c = g->config.hidden, f = g->config.ffn;
+    int f = g->config.ffn;
+    const um_dtype dtype = um_graph_ffn_dtype(g);
     float *ffn = g->wide; /* [rows,F] */
 
     gate_forward(g, w, layer, rows, x, attn);
-    ops->swiglu_forward(g->be, ffn, acts->gate_up, acts->gate_up + f, 2 * f, rows, f);
-    um_graph_round(g, ffn, (size_t)rows * (size_t)f);
-    um_graph_linear(g, w, layer, UM_GRAPH_DOWN, out, ffn, rows);
-    ops->add(g->be, out, acts->mid, (size_t)rows * (size_t)c);
-    um_graph_round(g, out, (size_t)rows * (size_t)c);
+    ops->swiglu_forward(g->be, dtype, ffn, acts->gate_up,
+                        um_graph_ffn_at(g, acts->gate_up, (size_t)f), 2 * f, rows, f);
+    if (dtype == UM_F32)
+        um_graph_round(g, ffn, (size_t)rows * (size_t)f);
+    um_graph_linear(g, w, layer, UM_GRAPH_DOWN, out, ffn, acts->mid, rows);
 }
 
 /* bf16: between a layer's place in float32 and what is kept of it, x excepted. */
@@ -96,6 +93,8 @@ static void move_kept(um_graph *g, int layer, int t, bool back)
                  {acts->gate_up, kept->gate_up, 2 * g->config.ffn}};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         size_t n = (size_t)t * (size_t)parts[i].columns;
+        if (parts[i].narrow == NULL)
+            continue;
         if (back)
             ops->from_bf16(g->be, parts[i].wide, parts[i].narrow, n);
         else

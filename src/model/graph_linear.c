@@ -7,44 +7,60 @@
  */
 #include "model/graph_state.h"
 
-/* Rows of w that fit the panel. */
-static int panel_rows(int k, int n)
-{
-    int rows = UM_GRAPH_PANEL_FLOATS / k;
-    return rows < 1 ? 1 : rows < n ? rows : n;
-}
-
 void um_graph_project(const um_graph *g, float *y, const float *x, const float *w, int t, int n,
                       int k)
 {
     const um_backend_ops *ops = g->be->ops;
-    if (!g->sizes.bf16) {
+    const um_product p = {.m = t,
+                          .n = n,
+                          .k = k,
+                          .a = {x, UM_F32, k, false},
+                          .b = {w, UM_F32, k, true},
+                          .c = y,
+                          .c_dtype = UM_F32,
+                          .ldc = n};
+    if (g->sizes.bf16)
+        ops->product(g->be, &p);
+    else
         ops->gemm(g->be, false, true, t, n, k, 1.0f, x, k, w, k, false, y, n);
-        return;
-    }
-    int rows = panel_rows(k, n);
-    for (int first = 0; first < n; first += rows) {
-        int count = n - first < rows ? n - first : rows;
-        ops->round_bf16(g->be, g->panel, w + (size_t)first * (size_t)k, (size_t)count * (size_t)k);
-        ops->gemm(g->be, false, true, t, count, k, 1.0f, x, k, g->panel, k, false, y + first, n);
-    }
 }
 
-void um_graph_project_back(const um_graph *g, float *dx, const float *dy, const float *w, int t,
-                           int n, int k)
+void um_graph_project_back(const um_graph *g, um_dtype in, um_dtype out, void *dx, const void *dy,
+                           const float *w, int t, int n, int k)
 {
     const um_backend_ops *ops = g->be->ops;
-    if (!g->sizes.bf16) {
+    const um_product p = {.m = t,
+                          .n = k,
+                          .k = n,
+                          .a = {dy, out, n, false},
+                          .b = {w, UM_F32, k, false},
+                          .c = dx,
+                          .c_dtype = in,
+                          .ldc = k,
+                          .rounded = g->lora == NULL};
+    if (g->sizes.bf16)
+        ops->product(g->be, &p);
+    else
         ops->gemm(g->be, false, false, t, k, n, 1.0f, dy, n, w, k, false, dx, k);
-        return;
-    }
-    int rows = panel_rows(k, n);
-    for (int first = 0; first < n; first += rows) {
-        int count = n - first < rows ? n - first : rows;
-        ops->round_bf16(g->be, g->panel, w + (size_t)first * (size_t)k, (size_t)count * (size_t)k);
-        ops->gemm(g->be, false, false, t, k, count, 1.0f, dy + first, n, g->panel, k, first > 0, dx,
-                  k);
-    }
+}
+
+void um_graph_project_gradient(const um_graph *g, um_dtype in, um_dtype out, float *dw,
+                               const void *dy, const void *x, int t, int n, int k)
+{
+    const um_backend_ops *ops = g->be->ops;
+    const um_product p = {.m = n,
+                          .n = k,
+                          .k = t,
+                          .a = {dy, out, n, true},
+                          .b = {x, in, k, false},
+                          .c = dw,
+                          .c_dtype = UM_F32,
+                          .ldc = k,
+                          .accumulate = true};
+    if (g->sizes.bf16)
+        ops->product(g->be, &p);
+    else
+        ops->gemm(g->be, true, false, n, k, t, 1.0f, dy, n, x, k, true, dw, k);
 }
 
 void um_graph_norm(const um_graph *g, float *out, float *rstd, const float *x, const float *w,
@@ -73,55 +89,91 @@ void um_graph_norm_backward(const um_graph *g, float *dx, float *gradient, const
     um_graph_round(g, dx, (size_t)t * (size_t)c);
 }
 
-/* w [N,K] of a product and the adapter's slots [first, end) on it. */
+/* w [N,K] of a product, the types of x and y, and the adapter's slots [first, end) on it. */
 typedef struct matrix {
     size_t offset;
     int n, k;
+    um_dtype in, out;
     int first, end;
 } matrix;
 
 static matrix matrix_of(const um_graph *g, int layer, um_graph_matrix which)
 {
     const um_layer_offsets *at = &g->params.layers[layer];
+    const um_dtype ffn = um_graph_ffn_dtype(g);
     int c = g->config.hidden, f = g->config.ffn;
     switch (which) {
     case UM_GRAPH_QKV:
-        return (matrix){at->qkv, um_graph_qkv_width(g), c, 0, 3};
+        return (matrix){at->qkv, um_graph_qkv_width(g), c, UM_F32, UM_F32, 0, 3};
     case UM_GRAPH_O:
-        return (matrix){at->o, c, um_graph_q_width(g), 3, 4};
+        return (matrix){at->o, c, um_graph_q_width(g), UM_F32, UM_F32, 3, 4};
     case UM_GRAPH_GATE_UP:
-        return (matrix){at->gate_up, 2 * f, c, 4, 6};
+        return (matrix){at->gate_up, 2 * f, c, UM_F32, ffn, 4, 6};
     case UM_GRAPH_DOWN:
         break;
     }
-    return (matrix){at->down, c, f, 6, 7};
+    return (matrix){at->down, c, f, ffn, UM_F32, 6, 7};
 }
 
-void um_graph_linear(um_graph *g, const float *w, int layer, um_graph_matrix which, float *y,
-                     const float *x, int t)
+/* bf16: y and all that is added to it, in one call. */
+static void linear_rounded(um_graph *g, const float *w, const matrix *m, const float *bias,
+                           float *y, const float *x, const float *residual, int t)
+{
+    const um_product p = {.m = t,
+                          .n = m->n,
+                          .k = m->k,
+                          .a = {x, m->in, m->k, false},
+                          .b = {w + m->offset, UM_F32, m->k, true},
+                          .c = y,
+                          .c_dtype = m->out,
+                          .ldc = m->n,
+                          .rounded = true,
+                          .bias = bias,
+                          .residual = residual};
+    g->be->ops->product(g->be, &p);
+}
+
+static void adapters_forward(um_graph *g, int layer, const matrix *m, float *y, const float *x,
+                             int t)
 {
     const um_backend_ops *ops = g->be->ops;
-    matrix m = matrix_of(g, layer, which);
-    um_graph_project(g, y, x, w + m.offset, t, m.n, m.k);
-    int r = g->lora != NULL ? g->lora->rank : 0;
-    for (int s = m.first; s < m.end && g->lora != NULL; s++) {
+    int r = g->lora->rank;
+    for (int s = m->first; s < m->end; s++) {
         const um_lora_slot *slot = &g->lora->layers[layer][s];
         if (slot->in == 0)
             continue;
-        ops->gemm(g->be, false, true, t, r, m.k, 1.0f, x, m.k, g->lora->data + slot->a, m.k, false,
-                  g->low, r);
+        ops->gemm(g->be, false, true, t, r, m->k, 1.0f, x, m->k, g->lora->data + slot->a, m->k,
+                  false, g->low, r);
         ops->gemm(g->be, false, true, t, slot->out, r, g->lora->scale, g->low, r,
-                  g->lora->data + slot->b, r, true, y + slot->column, m.n);
+                  g->lora->data + slot->b, r, true, y + slot->column, m->n);
     }
-    if (which == UM_GRAPH_QKV && g->params.layers[layer].qkv_bias != SIZE_MAX) {
-        const float *bias = w + g->params.layers[layer].qkv_bias;
-        if (g->sizes.bf16) {
-            ops->round_bf16(g->be, g->panel, bias, (size_t)m.n);
-            bias = g->panel;
-        }
+}
+
+void um_graph_linear(um_graph *g, const float *w, int layer, um_graph_matrix which, void *y,
+                     const void *x, const float *residual, int t)
+{
+    const um_backend_ops *ops = g->be->ops;
+    const matrix m = matrix_of(g, layer, which);
+    const size_t n = (size_t)t * (size_t)m.n, at = g->params.layers[layer].qkv_bias;
+    const float *bias = which == UM_GRAPH_QKV && at != SIZE_MAX ? w + at : NULL;
+    if (g->sizes.bf16 && g->lora == NULL) {
+        linear_rounded(g, w, &m, bias, y, x, residual, t);
+        return;
+    }
+    um_graph_project(g, y, x, w + m.offset, t, m.n, m.k);
+    if (g->lora != NULL)
+        adapters_forward(g, layer, &m, y, x, t);
+    if (bias != NULL && g->sizes.bf16) {
+        ops->round_bf16(g->be, g->bias, bias, (size_t)m.n);
+        bias = g->bias;
+    }
+    if (bias != NULL)
         ops->bias_forward(g->be, y, bias, t, m.n);
+    um_graph_round(g, y, n);
+    if (residual != NULL) {
+        ops->add(g->be, y, residual, n);
+        um_graph_round(g, y, n);
     }
-    um_graph_round(g, y, (size_t)t * (size_t)m.n);
 }
 
 /* What the adapters of a product add to dx (NULL: not wanted) and to their gradient. */
@@ -149,15 +201,16 @@ static void adapters_backward(um_graph *g, int layer, const matrix *m, float *dx
 }
 
 void um_graph_linear_backward(um_graph *g, const float *w, int layer, um_graph_matrix which,
-                              float *dx, float *gradient, const float *dy, const float *x, int t)
+                              void *dx, float *gradient, const void *dy, const void *x, int t)
 {
-    matrix m = matrix_of(g, layer, which);
+    const matrix m = matrix_of(g, layer, which);
     if (dx != NULL)
-        um_graph_project_back(g, dx, dy, w + m.offset, t, m.n, m.k);
-    if (g->lora != NULL)
-        adapters_backward(g, layer, &m, dx, gradient, dy, x, t);
-    else
-        um_graph_project_gradient(g, gradient + m.offset, dy, x, t, m.n, m.k);
+        um_graph_project_back(g, m.in, m.out, dx, dy, w + m.offset, t, m.n, m.k);
+    if (g->lora == NULL) {
+        um_graph_project_gradient(g, m.in, m.out, gradient + m.offset, dy, x, t, m.n, m.k);
+        return;
+    }
+    adapters_backward(g, layer, &m, dx, gradient, dy, x, t);
     if (dx != NULL)
         um_graph_round(g, dx, (size_t)t * (size_t)m.k);
 }

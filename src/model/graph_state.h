@@ -20,12 +20,10 @@ typedef struct layer_acts {
     float *lse;       /* [T,H] */
     float *mid;       /* [T,C], last layer [N,C] */
     float *rstd_mlp;  /* [T], last layer [N] */
-    float *gate_up;   /* [T,2F], last layer [N,2F] */
+    void *gate_up;    /* [T,2F], last layer [N,2F], of um_graph_ffn_dtype */
 } layer_acts;
 
-enum { UM_GRAPH_PANEL_FLOATS = 1 << 21 }; /* 8 MiB of weights rounded at a time */
-
-/* bf16: what is kept of a layer but the last; NULL where it is not. */
+/* bf16: what is kept of a layer but the last; NULL where it is not, or where it lies so anyway. */
 typedef struct layer_store {
     uint16_t *x, *qkv, *attn, *mid, *gate_up;
 } layer_store;
@@ -57,10 +55,11 @@ struct um_graph {
     float *norm;       /* [max(T,N),C] output of a norm */
     float *dnorm;      /* [max(T,N),C] its gradient */
     float *dx;         /* [T,C] gradient of the residual stream */
-    float *wide;       /* [max(T,N), max(4F, H*D + W)]: ffn, dffn, dgate_up or dattn, dqkv */
+    float *wide;       /* [max(T,N), max(4F, H*D + W)]: ffn, dffn, dgate_up (of um_graph_ffn_dtype)
+                          or dattn, dqkv */
     float *logits;     /* [chunk_rows,V] */
     float *low, *dlow; /* [max(T,N),rank] x A^T and its gradient */
-    float *panel;      /* bf16: some rows of a matrix, rounded */
+    float *bias;       /* bf16 with an adapter: [W] a product's bias, rounded */
     float *ones;       /* bf16: [C] */
     float *norm_w;     /* bf16: [C] a norm's weights, rounded */
     float *frozen;     /* [C] gradients of norms that are not trained: written, never read */
@@ -84,6 +83,20 @@ static inline int um_graph_qkv_width(const um_graph *g)
     return um_graph_q_width(g) + 2 * um_graph_kv_width(g);
 }
 
+/* Of the arrays between the mlp half's products: as bfloat16 they are kept as they are made. An
+ * adapter's products are of float32. */
+static inline um_dtype um_graph_ffn_dtype(const um_graph *g)
+{
+    return g->sizes.bf16 && g->sizes.lora_rank == 0 ? UM_BF16 : UM_F32;
+}
+
+/* What lies n values behind in such an array. */
+static inline void *um_graph_ffn_at(const um_graph *g, void *array, size_t n)
+{
+    size_t size = um_graph_ffn_dtype(g) == UM_BF16 ? sizeof(uint16_t) : sizeof(float);
+    return (char *)array + n * size;
+}
+
 /* The trained entries in chunks of the logits' buffer: rows of the chunk that starts at `first`. */
 static inline int um_graph_chunk(const um_graph *g, const um_batch *b, int first)
 {
@@ -100,14 +113,12 @@ static inline void um_graph_round(const um_graph *g, float *x, size_t n)
 /* y[T,N] = x[T,K] w[N,K]^T. y is not rounded. */
 void um_graph_project(const um_graph *g, float *y, const float *x, const float *w, int t, int n,
                       int k);
-/* Backward of project: dx[T,K] = dy[T,N] w[N,K], not rounded, and dw[N,K] += dy^T x. */
-void um_graph_project_back(const um_graph *g, float *dx, const float *dy, const float *w, int t,
-                           int n, int k);
-static inline void um_graph_project_gradient(const um_graph *g, float *dw, const float *dy,
-                                             const float *x, int t, int n, int k)
-{
-    g->be->ops->gemm(g->be, true, false, n, k, t, 1.0f, dy, n, x, k, true, dw, k);
-}
+/* Backward of project: dx[T,K] = dy[T,N] w[N,K], rounded in bf16, and dw[N,K] += dy^T x. in, out:
+ * the types of x and dx, and of dy. */
+void um_graph_project_back(const um_graph *g, um_dtype in, um_dtype out, void *dx, const void *dy,
+                           const float *w, int t, int n, int k);
+void um_graph_project_gradient(const um_graph *g, um_dtype in, um_dtype out, float *dw,
+                               const void *dy, const void *x, int t, int n, int k);
 
 /* RMSNorm of x[t,C] by the weights at an offset of the block, and backward: dx += ... */
 void um_graph_norm(const um_graph *g, float *out, float *rstd, const float *x, const float *w,
@@ -123,12 +134,13 @@ typedef enum um_graph_matrix {
     UM_GRAPH_GATE_UP,
     UM_GRAPH_DOWN
 } um_graph_matrix;
-/* y[t,N] = x[t,K] W^T, adapters included. */
-void um_graph_linear(um_graph *g, const float *w, int layer, um_graph_matrix which, float *y,
-                     const float *x, int t);
+/* y[t,N] = x[t,K] W^T, adapters included, + residual unless it is NULL. y of gate and up, and x of
+ * down, are of um_graph_ffn_dtype, and so are their gradients; the others are float32. */
+void um_graph_linear(um_graph *g, const float *w, int layer, um_graph_matrix which, void *y,
+                     const void *x, const float *residual, int t);
 /* dx[t,K] from dy[t,N] (NULL: not wanted); adds to the gradient of weights or adapters. */
 void um_graph_linear_backward(um_graph *g, const float *w, int layer, um_graph_matrix which,
-                              float *dx, float *gradient, const float *dy, const float *x, int t);
+                              void *dx, float *gradient, const void *dy, const void *x, int t);
 
 /* UM_ERR_LIMIT or UM_ERR_INPUT, naming the row. */
 um_status um_graph_check_batch(const um_graph *g, const um_batch *b, um_error *err) UM_CHECKED;

@@ -121,11 +121,16 @@ um_status um_backend_open(um_backend **out, const char *name, um_pool *pool, um_
     if (um_mul_overflows((size_t)um_pool_threads(pool), isa->scratch_floats, &floats))
         goto no_memory;
     scratch->data = um_aligned_calloc(floats, sizeof(float));
-    if (scratch->data == NULL)
+    scratch->shared = aligned_alloc(64, CPU_SHARED_FLOATS * sizeof(float));
+    if (scratch->data == NULL || scratch->shared == NULL)
         goto no_memory;
     *out = be;
     return UM_OK;
 no_memory:
+    if (scratch != NULL) {
+        free(scratch->data);
+        free(scratch->shared);
+    }
     free(scratch);
     free(be);
     return um_fail_memory(err, "backend");
@@ -137,6 +142,7 @@ void um_backend_close(um_backend *be)
         return;
     um_cpu_scratch *scratch = be->scratch;
     free(scratch->data);
+    free(scratch->shared);
     free(scratch);
     free(be);
 }

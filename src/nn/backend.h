@@ -59,6 +59,10 @@ enum { UM_HEAD_DIM_MAX = 256 }; /* scratch is sized for it: a model with wider h
 typedef struct um_attention_shape {
     int n_heads, n_kv_heads, head_dim; /* H, G, D <= UM_HEAD_DIM_MAX */
     float scale;                       /* on q.k, usually 1/sqrt(D) */
+    /* q, k, v and dout hold bfloat16 values, and products are of such: what multiplies v, dout, q
+     * and k (exp(score - running maximum) forward, probabilities and the gradient of scores
+     * backward) is rounded first. Sums of probabilities are of those not rounded. */
+    bool bf16;
 } um_attention_shape;
 
 /* Hyper-parameters of one AdamW update (decoupled decay; order of TRAINING.md, "AdamW"). */
@@ -104,6 +108,34 @@ typedef struct um_packed {
     um_buf buf;       /* what data lies in; empty when it is borrowed, from a mapped file */
 } um_packed;
 
+/* A matrix in memory: float32 or bfloat16, rows of stride ld. */
+typedef struct um_matrix_ref {
+    const void *data;
+    um_dtype dtype; /* UM_F32 or UM_BF16 */
+    int ld;
+    bool trans;
+} um_matrix_ref;
+
+/*
+ * c[M,N] = op(a) op(b) in bfloat16: op(a) is [M,K], op(b) is [K,N], as in gemm; float32 values are
+ * rounded to bfloat16 first, products are exact and sums float32. Where c is `rounded` (as it is
+ * when it is of bfloat16), bias[N] (rounded itself; or NULL) is added to the sums, which are then
+ * rounded to bfloat16; then, unless it is NULL, residual, which is like c and may be c, is added and
+ * the sum rounded again. A c that is not rounded has neither, but may be added to.
+ */
+typedef struct um_product {
+    int m, n, k; /* k <= UM_PRODUCT_TERMS */
+    um_matrix_ref a, b;
+    void *c;
+    um_dtype c_dtype; /* UM_F32 or UM_BF16 */
+    int ldc;
+    bool rounded, accumulate;
+    const float *bias;
+    const void *residual;
+} um_product;
+
+enum { UM_PRODUCT_TERMS = 1 << 18 };
+
 struct um_backend {
     const char *name; /* "cpu-avx512", "cpu-neon", "cpu-ref", ... */
     um_pool *pool;    /* borrowed */
@@ -129,6 +161,10 @@ typedef struct um_backend_ops {
     void (*gemm)(um_backend *be, bool trans_a, bool trans_b, int m, int n, int k, float alpha,
                  const float *a, int lda, const float *b, int ldb, bool accumulate, float *c,
                  int ldc);
+
+    /* A product in bfloat16, see um_product. The sum over K runs in order, in one chain per block
+     * of terms; the blocks depend on K alone. */
+    void (*product)(um_backend *be, const um_product *product);
 
     /*
      * Products with weights arranged once, for inference. The activations [M, K] are arranged for
@@ -222,11 +258,12 @@ typedef struct um_backend_ops {
                          const um_kv_span *spans, int n_spans);
 
     /* out[T,F] = silu(gate) * up; gate and up are rows of stride ld. Backward overwrites dgate,
-     * dup. */
-    void (*swiglu_forward)(um_backend *be, float *out, const float *gate, const float *up, int ld,
-                           int t, int f);
-    void (*swiglu_backward)(um_backend *be, float *dgate, float *dup, int lddst, const float *dout,
-                            const float *gate, const float *up, int ld, int t, int f);
+     * dup. All arrays are of dtype, UM_F32 or UM_BF16; what is bfloat16 is rounded at the end. */
+    void (*swiglu_forward)(um_backend *be, um_dtype dtype, void *out, const void *gate,
+                           const void *up, int ld, int t, int f);
+    void (*swiglu_backward)(um_backend *be, um_dtype dtype, void *dgate, void *dup, int lddst,
+                            const void *dout, const void *gate, const void *up, int ld, int t,
+                            int f);
 
     void (*add)(um_backend *be, float *dst, const float *src, size_t n); /* dst += src */
     void (*scale)(um_backend *be, float *dst, float factor, size_t n);

@@ -8,8 +8,11 @@
 #define UM_NN_NUMBER_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "mirrorer/dtype.h"
 
 static inline uint32_t um_float_bits(float x)
 {
@@ -69,6 +72,21 @@ static inline uint16_t um_f16_bits(float x)
         return (uint16_t)(sign | (uint32_t)lrintf(fabsf(x) * 0x1p24f));
     const uint32_t rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
     return (uint16_t)(sign | (rounded - 0x38000000u) >> 13);
+}
+
+/* Element `at` of an array of UM_F32 or UM_BF16; what is stored is rounded. */
+static inline float um_array_value(um_dtype dtype, const void *data, size_t at)
+{
+    return dtype == UM_BF16 ? um_bf16_value(((const uint16_t *)data)[at])
+                            : ((const float *)data)[at];
+}
+
+static inline void um_array_set(um_dtype dtype, void *data, size_t at, float x)
+{
+    if (dtype == UM_BF16)
+        ((uint16_t *)data)[at] = um_bf16_bits(x);
+    else
+        ((float *)data)[at] = x;
 }
 
 #endif

@@ -50,16 +50,34 @@ class RoundWeight(torch.autograd.Function):
         return gradient
 
 
+class RoundGradient(torch.autograd.Function):
+    """The value as it is; its gradient is rounded, as a factor of products."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return nearest(gradient)
+
+
 class Attention(torch.autograd.Function):
-    """Causal attention of [heads, T, D]; backward goes by the rounded output, as in flash attention."""
+    """Causal attention of [heads, T, D]; backward goes by the rounded output, as in flash attention.
+
+    What multiplies v is exp(score - maximum), rounded; the maximum is the row's, as all keys are in
+    one block.
+    """
 
     @staticmethod
     def forward(ctx, q, k, v):
         t, scale = q.shape[1], q.shape[-1] ** -0.5
         scores = (q @ k.transpose(1, 2) * scale).masked_fill(
             torch.ones(t, t).triu(1).bool(), float("-inf"))
+        assert t <= 64
         weights = scores.softmax(-1)
-        out = nearest(weights @ v)
+        powers = (scores - scores.amax(-1, keepdim=True)).exp()
+        out = nearest(nearest(powers) @ v / powers.sum(-1, keepdim=True))
         ctx.save_for_backward(q, k, v, weights, out)
         return out
 
@@ -68,8 +86,10 @@ class Attention(torch.autograd.Function):
         q, k, v, weights, out = ctx.saved_tensors
         gradient, scale = nearest(gradient), q.shape[-1] ** -0.5
         inner = (gradient * out).sum(-1, keepdim=True)
-        scores = weights * (gradient @ v.transpose(1, 2) - inner) * scale
-        return scores @ k, scores.transpose(1, 2) @ q, weights.transpose(1, 2) @ gradient
+        scores = nearest(weights * (gradient @ v.transpose(1, 2) - inner))
+        weights = nearest(weights)
+        return (scores @ k * scale, scores.transpose(1, 2) @ q * scale,
+                weights.transpose(1, 2) @ gradient)
 
 
 rnd, weight = Round.apply, RoundWeight.apply
@@ -130,7 +150,7 @@ class Emulated:
             x = self.layer(l, x, cos, sin)
         x = norm(x, p["model.norm.weight"], self.config.rms_norm_eps)
         head = p.get("lm_head.weight", p["model.embed_tokens.weight"])
-        z = linear(x, weight(head))
+        z = RoundGradient.apply(linear(x, weight(head)))
         return torch.log_softmax(z, -1)[:-1].gather(1, ids[1:, None])[:, 0]
 
 

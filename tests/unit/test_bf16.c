@@ -104,7 +104,7 @@ static void golden_bf16(void **state)
             double from_torch = rms(x.logp, torch, n), torch_rounding = rms(wide.logp, torch, n);
             assert_true(equal >= n - 6 && off < 2e-3 && rounding > 1e-2);
             assert_close(loss, expected, 1e-4 * expected);
-            assert_true(apart < 2e-3 && far > 0.03);
+            assert_true(apart < 4e-3 && far > 0.03);
             assert_true(from_torch < 0.04 && from_torch < torch_rounding);
             close_fixture(&x);
             close_fixture(&wide);

@@ -334,7 +334,7 @@ static void grow(fixture *f, live *l, int n)
 static void assert_reads_its_own(fixture *f, const live *l, int layer)
 {
     static const int32_t numbers[MOST / P] = {0, 1, 2, 3, 4, 5, 6, 7};
-    const um_attention_shape shape = {1, 1, WIDTH, 0.5f};
+    const um_attention_shape shape = {1, 1, WIDTH, 0.5f, false};
     const um_backend_ops *ops = f->backend->ops;
     float rows[MOST * WIDTH], got[MOST * WIDTH], expected[MOST * WIDTH];
     um_kv_span span = {.len = l->s.len, .pages = numbers};

@@ -1,5 +1,6 @@
 /* Attention of every backend: values and gradients against a double-precision formula, and the same
  * bits for a query row whatever it is computed with. */
+#include "nn/number.h"
 #include "nn_util.h"
 
 #define MAX_SPANS  24
@@ -81,18 +82,26 @@ static double formula(const void *ctx)
     return total;
 }
 
-static problem new_problem(const layout *l, int heads, int kv_heads, int dim)
+static float *random_values(size_t n, uint64_t key, bool bf16)
 {
-    problem p = {.shape = {heads, kv_heads, dim, (float)(1.0 / sqrt(dim))}, .l = l};
+    float *x = random_floats(n, key);
+    for (size_t i = 0; i < n && bf16; i++)
+        x[i] = um_bf16_value(um_bf16_bits(x[i]));
+    return x;
+}
+
+static problem new_problem(const layout *l, int heads, int kv_heads, int dim, bool bf16)
+{
+    problem p = {.shape = {heads, kv_heads, dim, (float)(1.0 / sqrt(dim)), bf16}, .l = l};
     p.ldq = heads * dim + 2 * kv_heads * dim;
     p.ldkv = kv_heads * dim + 1;
     p.ldo = heads * dim;
     const size_t nq = (size_t)l->q_rows * p.ldq, nkv = (size_t)l->kv_rows * p.ldkv;
     const size_t no = (size_t)l->q_rows * p.ldo;
-    p.q = random_floats(nq, 11);
-    p.k = random_floats(nkv, 12);
-    p.v = random_floats(nkv, 13);
-    p.g = random_floats(no, 14);
+    p.q = random_values(nq, 11, bf16);
+    p.k = random_values(nkv, 12, bf16);
+    p.v = random_values(nkv, 13, bf16);
+    p.g = random_values(no, 14, bf16);
     p.dq = to_doubles(p.q, nq);
     p.dk = to_doubles(p.k, nkv);
     p.dv = to_doubles(p.v, nkv);
@@ -174,15 +183,17 @@ static void test_forward(void **state)
     (void)state;
     backend_set set = open_backends(2);
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-            problem p = new_problem(&layouts[i], shapes[s][0], shapes[s][1], shapes[s][2]);
+        for (size_t s = 0; s < 2 * sizeof shapes / sizeof *shapes; s++) {
+            const bool bf16 = s % 2 == 1;
+            const int *sizes = shapes[s / 2];
+            problem p = new_problem(&layouts[i], sizes[0], sizes[1], sizes[2], bf16);
             const size_t n = (size_t)p.l->q_rows * p.ldo;
             const size_t n_lse = (size_t)p.l->q_rows * p.shape.n_heads;
             formula(&p);
             for (int b = 0; b < set.n; b++) {
                 float *out = new_floats(n), *lse = new_floats(n_lse), *again = new_floats(n);
                 forward(set.be[b], &p, out, lse);
-                check_near(p.l->name, set.be[b], out, p.out, n, 1e-6);
+                check_near(p.l->name, set.be[b], out, p.out, n, bf16 ? 4e-3 : 1e-6);
                 check_near("lse", set.be[b], lse, p.lse, n_lse, 1e-6);
                 forward(set.be[b], &p, again, NULL);
                 check_bits("attention without lse", set.be[b], again, out, n);
@@ -222,17 +233,19 @@ static void test_backward(void **state)
     (void)state;
     backend_set set = open_backends(2);
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-            problem p = new_problem(&layouts[i], shapes[s][0], shapes[s][1], shapes[s][2]);
+        for (size_t s = 0; s < 2 * sizeof shapes / sizeof *shapes; s++) {
+            const bool bf16 = s % 2 == 1;
+            const int *sizes = shapes[s / 2];
+            problem p = new_problem(&layouts[i], sizes[0], sizes[1], sizes[2], bf16);
             const size_t nq = (size_t)p.l->q_rows * p.ldq, nkv = (size_t)p.l->kv_rows * p.ldkv;
             float *ref_dq, *ref_dk, *ref_dv;
             backward(set.be[set.n - 1], &p, &ref_dq, &ref_dk, &ref_dv);
             for (int b = 0; b < set.n; b++) {
                 float *dq, *dk, *dv;
                 backward(set.be[b], &p, &dq, &dk, &dv);
-                check_near_f("dq", set.be[b], dq, ref_dq, nq, 1e-6);
-                check_near_f("dk", set.be[b], dk, ref_dk, nkv, 1e-6);
-                check_near_f("dv", set.be[b], dv, ref_dv, nkv, 1e-6);
+                check_near_f("dq", set.be[b], dq, ref_dq, nq, bf16 ? 4e-3 : 1e-6);
+                check_near_f("dk", set.be[b], dk, ref_dk, nkv, bf16 ? 4e-3 : 1e-6);
+                check_near_f("dv", set.be[b], dv, ref_dv, nkv, bf16 ? 4e-3 : 1e-6);
                 free(dq);
                 free(dk);
                 free(dv);
@@ -251,7 +264,7 @@ static void test_finite_differences(void **state)
     (void)state;
     backend_set set = open_backends(1);
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        problem p = new_problem(&layouts[i], 4, 2, 8);
+        problem p = new_problem(&layouts[i], 4, 2, 8, false);
         const size_t nq = (size_t)p.l->q_rows * p.ldq, nkv = (size_t)p.l->kv_rows * p.ldkv;
         for (int b = 0; b < set.n; b++) {
             float *dq, *dk, *dv;
@@ -289,8 +302,10 @@ static void test_same_bits_prefill_and_decode(void **state)
     enum { N = 210, P = 150 };
     backend_set set = open_backends(1), two = open_backends(2);
     layout whole = {.spans = {{0, N, 0, 0, 0, 0}}, .n_spans = 1, .q_rows = N, .kv_rows = N};
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        problem p = new_problem(&whole, shapes[s][0], shapes[s][1], shapes[s][2]);
+    for (size_t s = 0; s < 2 * sizeof shapes / sizeof *shapes; s++) {
+        const bool bf16 = s % 2 == 1;
+        const int *sizes = shapes[s / 2];
+        problem p = new_problem(&whole, sizes[0], sizes[1], sizes[2], bf16);
         const size_t n = (size_t)N * p.ldo;
         um_span steps[N];
         for (int i = 0; i < N; i++)
@@ -354,7 +369,8 @@ static void test_same_bits_batch_and_threads(void **state)
     many.kv_rows = many.q_rows;
     for (size_t s = 0; s < 10; s++) {
         many.n_spans = s < 5 ? 20 : 21;
-        problem p = new_problem(&many, shapes[s % 5][0], shapes[s % 5][1], shapes[s % 5][2]);
+        problem p = new_problem(&many, shapes[s % 5][0], shapes[s % 5][1], shapes[s % 5][2],
+                                s % 2 == 1);
         const size_t n = (size_t)many.q_rows * p.ldo, nq = (size_t)many.q_rows * p.ldq;
         const size_t nkv = (size_t)many.q_rows * p.ldkv;
         for (int b = 0; b < one.n; b++) {
@@ -417,7 +433,7 @@ static void test_no_leak_and_no_keys(void **state)
                 .n_spans = 2,
                 .q_rows = 52,
                 .kv_rows = 52};
-    problem p = new_problem(&l, 2, 1, 16);
+    problem p = new_problem(&l, 2, 1, 16, false);
     for (int d = 0; d < 16; d++) {
         p.k[20 * p.ldkv + d] = NAN;
         p.v[30 * p.ldkv + d] = INFINITY;

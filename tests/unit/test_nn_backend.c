@@ -381,9 +381,9 @@ static void test_row_bits(void **state)
             ops->rmsnorm_backward(be, dx1 + i * C, dw1, y + i * C, x + i * C, w, r1 + i, 1, C);
         check_bits("rmsnorm dx", be, dx1, dx2, T * C);
         check_bits("rmsnorm dw", be, dw1, dw2, C);
-        other->ops->swiglu_forward(other, all, x, y, C, T, C);
+        other->ops->swiglu_forward(other, UM_F32, all, x, y, C, T, C);
         for (int i = 0; i < T; i++)
-            ops->swiglu_forward(be, one + i * C, x + i * C, y + i * C, C, 1, C);
+            ops->swiglu_forward(be, UM_F32, one + i * C, x + i * C, y + i * C, C, 1, C);
         check_bits("swiglu", be, one, all, T * C);
         other->ops->logprob_forward(other, r2, x, targets, T, C);
         for (int i = 0; i < T; i++)

@@ -148,9 +148,9 @@ static void test_swiglu(void **state)
             um_backend *be = set.be[b];
             float *out = new_floats(n), *dgate = new_floats(n), *dup = new_floats(n);
             float *both = new_floats((size_t)t * ld);
-            be->ops->swiglu_forward(be, out, in, in + c, ld, t, c);
+            be->ops->swiglu_forward(be, UM_F32, out, in, in + c, ld, t, c);
             check_near("swiglu", be, out, want, n, 3e-7);
-            be->ops->swiglu_backward(be, both, both + c, ld, g, in, in + c, ld, t, c);
+            be->ops->swiglu_backward(be, UM_F32, both, both + c, ld, g, in, in + c, ld, t, c);
             for (int i = 0; i < t; i++) {
                 memcpy(dgate + i * c, both + i * ld, (size_t)c * sizeof(float));
                 memcpy(dup + i * c, both + i * ld + c, (size_t)c * sizeof(float));
@@ -187,13 +187,13 @@ static void test_exp_range(void **state)
     }
     for (int b = 0; b < set.n; b++) {
         um_backend *be = set.be[b];
-        be->ops->swiglu_forward(be, out, x, one, N, 1, N);
+        be->ops->swiglu_forward(be, UM_F32, out, x, one, N, 1, N);
         for (int i = 0; i < N; i++) {
             const double v = (double)x[i], want = v / (1.0 + exp(-v));
             assert_close(out[i], want, 4e-7 * fabs(want) + 1e-36);
         }
         float special[4] = {NAN, INFINITY, 1000.0f, -1000.0f};
-        be->ops->swiglu_forward(be, out, special, one, 4, 1, 4);
+        be->ops->swiglu_forward(be, UM_F32, out, special, one, 4, 1, 4);
         assert_true(isnan(out[0]));
         assert_true(isinf(out[1]) && out[1] > 0.0f);
         assert_close(out[2], 1000, 0);

@@ -16,7 +16,7 @@
 
 #include "nn/packed.h"
 
-#ifdef SIMD_DOT_BF16
+#ifdef SIMD_BF16_TERMS
 enum { ACTS_BF16_TILES = 1 };
 #else
 enum { ACTS_BF16_TILES = 0 };

@@ -23,7 +23,7 @@ enum {
     ATT_KEYS = 64,
     /* Score panels and turned key or value blocks for the widest head; see att_space_init. */
     ATT_SCRATCH =
-        ATT_ROWS * (3 * UM_HEAD_DIM_MAX + 2 * ATT_KEYS + VL + 2) + 4 * ATT_KEYS * UM_HEAD_DIM_MAX,
+        ATT_ROWS * (4 * UM_HEAD_DIM_MAX + 4 * ATT_KEYS + VL + 2) + 4 * ATT_KEYS * UM_HEAD_DIM_MAX,
 };
 
 /* Multiply-adds below which attention stays on the calling thread. */
@@ -47,21 +47,33 @@ typedef struct att_job {
     double total_cost;
 } att_job;
 
-/* One block of query rows in one thread's scratch; width is the head width in whole vectors. */
+/*
+ * One block of query rows in one thread's scratch; width is the head width in whole vectors. With
+ * `dot` products are of words (tile.h): q, grad, kt and vt then hold words of consecutive terms,
+ * and what is summed over rows or keys lies in words of two rows or keys.
+ */
 typedef struct att_space {
+    bool bf16, dot;
     size_t width;
-    float *q;            /* [ATT_ROWS][width], times the scale, zero beyond the head width */
-    float *o;            /* [ATT_ROWS][width]: output, or gradient of q */
-    float *grad;         /* [ATT_ROWS][width]: gradient of the output */
-    float *s, *d;        /* [ATT_ROWS][ATT_KEYS]: scores then probabilities; their gradient */
-    float *sum;          /* [ATT_ROWS][VL]: sums of probabilities, lane by lane */
-    float *max;          /* [ATT_ROWS]: running maximum, or the saved lse */
-    float *delta;        /* [ATT_ROWS]: sum of grad * out */
-    float *kt;           /* keys turned: panels [head_dim][GEMM_NR] */
-    float *vt;           /* values turned */
-    float *kv;           /* [ATT_KEYS][width]: key or value rows that cannot be read in place */
-    float *dkv;          /* [ATT_KEYS][width]: one block's part of dk or dv */
-    int limit[ATT_ROWS]; /* keys of each row */
+    size_t row;   /* floats or words of a row of q and grad */
+    int depth;    /* of a score, in floats or words */
+    float alpha;  /* on scores: the scale where q has not got it */
+    float *q;     /* [ATT_ROWS][row], times the scale / alpha, zero beyond the head width */
+    float *o;     /* [ATT_ROWS][width]: output, or gradient of q */
+    float *grad;  /* [ATT_ROWS][width]: gradient of the output */
+    float *s, *d; /* [ATT_ROWS][ATT_KEYS]: scores then probabilities; their gradient */
+    float *sum;   /* [ATT_ROWS][VL]: sums of probabilities, lane by lane */
+    float *max;   /* [ATT_ROWS]: running maximum, or the saved lse */
+    float *delta; /* [ATT_ROWS]: sum of grad * out */
+    float *kt;    /* keys turned: panels [head_dim][GEMM_NR] */
+    float *vt;    /* values turned */
+    float *kv;    /* [ATT_KEYS][width]: key or value rows that cannot be read in place; dot:
+                     words of two rows each */
+    float *pair_q, *pair_grad; /* dot: [ATT_ROWS / 2][width] words of two rows */
+    float *pair_s, *pair_d;    /* dot: [ATT_ROWS / 2][ATT_KEYS] likewise */
+    float *weight;             /* dot: [ATT_ROWS][ATT_KEYS / 2] words of two keys, of s or d */
+    float *dkv;                /* [ATT_KEYS][width]: one block's part of dk or dv */
+    int limit[ATT_ROWS];       /* keys of each row */
 } att_space;
 
 /* Consecutive rows [row, row + rows) of one span; a block is one or more of them. */
@@ -90,9 +102,15 @@ static float *take(float **at, size_t floats)
     return p;
 }
 
-static void att_space_init(att_space *a, float *scratch, int head_dim)
+static void att_space_init(att_space *a, float *scratch, const um_attention_shape *shape)
 {
-    a->width = (size_t)round_up(head_dim, VL);
+    const int head_dim = shape->head_dim;
+    a->bf16 = shape->bf16;
+    a->dot = shape->bf16 && WORD_TERMS == 2 && head_dim % 2 == 0;
+    a->width = (size_t)round_up(head_dim, a->dot ? 2 * VL : VL);
+    a->row = a->dot ? a->width / 2 : a->width;
+    a->depth = a->dot ? head_dim / 2 : head_dim;
+    a->alpha = a->dot ? shape->scale : 1.0f;
     a->q = take(&scratch, ATT_ROWS * a->width);
     a->o = take(&scratch, ATT_ROWS * a->width);
     a->grad = take(&scratch, ATT_ROWS * a->width);
@@ -103,6 +121,11 @@ static void att_space_init(att_space *a, float *scratch, int head_dim)
     a->vt = take(&scratch, ATT_KEYS * a->width);
     a->kv = take(&scratch, ATT_KEYS * a->width);
     a->dkv = take(&scratch, ATT_KEYS * a->width);
+    a->pair_q = take(&scratch, ATT_ROWS / 2 * a->width);
+    a->pair_grad = take(&scratch, ATT_ROWS / 2 * a->width);
+    a->pair_s = take(&scratch, (size_t)ATT_ROWS / 2 * ATT_KEYS);
+    a->pair_d = take(&scratch, (size_t)ATT_ROWS / 2 * ATT_KEYS);
+    a->weight = take(&scratch, (size_t)ATT_ROWS * ATT_KEYS / 2);
     a->max = take(&scratch, ATT_ROWS);
     a->delta = take(&scratch, ATT_ROWS);
 }
@@ -176,32 +199,87 @@ static void find_keys(const att_job *job, const um_span *span, int first, int co
         keys->consecutive &= keys->row[n] == keys->row[n - 1] + 1;
 }
 
+/* The head's terms of the row of a key. */
+static INLINE const float *key_row(const att_job *job, const att_keys *keys, const float *from,
+                                   int head, int i)
+{
+    return from + (size_t)keys->row[i] * job->ldkv + (size_t)(head * job->shape.head_dim);
+}
+
+#ifdef SIMD_BF16_DOT
+/* to[0 .. width / 2) = the words of a row of dim terms, zeros beyond. to may be where the row is.
+ */
+static void row_to_words(float *to, size_t width, const float *from, int dim)
+{
+    for (int d = 0; d < (int)width; d += 2 * VL) {
+        const int low = min_int(VL, dim - d), high = min_int(VL, dim - d - VL);
+        const vf first = low > 0 ? vf_get(from + d, low) : vf_zero();
+        const vf second = high > 0 ? vf_get(from + d + VL, high) : vf_zero();
+        vf_store(to + d / 2, vf_row_words(first, second));
+    }
+}
+
+/* to[0 .. width) = the words of two rows of dim terms, zeros beyond; b may be NULL for zeros. */
+static void rows_to_words(float *to, size_t width, const float *a, const float *b, int dim)
+{
+    for (int d = 0; d < (int)width; d += VL) {
+        const int n = min_int(VL, dim - d);
+        vf_store(to + d,
+                 n <= 0 ? vf_zero()
+                        : vf_words(vf_get(a + d, n), b != NULL ? vf_get(b + d, n) : vf_zero()));
+    }
+}
+#else
+/* Without pairs there are no words: never called. */
+static void row_to_words(float *to, size_t width, const float *from, int dim)
+{
+    (void)to, (void)width, (void)from, (void)dim;
+}
+
+static void rows_to_words(float *to, size_t width, const float *a, const float *b, int dim)
+{
+    (void)to, (void)width, (void)a, (void)b, (void)dim;
+}
+#endif
+
 /* Rows of k or v: columns of one key/value head, turned into panels of GEMM_NR keys. */
 static void turn_keys(const att_job *job, const att_keys *keys, const float *from, int head,
-                      float *dst)
+                      att_space *a, float *dst)
 {
     const int dim = job->shape.head_dim;
     const float *rows[ATT_KEYS];
-    for (int i = 0; i < keys->count; i++)
-        rows[i] = from + (size_t)keys->row[i] * job->ldkv + (size_t)(head * dim);
-    for (int i = 0; i < keys->count; i += GEMM_NR, dst += GEMM_NR * dim)
-        pack_transposed(dst, GEMM_NR, rows + i, min_int(GEMM_NR, keys->count - i), dim);
+    for (int i = 0; i < keys->count; i++) {
+        rows[i] = key_row(job, keys, from, head, i);
+        if (a->dot) {
+            row_to_words(a->kv + (size_t)i * a->row, a->width, rows[i], dim);
+            rows[i] = a->kv + (size_t)i * a->row;
+        }
+    }
+    for (int i = 0; i < keys->count; i += GEMM_NR, dst += GEMM_NR * a->depth)
+        pack_transposed(dst, GEMM_NR, rows + i, min_int(GEMM_NR, keys->count - i), a->depth);
 }
 
-/* The same rows as they are: in place where they can be read as whole vectors, else copied. */
+/* The same rows as they are: in place where they can be read as whole vectors, else copied; with
+ * `dot` as words of two rows. */
 static const float *straight_keys(const att_job *job, const att_keys *keys, const float *from,
                                   int head, att_space *a, size_t *ld)
 {
     const int dim = job->shape.head_dim;
-    from += (size_t)(head * dim);
+    *ld = a->width;
+    if (a->dot) {
+        for (int i = 0; i < keys->count; i += 2)
+            rows_to_words(a->kv + (size_t)(i / 2) * a->width, a->width,
+                          key_row(job, keys, from, head, i),
+                          i + 1 < keys->count ? key_row(job, keys, from, head, i + 1) : NULL, dim);
+        return a->kv;
+    }
     if (keys->consecutive && dim % VL == 0) {
         *ld = job->ldkv;
-        return from + (size_t)keys->row[0] * job->ldkv;
+        return key_row(job, keys, from, head, 0);
     }
     for (int i = 0; i < keys->count; i++)
         pack_straight(a->kv + (size_t)i * a->width, (int)a->width,
-                      from + (size_t)keys->row[i] * job->ldkv, 0, dim, 1);
-    *ld = a->width;
+                      key_row(job, keys, from, head, i), 0, dim, 1);
     return a->kv;
 }
 
@@ -212,30 +290,39 @@ static int keys_of_row(const att_space *a, const att_keys *keys, int r)
     return n < 0 ? 0 : min_int(n, keys->count);
 }
 
-/* dst[r][i] = x[r] . (column i of turned), rows [row, end), for keys that any of a tile attends. */
-static void att_scores(const att_job *job, const att_space *a, const att_keys *keys, const float *x,
-                       const float *turned, float *dst, int row, int end)
+/* dst[r][i] = alpha x[r] . (column i of turned), rows [row, end), for keys that any of a tile
+ * attends. */
+static void att_scores(const att_space *a, const att_keys *keys, const float *x,
+                       const float *turned, float alpha, float *dst, int row, int end)
 {
-    const int dim = job->shape.head_dim;
-    tile t = {.a_ld = a->width,
+    tile t = {.a_ld = a->row,
               .b = turned,
               .b_row = GEMM_NR,
-              .b_panel = (size_t)(GEMM_NR * dim),
+              .b_panel = (size_t)(GEMM_NR * a->depth),
               .c_row = ATT_KEYS,
-              .k = dim,
-              .alpha = 1.0f,
+              .k = a->depth,
+              .alpha = alpha,
               .mode = TILE_SET};
     const int tiles = (end - row + GEMM_MR - 1) / GEMM_MR;
     for (int i = 0; i < tiles; i++) {
         const int r = row + tile_start(end - row, tiles, i);
         const int mr = row + tile_start(end - row, tiles, i + 1) - r;
-        t.a = x + (size_t)r * a->width;
+        t.a = x + (size_t)r * a->row;
         t.c = dst + (size_t)r * ATT_KEYS;
         int columns = 0;
         for (int j = 0; j < mr; j++)
             columns = columns > keys_of_row(a, keys, r + j) ? columns : keys_of_row(a, keys, r + j);
-        tile_across(tile_rows_fn[mr - 1], t, mr, columns);
+        tile_across((a->dot ? tile_dot_rows_fn : tile_rows_fn)[mr - 1], t, mr, columns);
     }
+}
+
+/* Rows [row, end) of x [ATT_KEYS] as words of two keys in a->weight; 0 beyond a row's keys. */
+static void att_weight_words(const att_space *a, const att_keys *keys, const float *x, int row,
+                             int end)
+{
+    for (int r = row; r < end; r++)
+        row_to_words(a->weight + (size_t)r * (ATT_KEYS / 2), ATT_KEYS, x + (size_t)r * ATT_KEYS,
+                     keys_of_row(a, keys, r));
 }
 
 /*
@@ -246,7 +333,11 @@ static void att_mix(const att_space *a, const att_keys *keys, const float *weigh
                     size_t ldx, int row, int end)
 {
     int limit[GEMM_MR];
-    tile t = {.a_ld = ATT_KEYS,
+    if (a->dot) {
+        att_weight_words(a, keys, weight, row, end);
+        weight = a->weight;
+    }
+    tile t = {.a_ld = a->dot ? ATT_KEYS / 2 : ATT_KEYS,
               .b = x,
               .b_row = ldx,
               .b_panel = GEMM_NR,
@@ -258,11 +349,15 @@ static void att_mix(const att_space *a, const att_keys *keys, const float *weigh
         const int mr = row + tile_start(end - row, tiles, i + 1) - r;
         for (int j = 0; j < mr; j++)
             limit[j] = keys_of_row(a, keys, r + j);
-        t.a = weight + (size_t)r * ATT_KEYS;
+        t.a = weight + (size_t)r * t.a_ld;
         t.c = a->o + (size_t)r * a->width;
         t.k = limit[0];
         t.limit = limit[mr - 1] > limit[0] ? limit : NULL;
-        tile_across(tile_rows_fn[mr - 1], t, mr, columns);
+        if (a->dot) { /* a word of zeros changes nothing */
+            t.k = (limit[mr - 1] + 1) / 2;
+            t.limit = NULL;
+        }
+        tile_across((a->dot ? tile_dot_rows_fn : tile_rows_fn)[mr - 1], t, mr, columns);
     }
 }
 
@@ -302,7 +397,7 @@ static void att_softmax(att_space *a, const att_keys *keys, int row, int end)
         const vf max = vf_set(a->max[r]);
         for (int i = 0; i < n; i += VL) {
             const vf p = vf_keep_n(vf_exp(vf_sub(vf_load(s + i), max)), n - i, vf_zero());
-            vf_store(s + i, p);
+            vf_store(s + i, a->bf16 ? vf_round_bf16(p) : p);
             sum = vf_add(sum, p);
         }
         vf_store(sums, sum);
@@ -319,8 +414,8 @@ static void att_forward_keys(const att_job *job, att_space *a, int head, const u
         row++;
     if (row == end)
         return;
-    turn_keys(job, &keys, job->k, head, a->kt);
-    att_scores(job, a, &keys, a->q, a->kt, a->s, row, end);
+    turn_keys(job, &keys, job->k, head, a, a->kt);
+    att_scores(a, &keys, a->q, a->kt, a->alpha, a->s, row, end);
     att_softmax(a, &keys, row, end);
     size_t ld;
     const float *values = straight_keys(job, &keys, job->v, head, a, &ld);
@@ -361,13 +456,28 @@ static void att_load_queries(const att_job *job, att_space *a, const att_part *p
                              int at)
 {
     const int dim = job->shape.head_dim, prefix = prefix_keys(job, part->span);
+    const float scale = a->dot ? 1.0f : job->shape.scale;
     att_place p = first_place(job, part, head);
     for (int i = 0; i < part->rows; i++, next_place(job, head, &p)) {
         const float *q = job->q + p.token * job->ldq + (size_t)(p.query_head * dim);
-        take_row(a->q + (size_t)(at + i) * a->width, a->width, q, dim, job->shape.scale);
+        take_row(a->q + (size_t)(at + i) * a->width, a->width, q, dim, scale);
         const int own = part->span->own_before + 1 + (int)p.token - part->span->start;
         a->limit[at + i] = prefix + (own > 0 ? own : 0);
     }
+}
+
+/* dot: rows x[rows][width] become words in their place, and words of two rows in `pairs` unless it
+ * is NULL. */
+static void att_rows_to_words(const att_space *a, float *x, float *pairs, int rows)
+{
+    const int width = (int)a->width;
+    for (int r = 0; r < rows && pairs != NULL; r += 2) {
+        const float *row = x + (size_t)r * a->width;
+        rows_to_words(pairs + (size_t)(r / 2) * a->width, a->width, row,
+                      r + 1 < rows ? row + width : NULL, width);
+    }
+    for (int r = 0; r < rows; r++)
+        row_to_words(x + (size_t)r * a->row, a->width, x + (size_t)r * a->width, width);
 }
 
 static void att_store_output(const att_job *job, const att_space *a, const att_part *part, int head,
@@ -392,6 +502,8 @@ static void att_forward_block(const att_job *job, att_space *a, const att_block 
 {
     for (int i = 0, at = 0; i < b->parts; at += b->part[i++].rows)
         att_load_queries(job, a, &b->part[i], b->head, at);
+    if (a->dot)
+        att_rows_to_words(a, a->q, NULL, b->rows);
     memset(a->o, 0, (size_t)b->rows * a->width * sizeof(float));
     memset(a->sum, 0, (size_t)b->rows * VL * sizeof(float));
     for (int r = 0; r < b->rows; r++)
@@ -423,7 +535,7 @@ static void att_forward_shares(void *ctx, size_t begin, size_t end, int thread)
 {
     const att_job *job = ctx;
     att_space a;
-    att_space_init(&a, um_cpu_thread_scratch(job->be, thread), job->shape.head_dim);
+    att_space_init(&a, um_cpu_thread_scratch(job->be, thread), &job->shape);
     for (size_t share = begin; share < end; share++) {
         double cost = 0.0;
         int span = 0, row = 0;

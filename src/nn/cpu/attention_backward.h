@@ -64,38 +64,52 @@ static void att_gradient_row(const att_space *a, int r, int n, int count)
     const vf lse = vf_set(a->max[r]), delta = vf_set(a->delta[r]);
     for (int i = 0; i < count; i += VL) {
         const vf p = vf_keep_n(vf_exp(vf_sub(vf_load(s + i), lse)), n - i, vf_zero());
-        const vf gradient = vf_mul(p, vf_sub(vf_load(d + i), delta));
-        vf_store(s + i, p);
-        vf_store(d + i, vf_keep_n(gradient, n - i, vf_zero()));
+        const vf gradient = vf_keep_n(vf_mul(p, vf_sub(vf_load(d + i), delta)), n - i, vf_zero());
+        vf_store(s + i, a->bf16 ? vf_round_bf16(p) : p);
+        vf_store(d + i, a->bf16 ? vf_round_bf16(gradient) : gradient);
+    }
+}
+
+/* dot: x [ATT_KEYS] of rows [row, end) as words of two rows; `row` may be odd, its partner is 0. */
+static void att_pair_rows(const float *x, float *pairs, int row, int end)
+{
+    static const float zeros[ATT_KEYS];
+    for (int r = row - row % 2; r < end; r += 2) {
+        const float *first = x + (size_t)r * ATT_KEYS;
+        rows_to_words(pairs + (size_t)(r / 2) * ATT_KEYS, ATT_KEYS, r < row ? zeros : first,
+                      r + 1 < end ? first + ATT_KEYS : NULL, ATT_KEYS);
     }
 }
 
 /*
- * dst[key of i] += sum over rows r of [row, end) of weight[r][i] x[r], for one key/value head; the
+ * dst[key of i] += scale times the sum over rows r of [row, end) of weight[r][i] x[r], for one
+ * key/value head, weight and x with `dot` in words of two rows; the
  * sum over the rows of this block is one chain a column.
  */
 static void att_add_to_keys(const att_job *job, const att_space *a, const att_keys *keys,
-                            const float *weight, const float *x, float *dst, int head, int row,
-                            int end)
+                            const float *weight, const float *x, float scale, float *dst, int head,
+                            int row, int end)
 {
+    const int step = a->dot ? 2 : 1; /* rows of a word */
     const int dim = job->shape.head_dim, count = keys->count;
     const int tiles = (count + GEMM_MR - 1) / GEMM_MR;
     tile t = {.a_ld = ATT_KEYS,
               .b_row = a->width,
               .b_panel = GEMM_NR,
               .c_row = a->width,
-              .alpha = 1.0f,
+              .alpha = scale,
               .mode = TILE_SET};
     int first = row; /* rows before it attend none of a tile's keys, nor of the next ones' */
     for (int i = 0; i < tiles; i++) {
         const int key = tile_start(count, tiles, i), mr = tile_start(count, tiles, i + 1) - key;
         while (first < end && keys_of_row(a, keys, first) <= key)
             first++;
-        t.a = weight + (size_t)first * ATT_KEYS + key;
-        t.b = x + (size_t)first * a->width;
+        const int word = first / step;
+        t.a = weight + (size_t)word * ATT_KEYS + key;
+        t.b = x + (size_t)word * a->width;
         t.c = a->dkv + (size_t)key * a->width;
-        t.k = end - first;
-        tile_across(tile_columns_fn[mr - 1], t, mr, (int)a->width);
+        t.k = (end + step - 1) / step - word;
+        tile_across((a->dot ? tile_dot_columns_fn : tile_columns_fn)[mr - 1], t, mr, (int)a->width);
     }
     for (int i = 0; i < count; i++) {
         const float *from = a->dkv + (size_t)i * a->width;
@@ -117,14 +131,20 @@ static void att_backward_keys(const att_job *job, att_space *a, int head, const 
         row++;
     if (row == end)
         return;
-    turn_keys(job, &keys, job->k, head, a->kt);
-    turn_keys(job, &keys, job->v, head, a->vt);
-    att_scores(job, a, &keys, a->q, a->kt, a->s, row, end);
-    att_scores(job, a, &keys, a->grad, a->vt, a->d, row, end);
+    turn_keys(job, &keys, job->k, head, a, a->kt);
+    turn_keys(job, &keys, job->v, head, a, a->vt);
+    att_scores(a, &keys, a->q, a->kt, a->alpha, a->s, row, end);
+    att_scores(a, &keys, a->grad, a->vt, 1.0f, a->d, row, end);
     for (int r = row; r < end; r++)
         att_gradient_row(a, r, keys_of_row(a, &keys, r), count);
-    att_add_to_keys(job, a, &keys, a->s, a->grad, job->dv, head, row, end);
-    att_add_to_keys(job, a, &keys, a->d, a->q, job->dk, head, row, end);
+    const float *s = a->s, *d = a->d, *grad = a->grad, *q = a->q;
+    if (a->dot) {
+        att_pair_rows(a->s, a->pair_s, row, end);
+        att_pair_rows(a->d, a->pair_d, row, end);
+        s = a->pair_s, d = a->pair_d, grad = a->pair_grad, q = a->pair_q;
+    }
+    att_add_to_keys(job, a, &keys, s, grad, 1.0f, job->dv, head, row, end);
+    att_add_to_keys(job, a, &keys, d, q, a->alpha, job->dk, head, row, end);
     size_t ld;
     const float *rows = straight_keys(job, &keys, job->k, head, a, &ld);
     att_mix(a, &keys, a->d, rows, ld, row, end);
@@ -153,6 +173,10 @@ static void att_backward_part(const att_job *job, att_space *a, const att_part *
     const int dim = job->shape.head_dim;
     att_load_queries(job, a, part, head, 0);
     att_load_gradients(job, a, part, head);
+    if (a->dot) {
+        att_rows_to_words(a, a->q, a->pair_q, part->rows);
+        att_rows_to_words(a, a->grad, a->pair_grad, part->rows);
+    }
     memset(a->o, 0, (size_t)part->rows * a->width * sizeof(float));
     const int limit = a->limit[part->rows - 1];
     for (int first = 0; first < limit; first += ATT_KEYS)
@@ -191,7 +215,7 @@ static void att_backward_shares(void *ctx, size_t begin, size_t end, int thread)
     const att_job *job = ctx;
     const bool apart = components_are_apart(job);
     att_space a;
-    att_space_init(&a, um_cpu_thread_scratch(job->be, thread), job->shape.head_dim);
+    att_space_init(&a, um_cpu_thread_scratch(job->be, thread), &job->shape);
     for (size_t share = begin; share < end; share++) {
         double cost = 0.0;
         int top = 0;

@@ -72,7 +72,7 @@ static INLINE size_t strip_at(int strip, int v, size_t tile_lanes)
     return (size_t)(column / UM_TILE) * tile_lanes + (size_t)(column % UM_TILE);
 }
 
-#ifdef SIMD_DOT_BF16
+#ifdef SIMD_BF16_TERMS
 static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
 {
     const uint16_t *w = (const uint16_t *)g->w;
@@ -87,12 +87,13 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
     for (int step = 0; step < g->terms; step += UM_STEP_BF16, w += 1024, a += 512) {
         ahead = fetch(ahead, c->lines);
         for (int p = 0; p < UM_STEP_BF16; p += 2) {
-            const vb b0 = vb_load(w + p * 16 + w0), b1 = vb_load(w + p * 16 + w1);
+            const vf b0 = vf_load((const float *)(w + p * 16 + w0));
+            const vf b1 = vf_load((const float *)(w + p * 16 + w1));
             UNROLL
             for (int i = 0; i < mr; i++) {
-                const vb x = vb_pair(a + i * UM_STEP_BF16 + p);
-                sum[i][0] = vb_dot(sum[i][0], b0, x);
-                sum[i][1] = vb_dot(sum[i][1], b1, x);
+                const vf x = vf_pair(a + i * UM_STEP_BF16 + p);
+                sum[i][0] = vf_dot(b0, x, sum[i][0]);
+                sum[i][1] = vf_dot(b1, x, sum[i][1]);
             }
         }
     }

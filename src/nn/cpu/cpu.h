@@ -36,7 +36,11 @@ extern const um_cpu_isa um_cpu_isa_neon_dot;
 typedef struct um_cpu_scratch {
     float *data; /* threads x floats_per_thread, 64-byte aligned */
     size_t floats_per_thread;
+    float *shared; /* CPU_SHARED_FLOATS, 64-byte aligned: an operand that all threads read */
 } um_cpu_scratch;
+
+/* Touched only by large products, and only as far as they need. */
+enum { CPU_SHARED_FLOATS = (UM_PRODUCT_TERMS + 2) * 32 };
 
 /* The scratch of one thread of the pool. */
 float *um_cpu_thread_scratch(const um_backend *be, int thread);

@@ -26,6 +26,39 @@ static INLINE void vf_put(float *p, vf x, int n)
         vf_store_n(p, x, n);
 }
 
+/* The same of bfloat16; what is stored is rounded. */
+static INLINE vf vf_get_bf16(const uint16_t *p, int n)
+{
+    uint16_t part[VL] = {0};
+    if (n == VL)
+        return vf_load_bf16(p);
+    memcpy(part, p, (size_t)n * sizeof *p);
+    return vf_load_bf16(part);
+}
+
+static INLINE void vf_put_bf16(uint16_t *p, vf x, int n)
+{
+    uint16_t part[VL];
+    vf_store_bf16(n == VL ? p : part, x);
+    if (n != VL)
+        memcpy(p, part, (size_t)n * sizeof *p);
+}
+
+/* The same of an array of either type, from element `at` on. */
+static INLINE vf array_get(um_dtype dtype, const void *data, size_t at, int n)
+{
+    return dtype == UM_BF16 ? vf_get_bf16((const uint16_t *)data + at, n)
+                            : vf_get((const float *)data + at, n);
+}
+
+static INLINE void array_put(um_dtype dtype, void *data, size_t at, vf x, int n)
+{
+    if (dtype == UM_BF16)
+        vf_put_bf16((uint16_t *)data + at, x, n);
+    else
+        vf_put((float *)data + at, x, n);
+}
+
 /* Lanes of the vector at i of [0, end). */
 static INLINE int lanes_at(size_t i, size_t end)
 {
@@ -56,6 +89,8 @@ typedef struct element_job {
     int rows, columns;
     const int32_t *ids;
     size_t ld_dst;
+    uint16_t *halves;
+    const uint16_t *from_halves;
 } element_job;
 
 static void add_range(void *ctx, size_t begin, size_t end, int thread)
@@ -89,6 +124,75 @@ static void simd_scale(um_backend *be, float *dst, float factor, size_t n)
 {
     element_job w = {.dst = dst, .factor = factor};
     um_cpu_for(be, n, ELEMENT_GRAIN, scale_range, &w);
+}
+
+static void round_bf16_range(void *ctx, size_t begin, size_t end, int thread)
+{
+    const element_job *w = ctx;
+    (void)thread;
+    for (size_t i = begin; i < end; i += VL) {
+        const int n = lanes_at(i, end);
+        vf_put(w->dst + i, vf_round_bf16(vf_get(w->src + i, n)), n);
+    }
+}
+
+static void simd_round_bf16(um_backend *be, float *dst, const float *src, size_t n)
+{
+    element_job w = {.dst = dst, .src = src};
+    um_cpu_for(be, n, ELEMENT_GRAIN, round_bf16_range, &w);
+}
+
+static void to_bf16_range(void *ctx, size_t begin, size_t end, int thread)
+{
+    const element_job *w = ctx;
+    (void)thread;
+    for (size_t i = begin; i < end; i += VL) {
+        const int n = lanes_at(i, end);
+        vf_put_bf16(w->halves + i, vf_get(w->src + i, n), n);
+    }
+}
+
+static void simd_to_bf16(um_backend *be, uint16_t *dst, const float *src, size_t n)
+{
+    element_job w = {.halves = dst, .src = src};
+    um_cpu_for(be, n, ELEMENT_GRAIN, to_bf16_range, &w);
+}
+
+static void from_bf16_range(void *ctx, size_t begin, size_t end, int thread)
+{
+    const element_job *w = ctx;
+    (void)thread;
+    for (size_t i = begin; i < end; i += VL) {
+        const int n = lanes_at(i, end);
+        vf_put(w->dst + i, vf_get_bf16(w->from_halves + i, n), n);
+    }
+}
+
+static void simd_from_bf16(um_backend *be, float *dst, const uint16_t *src, size_t n)
+{
+    element_job w = {.dst = dst, .from_halves = src};
+    um_cpu_for(be, n, ELEMENT_GRAIN, from_bf16_range, &w);
+}
+
+static void weigh_bf16_rows(void *ctx, size_t begin, size_t end, int thread)
+{
+    const element_job *w = ctx;
+    const size_t columns = (size_t)w->columns;
+    (void)thread;
+    for (size_t row = begin; row < end; row++) {
+        float *x = w->dst + row * columns;
+        for (size_t j = 0; j < columns; j += VL) {
+            const int n = lanes_at(j, columns);
+            const vf value = vf_round_bf16(vf_get(x + j, n));
+            vf_put(x + j, vf_round_bf16(vf_mul(value, vf_round_bf16(vf_get(w->src + j, n)))), n);
+        }
+    }
+}
+
+static void simd_weigh_bf16(um_backend *be, float *x, const float *weights, int t, int c)
+{
+    element_job w = {.dst = x, .src = weights, .columns = c};
+    for_rows(be, t, (size_t)c, weigh_bf16_rows, &w);
 }
 
 static void bias_rows(void *ctx, size_t begin, size_t end, int thread)

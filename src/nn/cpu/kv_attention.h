@@ -153,23 +153,23 @@ static void simd_kv_write(um_backend *be, um_kv_cache *cache, int layer, const f
 /* Pairs of bfloat16 from a page, times a pair of terms of a query or of weights ------------------
  */
 
-#ifdef SIMD_DOT_BF16
+#ifdef SIMD_BF16_TERMS
 typedef uint16_t kv_term;
-typedef vb kv_pairs, kv_pair;
+typedef vf kv_pairs, kv_pair;
 
 static INLINE kv_pairs kv_load_pairs(const uint16_t *p)
 {
-    return vb_load(p);
+    return vf_load((const float *)p);
 }
 
 static INLINE kv_pair kv_load_pair(const kv_term *p)
 {
-    return vb_pair(p);
+    return vf_pair(p);
 }
 
 static INLINE vf kv_dot(vf sum, kv_pairs a, kv_pair b)
 {
-    return vb_dot(sum, a, b);
+    return vf_dot(a, b, sum);
 }
 
 static INLINE const kv_term *kv_weights(const kv_unit *u, int i)
@@ -208,7 +208,7 @@ static INLINE const kv_term *kv_weights(const kv_unit *u, int i)
 /* Whether queries and weights are rounded to bfloat16 to be multiplied. */
 static bool kv_bf16_terms(const um_kv_cache *cache)
 {
-#ifdef SIMD_DOT_BF16
+#ifdef SIMD_BF16_TERMS
     return cache->dtype == UM_BF16;
 #else
     (void)cache;

@@ -21,7 +21,7 @@ static double peak_ops(um_dtype dtype)
     if (dtype == UM_BF16 || dtype == UM_I8)
         return rounds / 64 * 4 * 2 * 16 * 16 * (dtype == UM_I8 ? UM_STEP_I8 : UM_STEP_BF16);
 #endif
-#ifdef SIMD_DOT_BF16
+#ifdef SIMD_BF16_TERMS
     if (dtype == UM_BF16)
         return rounds * PEAK_SUMS * VL * 2 * 2;
 #endif
@@ -70,16 +70,16 @@ static void peak_round(um_dtype dtype, float *memory)
         return;
     }
     vf sum[PEAK_SUMS];
-#ifdef SIMD_DOT_BF16
+#ifdef SIMD_BF16_TERMS
     if (dtype == UM_BF16) {
-        const vb w = vb_load((const uint16_t *)memory), pair = vb_pair((const uint16_t *)memory);
+        const vf w = vf_load(memory), pair = vf_pair((const uint16_t *)memory);
         UNROLL
         for (int j = 0; j < PEAK_SUMS; j++)
             sum[j] = vf_set((float)j);
         for (int i = 0; i < PEAK_ROUNDS; i++) {
             UNROLL
             for (int j = 0; j < PEAK_SUMS; j++)
-                sum[j] = vb_dot(sum[j], w, pair);
+                sum[j] = vf_dot(w, pair, sum[j]);
         }
         UNROLL
         for (int j = 0; j < PEAK_SUMS; j++)

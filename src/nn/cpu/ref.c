@@ -10,6 +10,7 @@
 #include "nn/cpu/kv.h"
 #include "nn/cpu/ref_attention.h"
 #include "nn/cpu/ref_linear.h"
+#include "nn/number.h"
 
 static bool ref_supported(void)
 {
@@ -119,30 +120,35 @@ static void ref_rope(um_backend *be, float *x, int ld, int t, int heads, int hea
     }
 }
 
-static void ref_swiglu_forward(um_backend *be, float *out, const float *gate, const float *up,
-                               int ld, int t, int f)
-{
-    (void)be;
-    for (int i = 0; i < t; i++, gate += ld, up += ld, out += f) {
-        for (int j = 0; j < f; j++)
-            out[j] = gate[j] / (1.0f + expf(-gate[j])) * up[j];
-    }
-}
-
-/* silu(g) = g s with s = sigmoid(g); silu'(g) = s (1 + g (1 - s)). */
-static void ref_swiglu_backward(um_backend *be, float *dgate, float *dup, int lddst,
-                                const float *dout, const float *gate, const float *up, int ld,
-                                int t, int f)
+static void ref_swiglu_forward(um_backend *be, um_dtype dtype, void *out, const void *gate,
+                               const void *up, int ld, int t, int f)
 {
     (void)be;
     for (int i = 0; i < t; i++) {
         for (int j = 0; j < f; j++) {
-            float g = gate[j], s = 1.0f / (1.0f + expf(-g));
-            float dy = dout[j], u = up[j];
-            dup[j] = dy * (g * s);
-            dgate[j] = dy * u * (s * (1.0f + g * (1.0f - s)));
+            const size_t at = (size_t)i * (size_t)ld + (size_t)j;
+            const float g = um_array_value(dtype, gate, at), u = um_array_value(dtype, up, at);
+            um_array_set(dtype, out, (size_t)i * (size_t)f + (size_t)j, g / (1.0f + expf(-g)) * u);
         }
-        gate += ld, up += ld, dout += f, dgate += lddst, dup += lddst;
+    }
+}
+
+/* silu(g) = g s with s = sigmoid(g); silu'(g) = s (1 + g (1 - s)). */
+static void ref_swiglu_backward(um_backend *be, um_dtype dtype, void *dgate, void *dup, int lddst,
+                                const void *dout, const void *gate, const void *up, int ld, int t,
+                                int f)
+{
+    (void)be;
+    for (int i = 0; i < t; i++) {
+        for (int j = 0; j < f; j++) {
+            const size_t at = (size_t)i * (size_t)ld + (size_t)j;
+            const size_t to = (size_t)i * (size_t)lddst + (size_t)j;
+            const float dy = um_array_value(dtype, dout, (size_t)i * (size_t)f + (size_t)j);
+            float g = um_array_value(dtype, gate, at), s = 1.0f / (1.0f + expf(-g));
+            float u = um_array_value(dtype, up, at);
+            um_array_set(dtype, dup, to, dy * (g * s));
+            um_array_set(dtype, dgate, to, dy * u * (s * (1.0f + g * (1.0f - s))));
+        }
     }
 }
 
@@ -239,6 +245,7 @@ static const um_backend_ops ref_ops = {
     .upload = um_cpu_copy,
     .download = um_cpu_copy,
     .gemm = ref_gemm,
+    .product = um_ref_product,
     .pack = um_ref_pack,
     .unpack = um_cpu_unpack,
     .acts_bytes = um_ref_acts_bytes,

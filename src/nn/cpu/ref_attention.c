@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+#include "nn/number.h"
+
 /* The keys of one query row, in order: the prefix ranges, then its own rows up to itself. */
 typedef struct key_walk {
     const um_range *range, *range_end;
@@ -48,6 +50,12 @@ static double dot(const float *a, const float *b, int n)
     return sum;
 }
 
+/* What a factor of a product is rounded to. */
+static double factor(const um_attention_shape *shape, double x)
+{
+    return shape->bf16 ? (double)um_bf16_value(um_bf16_bits((float)x)) : x;
+}
+
 void um_ref_attention_forward(um_backend *be, float *out, int ldo, float *lse, const float *q,
                               int ldq, const float *k, const float *v, int ldkv,
                               const um_attention_shape *shape, const um_span *spans, int n_spans,
@@ -74,6 +82,7 @@ void um_ref_attention_forward(um_backend *be, float *out, int ldo, float *lse, c
                 const size_t at = (size_t)key * (size_t)ldkv + kv_head;
                 double p = exp(dot(query, k + at, d_head) * (double)shape->scale - max);
                 sum += p;
+                p = factor(shape, p);
                 for (int d = 0; d < d_head; d++)
                     acc[d] += p * (double)v[at + (size_t)d];
             }
@@ -117,7 +126,8 @@ void um_ref_attention_backward(um_backend *be, float *dq, int lddq, float *dk, f
                 float *dkrow = dk + (size_t)key * (size_t)lddkv + kv_head;
                 float *dvrow = dv + (size_t)key * (size_t)lddkv + kv_head;
                 double p = exp(dot(query, krow, d_head) * scale - row_lse);
-                double ds = p * (dot(grad, vrow, d_head) - delta) * scale;
+                double ds = factor(shape, p * (dot(grad, vrow, d_head) - delta)) * scale;
+                p = factor(shape, p);
                 for (int d = 0; d < d_head; d++) {
                     acc[d] += ds * (double)krow[d];
                     dkrow[d] += (float)(ds * (double)query[d]);

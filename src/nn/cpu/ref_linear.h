@@ -1,4 +1,4 @@
-/* ref_linear.h - the reference's packed products; see backend.h. */
+/* ref_linear.h - the reference's packed and bfloat16 products; see backend.h. */
 #ifndef UM_NN_CPU_REF_LINEAR_H
 #define UM_NN_CPU_REF_LINEAR_H
 
@@ -16,5 +16,6 @@ double um_ref_dot_ops(um_backend *be, um_dtype dtype, int repeats);
 void um_ref_linear(um_backend *be, float *y, int ldy, const void *acts, int m, const um_packed *w,
                    const float *bias, bool accumulate);
 void um_ref_linear_gate(um_backend *be, void *out, const void *acts, int m, const um_packed *pair);
+void um_ref_product(um_backend *be, const um_product *product);
 
 #endif

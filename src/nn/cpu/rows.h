@@ -162,56 +162,59 @@ static void simd_rope(um_backend *be, float *x, int ld, int t, int heads, int he
 }
 
 typedef struct swiglu_job {
-    float *out, *dgate, *dup;
-    const float *gate, *up, *dout;
+    void *out, *dgate, *dup;
+    const void *gate, *up, *dout;
     size_t ld, lddst, f;
 } swiglu_job;
 
-static void swiglu_rows(void *ctx, size_t begin, size_t end, int thread)
+static INLINE void swiglu_row(const swiglu_job *job, size_t row, const um_dtype dtype)
 {
-    const swiglu_job *job = ctx;
-    (void)thread;
-    for (size_t row = begin; row < end; row++) {
-        const float *gate = job->gate + row * job->ld, *up = job->up + row * job->ld;
-        float *out = job->out + row * job->f;
-        for (size_t j = 0; j < job->f; j += VL) {
-            const int n = lanes_at(j, job->f);
-            const vf g = vf_get(gate + j, n);
-            vf_put(out + j, vf_gated(g, vf_get(up + j, n)), n);
-        }
+    for (size_t j = 0; j < job->f; j += VL) {
+        const int n = lanes_at(j, job->f);
+        const size_t at = row * job->ld + j;
+        const vf g = array_get(dtype, job->gate, at, n), u = array_get(dtype, job->up, at, n);
+        array_put(dtype, job->out, row * job->f + j, vf_gated(g, u), n);
     }
-}
-
-static void simd_swiglu_forward(um_backend *be, float *out, const float *gate, const float *up,
-                                int ld, int t, int f)
-{
-    swiglu_job job = {.out = out, .gate = gate, .up = up, .ld = (size_t)ld, .f = (size_t)f};
-    for_rows(be, t, (size_t)f, swiglu_rows, &job);
 }
 
 /* silu(g) = g s with s = sigmoid(g); silu'(g) = s (1 + g (1 - s)). */
-static void swiglu_backward_rows(void *ctx, size_t begin, size_t end, int thread)
+static INLINE void swiglu_backward_row(const swiglu_job *job, size_t row, const um_dtype dtype)
 {
-    const swiglu_job *job = ctx;
     const vf one = vf_set(1.0f);
-    (void)thread;
-    for (size_t row = begin; row < end; row++) {
-        const float *gate = job->gate + row * job->ld, *up = job->up + row * job->ld;
-        const float *dout = job->dout + row * job->f;
-        float *dgate = job->dgate + row * job->lddst, *dup = job->dup + row * job->lddst;
-        for (size_t j = 0; j < job->f; j += VL) {
-            const int n = lanes_at(j, job->f);
-            const vf g = vf_get(gate + j, n), s = vf_sigmoid(g), dy = vf_get(dout + j, n);
-            const vf slope = vf_mul(s, vf_fma(g, vf_sub(one, s), one));
-            vf_put(dgate + j, vf_mul(vf_mul(dy, vf_get(up + j, n)), slope), n);
-            vf_put(dup + j, vf_mul(dy, vf_mul(g, s)), n);
-        }
+    for (size_t j = 0; j < job->f; j += VL) {
+        const int n = lanes_at(j, job->f);
+        const size_t at = row * job->ld + j, to = row * job->lddst + j;
+        const vf g = array_get(dtype, job->gate, at, n), s = vf_sigmoid(g);
+        const vf dy = array_get(dtype, job->dout, row * job->f + j, n);
+        const vf slope = vf_mul(s, vf_fma(g, vf_sub(one, s), one));
+        const vf u = array_get(dtype, job->up, at, n);
+        array_put(dtype, job->dgate, to, vf_mul(vf_mul(dy, u), slope), n);
+        array_put(dtype, job->dup, to, vf_mul(dy, vf_mul(g, s)), n);
     }
 }
 
-static void simd_swiglu_backward(um_backend *be, float *dgate, float *dup, int lddst,
-                                 const float *dout, const float *gate, const float *up, int ld,
-                                 int t, int f)
+#define SWIGLU_ROWS(name, row_fn, dtype)                                                           \
+    static void name(void *ctx, size_t begin, size_t end, int thread)                              \
+    {                                                                                              \
+        (void)thread;                                                                              \
+        for (size_t row = begin; row < end; row++)                                                 \
+            row_fn(ctx, row, dtype);                                                               \
+    }
+SWIGLU_ROWS(swiglu_rows, swiglu_row, UM_F32)
+SWIGLU_ROWS(swiglu_rows_bf16, swiglu_row, UM_BF16)
+SWIGLU_ROWS(swiglu_backward_rows, swiglu_backward_row, UM_F32)
+SWIGLU_ROWS(swiglu_backward_rows_bf16, swiglu_backward_row, UM_BF16)
+
+static void simd_swiglu_forward(um_backend *be, um_dtype dtype, void *out, const void *gate,
+                                const void *up, int ld, int t, int f)
+{
+    swiglu_job job = {.out = out, .gate = gate, .up = up, .ld = (size_t)ld, .f = (size_t)f};
+    for_rows(be, t, (size_t)f, dtype == UM_BF16 ? swiglu_rows_bf16 : swiglu_rows, &job);
+}
+
+static void simd_swiglu_backward(um_backend *be, um_dtype dtype, void *dgate, void *dup, int lddst,
+                                 const void *dout, const void *gate, const void *up, int ld, int t,
+                                 int f)
 {
     swiglu_job job = {.dgate = dgate,
                       .dup = dup,
@@ -221,7 +224,8 @@ static void simd_swiglu_backward(um_backend *be, float *dgate, float *dup, int l
                       .ld = (size_t)ld,
                       .lddst = (size_t)lddst,
                       .f = (size_t)f};
-    for_rows(be, t, (size_t)f, swiglu_backward_rows, &job);
+    for_rows(be, t, (size_t)f, dtype == UM_BF16 ? swiglu_backward_rows_bf16 : swiglu_backward_rows,
+             &job);
 }
 
 typedef struct logprob_job {

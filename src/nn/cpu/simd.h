@@ -22,6 +22,8 @@
 
 #include "nn/cpu/elements.h"
 
+#include "nn/cpu/product.h"
+
 #include "nn/cpu/rows.h"
 
 #include "nn/cpu/acts.h"
@@ -44,8 +46,10 @@
 
 /* Floats of scratch a thread needs, in whole cache lines. */
 enum {
-    SIMD_SCRATCH_NEED =
+    SIMD_SCRATCH_ROWS =
         (int)GATE_F32_SCRATCH > (int)ATT_SCRATCH ? (int)GATE_F32_SCRATCH : (int)ATT_SCRATCH,
+    SIMD_SCRATCH_NEED = (int)SIMD_SCRATCH_ROWS > (int)PRODUCT_SCRATCH ? (int)SIMD_SCRATCH_ROWS
+                                                                      : (int)PRODUCT_SCRATCH,
     SIMD_SCRATCH = (SIMD_SCRATCH_NEED + 15) / 16 * 16,
 };
 
@@ -56,6 +60,7 @@ static const um_backend_ops simd_ops = {
     .upload = um_cpu_copy,
     .download = um_cpu_copy,
     .gemm = simd_gemm,
+    .product = simd_product,
     .pack = simd_pack,
     .unpack = um_cpu_unpack,
     .acts_bytes = simd_acts_bytes,
@@ -90,10 +95,10 @@ static const um_backend_ops simd_ops = {
     .logprob_backward = simd_logprob_backward,
     .sum_squares = simd_sum_squares,
     .adamw = simd_adamw,
-    .round_bf16 = um_cpu_round_bf16,
-    .to_bf16 = um_cpu_to_bf16,
-    .from_bf16 = um_cpu_from_bf16,
-    .weigh_bf16 = um_cpu_weigh_bf16,
+    .round_bf16 = simd_round_bf16,
+    .to_bf16 = simd_to_bf16,
+    .from_bf16 = simd_from_bf16,
+    .weigh_bf16 = simd_weigh_bf16,
 };
 
 #endif

@@ -212,9 +212,10 @@ static inline vf vf_round_bf16(vf x)
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    const __m256 rounded =
-        _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32((int)0xffff0000u)));
-    return _mm256_blendv_ps(rounded, _mm256_set1_ps(NAN), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x00400000));
+    const vf value = _mm256_blendv_ps(_mm256_castsi256_ps(up), _mm256_castsi256_ps(quiet),
+                                      _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_and_ps(value, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000u)));
 }
 
 static inline void vf_store_bf16(uint16_t *p, vf x)
@@ -222,6 +223,12 @@ static inline void vf_store_bf16(uint16_t *p, vf x)
     const __m256i bits = _mm256_srli_epi32(_mm256_castps_si256(vf_round_bf16(x)), 16);
     _mm_storeu_si128((__m128i *)p, _mm_packus_epi32(_mm256_castsi256_si128(bits),
                                                     _mm256_extracti128_si256(bits, 1)));
+}
+
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
 /* VL pairs of bfloat16: the first ones and the second ones. */

@@ -193,7 +193,8 @@ static inline void vf_store_i8(int8_t *p, vf x)
     _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
 }
 
-/* Lanes rounded to bfloat16, the upper half of each, to nearest with ties to even; NaN stays one. */
+/* Lanes rounded to bfloat16, the upper half of each, to nearest with ties to even; NaN stays one.
+ */
 static inline __m512i vf_bf16_bits(vf x)
 {
     const __m512i bits = _mm512_castps_si512(x);
@@ -211,13 +212,52 @@ static inline vf vf_round_bf16(vf x)
 
 static inline void vf_store_bf16(uint16_t *p, vf x)
 {
-#ifdef __AVX512BF16__
-    _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(x));
-#else
     const __m512i bits = _mm512_srli_epi32(vf_bf16_bits(x), 16);
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(bits));
-#endif
 }
+
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+#ifdef __AVX512BF16__
+#define SIMD_BF16_TERMS  /* bfloat16 is multiplied as such, here or in tiles, not as wider floats  \
+                          */
+
+/* c + the products of the two bfloat16 in each lane. */
+static inline vf vf_dot(vf a, vf b, vf c)
+{
+    /* Not the intrinsic, for the same reason as in vi_dot. */
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+    return c;
+}
+
+/* The pair at p in all lanes. */
+static inline vf vf_pair(const uint16_t *p)
+{
+    float pair;
+    memcpy(&pair, p, sizeof pair);
+    return vf_set(pair);
+}
+
+/* Words whose first terms are those of a, the second ones those of b. */
+static inline vf vf_words(vf a, vf b)
+{
+    static const uint16_t order[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                       21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                       11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(b, a);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_loadu_si512(order), halves));
+}
+
+/* Words of consecutive terms: those of a, then those of b. */
+static inline vf vf_row_words(vf a, vf b)
+{
+    return (vf)_mm512_cvtne2ps_pbh(b, a);
+}
+#endif
 
 /* VL pairs of bfloat16: the first ones and the second ones. */
 static inline void vf_load_bf16_pairs(const uint16_t *p, vf *first, vf *second)
@@ -226,33 +266,6 @@ static inline void vf_load_bf16_pairs(const uint16_t *p, vf *first, vf *second)
     *first = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
     *second = _mm512_castsi512_ps(_mm512_and_si512(pairs, upper));
 }
-
-#ifdef __AVX512BF16__
-#define SIMD_DOT_BF16
-
-/* VL pairs of bfloat16, and their products added up: sum + first * first + second * second. */
-typedef __m512i vb;
-
-static inline vb vb_load(const uint16_t *p)
-{
-    return _mm512_loadu_si512(p);
-}
-
-/* One pair in all places. */
-static inline vb vb_pair(const uint16_t *p)
-{
-    int32_t pair;
-    memcpy(&pair, p, sizeof pair);
-    return _mm512_set1_epi32(pair);
-}
-
-static inline vf vb_dot(vf sum, vb a, vb b)
-{
-    /* Not the intrinsic, for the same reason as in vi_dot. */
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-    return sum;
-}
-#endif
 
 static inline vf vf_load_f16(const uint16_t *p)
 {

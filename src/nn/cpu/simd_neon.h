@@ -223,6 +223,11 @@ static inline void vf_store_bf16(uint16_t *p, vf x)
     vst1_u16(p, vshrn_n_u32(vf_bf16_bits(x), 16));
 }
 
+static inline vf vf_load_bf16(const uint16_t *p)
+{
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+}
+
 /* VL pairs of bfloat16: the first ones and the second ones. */
 static inline void vf_load_bf16_pairs(const uint16_t *p, vf *first, vf *second)
 {

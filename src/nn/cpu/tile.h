@@ -51,10 +51,23 @@ static INLINE vf tile_load(const float *c, int n, bool last)
 }
 
 /*
+ * Words. Operands of bfloat16 lie in words of 32 bits: pairs of consecutive terms where the machine
+ * multiplies pairs, else one term as a float. A `dot` kernel is a kernel over words: k, a_ld, b_row
+ * and so on count words.
+ */
+#ifdef SIMD_BF16_DOT
+enum { WORD_TERMS = 2 };
+#else
+enum { WORD_TERMS = 1 };
+#define vf_dot vf_fma
+#endif
+
+/*
  * The keys beyond the common ones: row i goes on to p < limit[i]. Rows are in order of limit, so
  * those that go on are the last ones.
  */
-static INLINE void tile_stairs(const tile *t, const int mr, const int nv, vf sum[GEMM_MR][8])
+static INLINE void tile_stairs(const tile *t, const int mr, const int nv, const bool dot,
+                               vf sum[GEMM_MR][8])
 {
     int first = 0;
     for (int p = t->k; p < t->limit[mr - 1]; p++) {
@@ -72,7 +85,8 @@ static INLINE void tile_stairs(const tile *t, const int mr, const int nv, vf sum
             const vf value = vf_set(a[(size_t)i * t->a_ld]);
             UNROLL
             for (int j = 0; j < nv; j++)
-                sum[i][j] = vf_fma(value, column[j], sum[i][j]);
+                sum[i][j] =
+                    dot ? vf_dot(value, column[j], sum[i][j]) : vf_fma(value, column[j], sum[i][j]);
         }
     }
 }
@@ -120,8 +134,9 @@ static INLINE void tile_finish(const tile *t, const int mr, const int nv, vf sum
     }
 }
 
-/* mr, nv and by_column are compile-time constants of every instance. */
-static INLINE void tile_run(const tile *t, const int mr, const int nv, const bool by_column)
+/* mr, nv, by_column and dot are compile-time constants of every instance. */
+static INLINE void tile_run(const tile *t, const int mr, const int nv, const bool by_column,
+                            const bool dot)
 {
     vf sum[GEMM_MR][8];
     UNROLL
@@ -151,25 +166,33 @@ static INLINE void tile_run(const tile *t, const int mr, const int nv, const boo
             const vf value = vf_set(by_column ? a[i] : a[(size_t)i * a_ld]);
             UNROLL
             for (int j = 0; j < nv; j++)
-                sum[i][j] = vf_fma(value, column[j], sum[i][j]);
+                sum[i][j] =
+                    dot ? vf_dot(value, column[j], sum[i][j]) : vf_fma(value, column[j], sum[i][j]);
         }
         a += by_column ? a_ld : 1;
         b += b_row;
     }
     if (!by_column && mr > 1 && t->limit != NULL)
-        tile_stairs(t, mr, nv, sum);
+        tile_stairs(t, mr, nv, dot, sum);
     tile_finish(t, mr, nv, sum);
 }
 
-#define TILE_INSTANCE(mr, nv)                                                                      \
-    static void tile_rows_##mr##x##nv(const tile *t)                                               \
+#define TILE_KERNELS(mr, nv, name, dot)                                                            \
+    static void tile_##name##rows_##mr##x##nv(const tile *t)                                       \
     {                                                                                              \
-        tile_run(t, mr, nv, false);                                                                \
+        tile_run(t, mr, nv, false, dot);                                                           \
     }                                                                                              \
-    static void tile_columns_##mr##x##nv(const tile *t)                                            \
+    static void tile_##name##columns_##mr##x##nv(const tile *t)                                    \
     {                                                                                              \
-        tile_run(t, mr, nv, true);                                                                 \
+        tile_run(t, mr, nv, true, dot);                                                            \
     }
+#ifdef SIMD_BF16_DOT
+#define TILE_INSTANCE(mr, nv)                                                                      \
+    TILE_KERNELS(mr, nv, , false)                                                                  \
+    TILE_KERNELS(mr, nv, dot_, true)
+#else
+#define TILE_INSTANCE(mr, nv) TILE_KERNELS(mr, nv, , false)
+#endif
 
 TILE_INSTANCE(1, 1)
 TILE_INSTANCE(1, 2)
@@ -223,6 +246,13 @@ TILE_INSTANCE(12, 2)
 /* [rows - 1][log2 vectors]; see tile_width for which exist. */
 static const tile_fn tile_rows_fn[GEMM_MR][4] = {TILE_TABLE(rows)};
 static const tile_fn tile_columns_fn[GEMM_MR][4] = {TILE_TABLE(columns)};
+#ifdef SIMD_BF16_DOT
+static const tile_fn tile_dot_rows_fn[GEMM_MR][4] = {TILE_TABLE(dot_rows)};
+static const tile_fn tile_dot_columns_fn[GEMM_MR][4] = {TILE_TABLE(dot_columns)};
+#else
+#define tile_dot_rows_fn    tile_rows_fn
+#define tile_dot_columns_fn tile_columns_fn
+#endif
 
 /* The most vectors a tile of mr rows can be wide. */
 static inline int tile_max_vectors(int mr)
