@@ -61,4 +61,10 @@ if python3 -c 'import transformers, torch' 2>/dev/null; then
 else
     echo 'SKIPPED: agreement with transformers (python3 has no transformers)'
 fi
+
+# Local models can be read with weights of another format, packed once beside the model.
+run 2 decide --role student -w ws --redo --set decide.weights=int3
+err_has 'decide.weights'
+run 0 decide --role student -w ws --redo --set decide.weights=int8
+[ -s ws/models/base/mirrorer-int8.packed ] || die 'no packed weights beside the model'
 echo ok
