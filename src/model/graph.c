@@ -27,9 +27,9 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-#define ALIGN_FLOATS      ((size_t)16)      /* every array starts on a cache line */
-#define LOGITS_MAX_FLOATS ((size_t)8 << 20) /* of one chunk of the LM head: 32 MiB ... */
-#define LOGITS_MIN_ROWS   ((size_t)128)     /* ... but at least this many rows */
+#define ALIGN_FLOATS      ((size_t)16)       /* every array starts on a cache line */
+#define LOGITS_MAX_FLOATS ((size_t)16 << 20) /* of one chunk of the LM head: 64 MiB ... */
+#define LOGITS_MIN_ROWS   ((size_t)128)      /* ... but at least this many rows */
 
 /* Hands out the arrays of the workspace; with base NULL it only counts. */
 typedef struct cursor {
@@ -55,7 +55,8 @@ static size_t chunk_rows_for(size_t vocab, size_t max_trained)
     size_t rows = LOGITS_MAX_FLOATS / vocab;
     if (rows < LOGITS_MIN_ROWS)
         rows = LOGITS_MIN_ROWS;
-    return rows < max_trained ? rows : max_trained;
+    size_t chunks = (max_trained + rows - 1) / rows;
+    return chunks > 1 ? (max_trained + chunks - 1) / chunks : max_trained;
 }
 
 /* Room for 16-bit values. */

@@ -490,18 +490,60 @@ static void test_bf16(void **state)
     free(narrow);
 }
 
+/* n floats as bfloat16, rounded in place too. */
+static uint16_t *halves_of(um_backend *be, float *x, size_t n)
+{
+    uint16_t *narrow = malloc(n * sizeof *narrow);
+    assert_non_null(narrow);
+    be->ops->to_bf16(be, narrow, x, n);
+    be->ops->from_bf16(be, x, narrow, n);
+    return narrow;
+}
+
+/* On bfloat16 arrays the gated product and its gradient are those of float32, rounded. */
+static void test_swiglu_bf16(void **state)
+{
+    (void)state;
+    enum { T = 5, F = 37, N = T * F };
+    backend_set set = open_backends(2);
+    for (int b = 0; b < set.n; b++) {
+        um_backend *be = set.be[b];
+        float *in = random_floats(2 * N, 1), *dout = random_floats(N, 2);
+        float *out = new_floats(N), *din = new_floats(2 * N), *got = new_floats(2 * N);
+        uint16_t *in_16 = halves_of(be, in, 2 * N), *dout_16 = halves_of(be, dout, N);
+        uint16_t *got_16 = malloc(2 * N * sizeof *got_16);
+        assert_non_null(got_16);
+        be->ops->swiglu_forward(be, UM_F32, out, in, in + F, 2 * F, T, F);
+        be->ops->round_bf16(be, out, out, N);
+        be->ops->swiglu_forward(be, UM_BF16, got_16, in_16, in_16 + F, 2 * F, T, F);
+        be->ops->from_bf16(be, got, got_16, N);
+        check_bits("swiglu of bfloat16", be, got, out, N);
+        be->ops->swiglu_backward(be, UM_F32, din, din + F, 2 * F, dout, in, in + F, 2 * F, T, F);
+        be->ops->round_bf16(be, din, din, 2 * N);
+        be->ops->swiglu_backward(be, UM_BF16, got_16, got_16 + F, 2 * F, dout_16, in_16, in_16 + F,
+                                 2 * F, T, F);
+        be->ops->from_bf16(be, got, got_16, 2 * N);
+        check_bits("gradient of swiglu of bfloat16", be, got, din, 2 * N);
+        free(in);
+        free(dout);
+        free(out);
+        free(din);
+        free(got);
+        free(in_16);
+        free(dout_16);
+        free(got_16);
+    }
+    close_backends(&set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_gemm),
-        cmocka_unit_test(test_gemm_bits),
-        cmocka_unit_test(test_gemm_rows_do_not_leak),
-        cmocka_unit_test(test_rows_and_bias),
-        cmocka_unit_test(test_sum_squares_and_adamw),
-        cmocka_unit_test(test_row_bits),
-        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_names),         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_swiglu_bf16),   cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_gemm_bits),     cmocka_unit_test(test_gemm_rows_do_not_leak),
+        cmocka_unit_test(test_rows_and_bias), cmocka_unit_test(test_sum_squares_and_adamw),
+        cmocka_unit_test(test_row_bits),      cmocka_unit_test(test_bf16),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

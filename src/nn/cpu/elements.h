@@ -29,19 +29,15 @@ static INLINE void vf_put(float *p, vf x, int n)
 /* The same of bfloat16; what is stored is rounded. */
 static INLINE vf vf_get_bf16(const uint16_t *p, int n)
 {
-    uint16_t part[VL] = {0};
-    if (n == VL)
-        return vf_load_bf16(p);
-    memcpy(part, p, (size_t)n * sizeof *p);
-    return vf_load_bf16(part);
+    return n == VL ? vf_load_bf16(p) : vf_load_bf16_n(p, n);
 }
 
 static INLINE void vf_put_bf16(uint16_t *p, vf x, int n)
 {
-    uint16_t part[VL];
-    vf_store_bf16(n == VL ? p : part, x);
-    if (n != VL)
-        memcpy(p, part, (size_t)n * sizeof *p);
+    if (n == VL)
+        vf_store_bf16(p, x);
+    else
+        vf_store_bf16_n(p, x, n);
 }
 
 /* The same of an array of either type, from element `at` on. */

@@ -13,7 +13,7 @@
 #define UM_NN_CPU_PRODUCT_H
 
 enum {
-    PRODUCT_KC = 512,
+    PRODUCT_KC = 640,
     PRODUCT_MC = 96,
     PRODUCT_NC = 1024, /* whole panels */
     PRODUCT_SCRATCH_A = PRODUCT_MC * PRODUCT_KC,
@@ -85,6 +85,19 @@ static void turn_words(float *dst, int width, const um_matrix_ref *x, int column
     }
 }
 
+/* The words of n columns from element `at` on, of terms whose columns are consecutive in memory;
+ * the second term of a word exists where `both`. */
+static INLINE vf column_words(const um_matrix_ref *x, size_t at, int n, bool both)
+{
+    const vf first = array_get(x->dtype, x->data, at, n);
+#ifdef SIMD_BF16_DOT
+    return vf_words(first, both ? array_get(x->dtype, x->data, at + (size_t)x->ld, n) : vf_zero());
+#else
+    (void)both;
+    return vf_round_bf16(first);
+#endif
+}
+
 /* The same where columns are consecutive in memory, terms of stride ld. */
 static void lay_words(float *dst, int width, const um_matrix_ref *x, int column, int n, int term,
                       int terms)
@@ -92,19 +105,10 @@ static void lay_words(float *dst, int width, const um_matrix_ref *x, int column,
     for (int p = 0; p < terms; p += WORD_TERMS, dst += width) {
         const size_t at = (size_t)(term + p) * (size_t)x->ld + (size_t)column;
         for (int j = 0; j < width; j += VL) {
-            const int lanes = min_int(VL, n - j), out = min_int(VL, width - j);
-            vf words = vf_zero();
-            if (lanes > 0) {
-                words = array_get(x->dtype, x->data, at + (size_t)j, lanes);
-#ifdef SIMD_BF16_DOT
-                words = vf_words(words, p + 1 < terms ? array_get(x->dtype, x->data,
-                                                                  at + (size_t)(x->ld + j), lanes)
-                                                      : vf_zero());
-#else
-                words = vf_round_bf16(words);
-#endif
-            }
-            vf_put(dst + j, words, out);
+            const int lanes = min_int(VL, n - j);
+            const vf words =
+                lanes > 0 ? column_words(x, at + (size_t)j, lanes, p + 1 < terms) : vf_zero();
+            vf_put(dst + j, words, min_int(VL, width - j));
         }
     }
 }
@@ -133,15 +137,33 @@ static void product_panels(void *ctx, size_t begin, size_t end, int thread)
     }
 }
 
-/* Rows [row, row + m) of op(a) over a block of terms, tile by tile. */
+/* Rows [row, row + m) of op(a) over a block of terms, tile by tile. Where a's rows are consecutive
+ * in memory, all tiles are filled at once: a line of memory belongs to several of them. */
 static void product_rows_words(float *dst, const product_job *g, int row, int m, int tiles,
                                int term, int terms)
 {
     const um_matrix_ref *a = &g->p->a;
-    for (int i = 0; i < tiles; i++) {
+    const int words = words_of(terms);
+    for (int i = 0; i < tiles && !a->trans; i++) {
         const int start = tile_start(m, tiles, i), rows = tile_start(m, tiles, i + 1) - start;
-        (a->trans ? lay_words : turn_words)(dst + start * words_of(terms), rows, a, row + start,
-                                            rows, term, terms);
+        turn_words(dst + start * words, rows, a, row + start, rows, term, terms);
+    }
+    if (!a->trans)
+        return;
+    int starts[PRODUCT_MC + 1];
+    for (int i = 0; i <= tiles; i++)
+        starts[i] = tile_start(m, tiles, i);
+    for (int w = 0; w < words; w++) {
+        const int p = w * WORD_TERMS;
+        const size_t at = (size_t)(term + p) * (size_t)a->ld + (size_t)row;
+        for (int i = 0; i < tiles; i++) {
+            const int start = starts[i], rows = starts[i + 1] - start;
+            float *to = dst + start * words + w * rows;
+            for (int j = 0; j < rows; j += VL) {
+                const int n = min_int(VL, rows - j);
+                vf_put(to + j, column_words(a, at + (size_t)(start + j), n, p + 1 < terms), n);
+            }
+        }
     }
 }
 
@@ -234,8 +256,10 @@ static void simd_product(um_backend *be, const um_product *p)
     const int threads = small ? 1 : um_pool_threads(be->pool);
     g.row_blocks = (p->m + PRODUCT_MC - 1) / PRODUCT_MC;
     g.row_blocks = min_int(p->m, round_up(g.row_blocks, threads));
+    /* All columns at once where no sums must be kept: then each row of a is arranged once. */
     const int words = words_of(p->k) + 1, fit = CPU_SHARED_FLOATS / words / GEMM_NR * GEMM_NR;
-    const int most = min_int(fit, PRODUCT_NC), chunks = (p->n + most - 1) / most;
+    const bool kept = g.blocks > 1 && (p->rounded || p->c_dtype == UM_BF16);
+    const int most = kept ? min_int(fit, PRODUCT_NC) : fit, chunks = (p->n + most - 1) / most;
     const int chunk = round_up((p->n + chunks - 1) / chunks, GEMM_NR);
     for (g.column = 0; g.column < p->n; g.column += chunk) {
         g.columns = min_int(chunk, p->n - g.column);

@@ -222,9 +222,22 @@ static inline vf vf_load_bf16(const uint16_t *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
+/* The first n; the other lanes read as 0. */
+static inline vf vf_load_bf16_n(const uint16_t *p, int n)
+{
+    const __m256i some = _mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1u), p);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(some), 16));
+}
+
+static inline void vf_store_bf16_n(uint16_t *p, vf x, int n)
+{
+    const __m512i bits = _mm512_srli_epi32(vf_bf16_bits(x), 16);
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1u), _mm512_cvtepi32_epi16(bits));
+}
+
 #ifdef __AVX512BF16__
-#define SIMD_BF16_TERMS  /* bfloat16 is multiplied as such, here or in tiles, not as wider floats  \
-                          */
+/* bfloat16 is multiplied as such, here or in tiles, not as wider floats. */
+#define SIMD_BF16_TERMS
 
 /* c + the products of the two bfloat16 in each lane. */
 static inline vf vf_dot(vf a, vf b, vf c)
