@@ -214,8 +214,10 @@ static void product_block(const product_job *g, float *scratch, int row, int m, 
                 t.a = (const float *)p->a.data + at * t.a_ld + (size_t)(term / WORD_TERMS);
             }
             t.c = direct ? (float *)p->c + at * t.c_row + (size_t)column : acc + start * GEMM_NR;
-            tile_across((g->in_place ? tile_dot_rows_fn : tile_dot_columns_fn)[mr - 1], t, mr,
-                        direct ? n : GEMM_NR);
+            if (g->in_place)
+                tile_across(tile_dot_rows_fn[mr - 1], t, mr, direct ? n : GEMM_NR);
+            else
+                tile_across(tile_dot_columns_fn[mr - 1], t, mr, direct ? n : GEMM_NR);
         }
         if (!direct && last)
             product_store(g, acc, row, m, column, n);
