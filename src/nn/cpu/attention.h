@@ -447,7 +447,7 @@ static void take_row(float *dst, size_t width, const float *src, int dim, float 
 {
     for (int d = 0; d < (int)width; d += VL) {
         const int n = min_int(VL, dim - d);
-        vf_store(dst + d, vf_mul(vf_get(src + d, n), vf_set(scale)));
+        vf_store(dst + d, n > 0 ? vf_mul(vf_get(src + d, n), vf_set(scale)) : vf_zero());
     }
 }
 
