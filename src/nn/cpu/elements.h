@@ -26,6 +26,23 @@ static INLINE void vf_put(float *p, vf x, int n)
         vf_store_n(p, x, n);
 }
 
+#ifndef SIMD_BF16_MASKS
+/* The first n; the other lanes read as 0. */
+static inline vf vf_load_bf16_n(const uint16_t *p, int n)
+{
+    uint16_t part[VL] = {0};
+    memcpy(part, p, (size_t)n * sizeof *p);
+    return vf_load_bf16(part);
+}
+
+static inline void vf_store_bf16_n(uint16_t *p, vf x, int n)
+{
+    uint16_t part[VL];
+    vf_store_bf16(part, x);
+    memcpy(p, part, (size_t)n * sizeof *p);
+}
+#endif
+
 /* The same of bfloat16; what is stored is rounded. */
 static INLINE vf vf_get_bf16(const uint16_t *p, int n)
 {

@@ -70,28 +70,21 @@ static void peak_round(um_dtype dtype, float *memory)
         return;
     }
     vf sum[PEAK_SUMS];
-#ifdef SIMD_BF16_TERMS
-    if (dtype == UM_BF16) {
-        const vf w = vf_load(memory), pair = vf_pair((const uint16_t *)memory);
-        UNROLL
-        for (int j = 0; j < PEAK_SUMS; j++)
-            sum[j] = vf_set((float)j);
-        for (int i = 0; i < PEAK_ROUNDS; i++) {
-            UNROLL
-            for (int j = 0; j < PEAK_SUMS; j++)
-                sum[j] = vf_dot(w, pair, sum[j]);
-        }
-        UNROLL
-        for (int j = 0; j < PEAK_SUMS; j++)
-            vf_store(memory + j * VL, sum[j]);
-        return;
-    }
-#endif
     const vf x = vf_set(memory[0]), y = vf_set(memory[1]);
     UNROLL
     for (int j = 0; j < PEAK_SUMS; j++)
         sum[j] = vf_set((float)j);
-    for (int i = 0; i < PEAK_ROUNDS; i++) {
+#ifdef SIMD_BF16_TERMS
+    for (int i = 0; i < PEAK_ROUNDS && dtype == UM_BF16; i++) {
+        UNROLL
+        for (int j = 0; j < PEAK_SUMS; j++)
+            sum[j] = vf_dot(x, y, sum[j]);
+    }
+    const int rounds = dtype == UM_BF16 ? 0 : PEAK_ROUNDS;
+#else
+    const int rounds = PEAK_ROUNDS;
+#endif
+    for (int i = 0; i < rounds; i++) {
         UNROLL
         for (int j = 0; j < PEAK_SUMS; j++)
             sum[j] = vf_fma(sum[j], x, y);

@@ -36,6 +36,8 @@
 
 #include "nn/cpu/linear.h"
 
+#include "nn/cpu/kv_write.h"
+
 #include "nn/cpu/kv_attention.h"
 
 #include "nn/cpu/peak.h"

@@ -231,21 +231,6 @@ static inline vf vf_load_bf16(const uint16_t *p)
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
-/* The first n; the other lanes read as 0. */
-static inline vf vf_load_bf16_n(const uint16_t *p, int n)
-{
-    uint16_t part[VL] = {0};
-    memcpy(part, p, (size_t)n * sizeof *p);
-    return vf_load_bf16(part);
-}
-
-static inline void vf_store_bf16_n(uint16_t *p, vf x, int n)
-{
-    uint16_t part[VL];
-    vf_store_bf16(part, x);
-    memcpy(p, part, (size_t)n * sizeof *p);
-}
-
 /* VL pairs of bfloat16: the first ones and the second ones. */
 static inline void vf_load_bf16_pairs(const uint16_t *p, vf *first, vf *second)
 {

@@ -222,6 +222,8 @@ static inline vf vf_load_bf16(const uint16_t *p)
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
+#define SIMD_BF16_MASKS /* else elements.h says the next two */
+
 /* The first n; the other lanes read as 0. */
 static inline vf vf_load_bf16_n(const uint16_t *p, int n)
 {
