@@ -203,6 +203,13 @@ um_status um_graph_new(um_graph **out, const um_model_config *config, um_compute
             "%d; need at least 1, at least 0, 0 to %d, at least 0",
             sizes->max_rows, sizes->max_trained, sizes->recompute, sizes->lora_rank,
             config->layers - 1);
+    if (sizes->bf16 && (sizes->max_rows > UM_PRODUCT_TERMS || config->vocab > UM_PRODUCT_TERMS ||
+                        config->ffn > UM_PRODUCT_TERMS / 2))
+        return um_fail(err, UM_ERR_LIMIT,
+                       "training graph: found %d rows, a vocabulary of %d and a feed-forward width "
+                       "of %d; in bfloat16 at most %d, %d and %d can be trained",
+                       sizes->max_rows, config->vocab, config->ffn, UM_PRODUCT_TERMS,
+                       UM_PRODUCT_TERMS, UM_PRODUCT_TERMS / 2);
     size_t bytes = um_graph_bytes(config, sizes);
     if (bytes == SIZE_MAX)
         return um_fail(err, UM_ERR_LIMIT,

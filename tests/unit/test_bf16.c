@@ -215,6 +215,12 @@ static void recomputed_equals_kept(void **state)
         free(kept);
         um_pack_dispose(&pack);
     }
+    /* More terms than a product in bfloat16 can have. */
+    const um_graph_sizes sizes = {.max_rows = 8, .max_trained = 8, .bf16 = true};
+    um_model_config wide = config;
+    um_graph *graph;
+    wide.vocab = 300000;
+    assert_int_equal(um_graph_new(&graph, &wide, compute, &sizes, &err), UM_ERR_LIMIT);
     um_compute_close(compute);
     um_model_free(model);
 }

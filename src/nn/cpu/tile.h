@@ -59,8 +59,18 @@ static INLINE vf tile_load(const float *c, int n, bool last)
 enum { WORD_TERMS = 2 };
 #else
 enum { WORD_TERMS = 1 };
-#define vf_dot vf_fma
 #endif
+
+/* c + a b of floats or, with dot, of words. */
+static INLINE vf tile_dot(vf a, vf b, vf c, const bool dot)
+{
+#ifdef SIMD_BF16_DOT
+    if (dot)
+        return vf_dot(a, b, c);
+#endif
+    (void)dot;
+    return vf_fma(a, b, c);
+}
 
 /*
  * The keys beyond the common ones: row i goes on to p < limit[i]. Rows are in order of limit, so
@@ -85,8 +95,7 @@ static INLINE void tile_stairs(const tile *t, const int mr, const int nv, const 
             const vf value = vf_set(a[(size_t)i * t->a_ld]);
             UNROLL
             for (int j = 0; j < nv; j++)
-                sum[i][j] =
-                    dot ? vf_dot(value, column[j], sum[i][j]) : vf_fma(value, column[j], sum[i][j]);
+                sum[i][j] = tile_dot(value, column[j], sum[i][j], dot);
         }
     }
 }
@@ -166,8 +175,7 @@ static INLINE void tile_run(const tile *t, const int mr, const int nv, const boo
             const vf value = vf_set(by_column ? a[i] : a[(size_t)i * a_ld]);
             UNROLL
             for (int j = 0; j < nv; j++)
-                sum[i][j] =
-                    dot ? vf_dot(value, column[j], sum[i][j]) : vf_fma(value, column[j], sum[i][j]);
+                sum[i][j] = tile_dot(value, column[j], sum[i][j], dot);
         }
         a += by_column ? a_ld : 1;
         b += b_row;
