@@ -10,9 +10,9 @@
  *
  * Runs um_train_sft or um_train_dpo, the very functions of the pipeline, on random weights and
  * tokens, over a backend whose operations are timed. "Ceiling" is the best product of 2,048 cubed.
- * For dpo the reference's pass, which the trainer makes once before the first update, is timed too;
- * tokens are those of both sequences of a pair, prompts counted twice, as a trainer without a
- * shared prompt would process them.
+ * For dpo the reference's pass, which the trainer makes once before the first update, is in none of
+ * the figures (it is one more forward of each row); tokens are those of both sequences of a pair,
+ * prompts counted twice, as a trainer without a shared prompt would process them.
  */
 #include <math.h>
 #include <stdio.h>
