@@ -401,14 +401,12 @@ static void build_pass(generation *g)
     add_prompts(g);
 }
 
-static drawn draw(const generation *g, const um_sampler *sampler, size_t prompt, uint32_t sample,
+static drawn draw(const generation *g, um_sampler *sampler, size_t prompt, uint32_t sample,
                   uint32_t index)
 {
-    double u = 0.0;
-    if (g->sampling->temperature != 0.0f)
-        u = um_sampling_uniform(g->sampling->seed, g->prompts[prompt].key, g->first_sample + sample,
-                                index);
-    const int32_t id = um_sampler_draw(sampler, u);
+    um_rng rng = um_sampling_stream(g->sampling->seed, g->prompts[prompt].key,
+                                    g->first_sample + sample, index);
+    const int32_t id = um_sampler_draw(sampler, &rng);
     return (drawn){id, g->logprobs != NULL ? (float)um_sampler_logprob(sampler, id) : 0.0f};
 }
 

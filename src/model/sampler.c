@@ -1,8 +1,11 @@
 /*
  * sampler.c - see sampler.h.
  *
- * A row is read three times: maximum, weights with block sums, and the gathering of those few that
- * can matter. No sort: a nucleus is found by quickselect on the gathered ones.
+ * A row is read three times: maximum, weights with block sums, and the mass before a drawn token,
+ * which says whether the token is in the nucleus. No sort and no list: a token outside was the
+ * pivot of a quickselect, and the next is drawn from what comes before it, which still holds the
+ * whole nucleus. So about 1 + ln(1 / top_p) passes are made, and the token that is taken has the
+ * nucleus's distribution.
  *
  * The passes are written with 16-lane vectors and compiled for several instruction sets. They use
  * only additions, multiplications and comparisons, lane by lane and without contraction, so every
@@ -32,25 +35,29 @@ typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(int32_t))));
 /* Passes over a row ------------------------------------------------------------------------------
  */
 
-INLINE float row_max(const float *x, int n)
+/* The largest of each block and of all; NaN is not seen. */
+INLINE float row_max(const float *x, int n, float *maxima)
 {
-    float best = -INFINITY, lanes[LANES];
-    int i = 0;
-    if (n >= LANES) {
-        vec m;
-        memcpy(&m, x, sizeof m);
-        for (i = LANES; i + LANES <= n; i += LANES) {
+    float best = -INFINITY;
+    for (int start = 0, b = 0; start < n; start += BLOCK, b++) {
+        const int end = n - start < BLOCK ? n : start + BLOCK;
+        float lanes[LANES];
+        vec m = (vec){0} - INFINITY;
+        int i = start;
+        for (; i + LANES <= end; i += LANES) {
             vec v;
             memcpy(&v, x + i, sizeof v);
             ivec greater = v > m;
             m = (vec)(((ivec)v & greater) | ((ivec)m & ~greater));
         }
         memcpy(lanes, &m, sizeof lanes);
+        maxima[b] = -INFINITY;
         for (int j = 0; j < LANES; j++)
-            best = lanes[j] > best ? lanes[j] : best;
+            maxima[b] = lanes[j] > maxima[b] ? lanes[j] : maxima[b];
+        for (; i < end; i++)
+            maxima[b] = x[i] > maxima[b] ? x[i] : maxima[b];
+        best = maxima[b] > best ? maxima[b] : best;
     }
-    for (; i < n; i++)
-        best = x[i] > best ? x[i] : best;
     return best;
 }
 
@@ -108,51 +115,56 @@ INLINE double row_weigh(float *x, int n, float max, float scale, double *sums)
     return total;
 }
 
-/* Gathers what weighs at least `least`, in order of ids; how many. */
-INLINE int row_gather(um_candidate *out, const float *w, int n, float least)
+/* The mass before `cut`, and of each block. */
+INLINE double row_mass(const float *w, int n, um_candidate cut, double *sums)
 {
-    int found = 0;
-    for (int i = 0; i < n; i += LANES) {
-        int end = n - i < LANES ? n : i + LANES;
-        if (end - i == LANES) {
-            vec v;
-            int64_t any[LANES / 2], bits = 0;
-            memcpy(&v, w + i, sizeof v);
-            ivec hit = v >= least;
-            memcpy(any, &hit, sizeof any);
-            for (int j = 0; j < LANES / 2; j++)
-                bits |= any[j];
-            if (bits == 0)
-                continue;
+    const ivec ids = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    int32_t bits;
+    double total = 0.0;
+    memcpy(&bits, &cut.weight, sizeof bits);
+    for (int start = 0, b = 0; start < n; start += BLOCK, b++) {
+        const int end = n - start < BLOCK ? n : start + BLOCK;
+        vec sum = {0};
+        for (int i = start; i < end; i += LANES) {
+            vec v = {0};
+            if (end - i >= LANES)
+                memcpy(&v, w + i, sizeof v);
+            else
+                memcpy(&v, w + i, sizeof(float) * (size_t)(end - i));
+            /* Weights are ordered as their bits; a true comparison is -1. */
+            const ivec hit = (ivec)v > bits + (ids + i < cut.id);
+            sum += (vec)((ivec)v & hit);
         }
-        for (int j = i; j < end; j++) {
-            out[found] = (um_candidate){w[j], j};
-            found += w[j] >= least;
-        }
+        float lanes[LANES];
+        memcpy(lanes, &sum, sizeof lanes);
+        sums[b] = 0.0;
+        for (int j = 0; j < LANES; j++)
+            sums[b] += (double)lanes[j];
+        total += sums[b];
     }
-    return found;
+    return total;
 }
 
 typedef struct row_passes {
-    float (*max)(const float *x, int n);
+    float (*max)(const float *x, int n, float *maxima);
     double (*weigh)(float *x, int n, float max, float scale, double *sums);
-    int (*gather)(um_candidate *out, const float *w, int n, float least);
+    double (*mass)(const float *w, int n, um_candidate cut, double *sums);
 } row_passes;
 
 #define ROW_PASSES(suffix, attribute)                                                              \
-    attribute static float max_##suffix(const float *x, int n)                                     \
+    attribute static float max_##suffix(const float *x, int n, float *maxima)                      \
     {                                                                                              \
-        return row_max(x, n);                                                                      \
+        return row_max(x, n, maxima);                                                              \
     }                                                                                              \
     attribute static double weigh_##suffix(float *x, int n, float max, float scale, double *sums)  \
     {                                                                                              \
         return row_weigh(x, n, max, scale, sums);                                                  \
     }                                                                                              \
-    attribute static int gather_##suffix(um_candidate *out, const float *w, int n, float least)    \
+    attribute static double mass_##suffix(const float *w, int n, um_candidate cut, double *sums)   \
     {                                                                                              \
-        return row_gather(out, w, n, least);                                                       \
+        return row_mass(w, n, cut, sums);                                                          \
     }                                                                                              \
-    static const row_passes passes_##suffix = {max_##suffix, weigh_##suffix, gather_##suffix};
+    static const row_passes passes_##suffix = {max_##suffix, weigh_##suffix, mass_##suffix};
 
 ROW_PASSES(base, )
 #if defined(__x86_64__)
@@ -171,7 +183,7 @@ static const row_passes *best_passes(void)
     return &passes_base;
 }
 
-/* Filters ----------------------------------------------------------------------------------------
+/* The leading tokens ------------------------------------------------------------------------------
  */
 
 static bool before(const um_candidate *a, const um_candidate *b)
@@ -186,211 +198,165 @@ static void swap(um_candidate *a, um_candidate *b)
     *b = t;
 }
 
-/* Moves the median of the first, middle and last to the end. */
-static void place_pivot(um_candidate *c, int n)
-{
-    um_candidate *a = &c[0], *m = &c[n / 2], *z = &c[n - 1];
-    if (before(m, a))
-        swap(m, a);
-    if (before(z, a))
-        swap(z, a);
-    if (before(m, z))
-        swap(m, z);
-}
-
-/* Weights by the leading bits of their floats: an order of magnitude each. */
-#define BUCKET_SHIFT 20
-#define BUCKETS      (1 << (31 - BUCKET_SHIFT))
-#define MANY         4096 /* candidates from which sorting into buckets first is faster */
-
-static int bucket_of(const um_candidate *c)
-{
-    uint32_t bits;
-    memcpy(&bits, &c->weight, sizeof bits);
-    return (int)(bits >> BUCKET_SHIFT);
-}
-
-/*
- * Moves whole buckets to the front while the leading set needs all of them, and behind them the one
- * it ends in: c[*low .. *high). *sum is the mass of c[0 .. *low).
- */
-static void select_buckets(um_candidate *c, int n, int count, double mass, int *low, int *high,
-                           double *sum)
-{
-    double masses[BUCKETS] = {0};
-    int counts[BUCKETS] = {0}, last = BUCKETS - 1, front = 0, middle = 0;
-    for (int i = 0; i < n; i++) {
-        const int b = bucket_of(&c[i]);
-        masses[b] += (double)c[i].weight;
-        counts[b]++;
-    }
-    for (*sum = 0.0; last > 0; last--) {
-        if (*sum + masses[last] >= mass || front + counts[last] >= count)
-            break;
-        *sum += masses[last];
-        front += counts[last];
-    }
-    *low = front;
-    *high = front + counts[last];
-    front = 0;
-    for (int i = 0; i < n; i++) {
-        const int b = bucket_of(&c[i]);
-        if (b < last)
-            continue;
-        swap(&c[i], &c[middle++]);
-        if (b > last)
-            swap(&c[middle - 1], &c[front++]);
-    }
-}
-
-/*
- * The smallest leading set, in order of `before`, that has `count` members or the mass `mass` > 0;
- * moved to the front, in no order; its size. Quickselect: c[0 .. low) are members, c[high .. n) are
- * not, and every one of the first comes before every one of the middle.
- */
-static int select_leading(um_candidate *c, int n, int count, double mass)
+/* The k-th in order of `before`, 1 <= k <= n; the order of c changes. Quickselect: the middle of
+ * the first, middle and last is the pivot. */
+static um_candidate select_kth(um_candidate *c, int n, int k)
 {
     int low = 0, high = n;
-    double sum = 0.0; /* of c[0 .. low) */
-    if (n >= MANY)
-        select_buckets(c, n, count, mass, &low, &high, &sum);
     while (high - low > 1) {
-        double upper = 0.0;
+        um_candidate *a = &c[low], *m = &c[low + (high - low) / 2], *z = &c[high - 1];
+        if (before(m, a))
+            swap(m, a);
+        if (before(z, a))
+            swap(z, a);
+        if (before(m, z))
+            swap(m, z);
+        const um_candidate pivot = *z;
         int split = low;
-        place_pivot(c + low, high - low);
-        const um_candidate pivot = c[high - 1];
         for (int i = low; i < high - 1; i++) {
-            if (before(&c[i], &pivot)) {
-                upper += (double)c[i].weight;
+            if (before(&c[i], &pivot))
                 swap(&c[i], &c[split++]);
-            }
         }
-        swap(&c[split], &c[high - 1]);
-        double with_pivot = sum + upper + (double)pivot.weight;
-        if (split > low && (sum + upper >= mass || split >= count)) {
+        swap(&c[split], z);
+        if (split + 1 == k)
+            return pivot;
+        if (split + 1 > k)
             high = split;
-        } else if (with_pivot >= mass || split + 1 >= count) {
-            return split + 1;
-        } else {
+        else
             low = split + 1;
-            sum = with_pivot;
+    }
+    return c[low];
+}
+
+/*
+ * Behind the k-th of all tokens. Of k blocks each has a token at least as heavy as the k-th
+ * heaviest of the blocks' maxima, so lighter tokens are not looked at.
+ */
+static um_candidate cut_after(um_sampler *sampler, int k)
+{
+    const int blocks = (sampler->n + BLOCK - 1) / BLOCK;
+    um_candidate *c = sampler->candidates;
+    float least = 0.0f;
+    int found = 0;
+    if (k <= blocks) {
+        for (int b = 0; b < blocks; b++)
+            c[b] = (um_candidate){sampler->maxima[b], b};
+        least = select_kth(c, blocks, k).weight;
+    }
+    for (int b = 0; b < blocks; b++) {
+        const int start = b * BLOCK, end = sampler->n - start < BLOCK ? sampler->n : start + BLOCK;
+        for (int i = start; i < end && sampler->maxima[b] >= least; i++) {
+            c[found] = (um_candidate){sampler->weights[i], i};
+            found += sampler->weights[i] >= least;
         }
     }
-    return high;
+    um_candidate cut = select_kth(c, found, k);
+    cut.id++;
+    return cut;
 }
 
-static double mass_of(const um_candidate *c, int n)
-{
-    double sum = 0.0;
-    for (int i = 0; i < n; i++)
-        sum += (double)c[i].weight;
-    return sum;
-}
-
-static int drop_below(um_candidate *c, int n, float least)
-{
-    int kept = 0;
-    for (int i = 0; i < n; i++) {
-        if (c[i].weight >= least)
-            c[kept++] = c[i];
-    }
-    return kept;
-}
-
-/* Fills sampler->kept from weights[n], whose sum is `total`. */
-static void filter(um_sampler *sampler, const row_passes *passes, const um_sampling *sampling,
-                   double total)
-{
-    um_candidate *c = sampler->kept;
-    int n = sampler->n, kept;
-    bool by_count = sampling->top_k > 0 && sampling->top_k < n, by_mass = sampling->top_p < 1.0f;
-    float least = FLT_MIN;
-    /*
-     * Tokens below (1 - top_p) / n of the whole hold together less than 1 - top_p, so none is in
-     * the nucleus; the margin covers rounding. Not with top-k, which changes the whole.
-     */
-    if (by_mass && !by_count)
-        least = fmaxf(least, (float)(0.99 * (1.0 - (double)sampling->top_p) * total / n));
-    else if (!by_mass)
-        least = fmaxf(least, sampling->min_p);
-    kept = passes->gather(c, sampler->weights, n, least);
-    if (by_count) {
-        kept = select_leading(c, kept, sampling->top_k, INFINITY);
-        total = mass_of(c, kept);
-    }
-    if (by_mass)
-        kept = select_leading(c, kept, kept, (double)sampling->top_p * total);
-    if (sampling->min_p > 0.0f)
-        kept = drop_below(c, kept, sampling->min_p);
-    sampler->n_kept = kept;
-    sampler->total = mass_of(c, kept);
-}
+/* Drawing ----------------------------------------------------------------------------------------
+ */
 
 bool um_sampler_prepare(um_sampler *sampler, float *logits, int n, const um_sampling *sampling)
 {
     const row_passes *passes = best_passes();
-    float max = passes->max(logits, n);
+    const float max = passes->max(logits, n, sampler->maxima);
     sampler->weights = logits;
     sampler->n = n;
-    sampler->n_kept = 0;
+    sampler->greedy = -1;
     if (!isfinite(max))
         return false;
     if (sampler->raw != NULL) {
         /* The weights of temperature 1 are made where the logits were, whose copy comes back after.
          */
         memcpy(sampler->raw, logits, (size_t)n * sizeof *logits);
-        sampler->log_sum =
-            (double)max + log(passes->weigh(logits, n, max, 1.0f, sampler->block_sums));
+        sampler->log_sum = (double)max + log(passes->weigh(logits, n, max, 1.0f, sampler->sums[0]));
         memcpy(logits, sampler->raw, (size_t)n * sizeof *logits);
     }
     if (sampling->temperature == 0.0f) {
-        int best = 0;
-        while (logits[best] != max)
-            best++;
-        sampler->kept[0] = (um_candidate){1.0f, best};
-        sampler->n_kept = 1;
-        sampler->total = 1.0;
+        for (sampler->greedy = 0; logits[sampler->greedy] != max; sampler->greedy++)
+            ;
         return true;
     }
-    double total = passes->weigh(logits, n, max, 1.0f / sampling->temperature, sampler->block_sums);
-    if (!isfinite(total))
+    sampler->total = passes->weigh(logits, n, max, 1.0f / sampling->temperature, sampler->sums[0]);
+    if (!isfinite(sampler->total))
         return false;
-    sampler->total = total;
-    if (sampling->top_p < 1.0f || sampling->min_p > 0.0f ||
-        (sampling->top_k > 0 && sampling->top_k < n))
-        filter(sampler, passes, sampling, total);
+    sampler->cut = (um_candidate){FLT_MIN, n};
+    if (sampling->top_k > 0 && sampling->top_k < n) {
+        passes->max(logits, n, sampler->maxima);
+        const um_candidate cut = cut_after(sampler, sampling->top_k);
+        if (before(&cut, &sampler->cut))
+            sampler->cut = cut;
+        sampler->total = passes->mass(logits, n, sampler->cut, sampler->sums[0]);
+    }
+    sampler->nucleus = sampling->top_p < 1.0f ? (double)sampling->top_p * sampler->total : INFINITY;
+    if (sampling->min_p > sampler->cut.weight) {
+        sampler->cut = (um_candidate){sampling->min_p, n};
+        sampler->total = passes->mass(logits, n, sampler->cut, sampler->sums[0]);
+    }
     return true;
 }
 
-/* Among all weights: first the block, then the token. */
-static int32_t draw_whole(const um_sampler *sampler, double at)
+/* The token at u of those before `cut`, in order of ids; first the block, then the token. */
+static int32_t token_at(const um_sampler *sampler, um_candidate cut, const double *sums, double at)
 {
     const float *w = sampler->weights;
     int start = 0;
-    for (int b = 0; start + BLOCK < sampler->n && at >= sampler->block_sums[b]; b++) {
-        at -= sampler->block_sums[b];
+    for (int b = 0; start + BLOCK < sampler->n && at >= sums[b]; b++) {
+        at -= sums[b];
         start += BLOCK;
     }
-    int end = sampler->n - start < BLOCK ? sampler->n : start + BLOCK, i = start;
-    for (; i < end - 1 && at >= (double)w[i]; i++)
+    const int end = sampler->n - start < BLOCK ? sampler->n : start + BLOCK;
+    int i = start;
+    for (; i < end; i++) {
+        if (!before(&(um_candidate){w[i], i}, &cut))
+            continue;
+        if (at < (double)w[i])
+            return i;
         at -= (double)w[i];
-    /* Rounding can lead past the last token that has a weight. */
-    while (w[i] <= 0.0f)
+    }
+    /* Rounding can lead past the last of them. */
+    do
         i--;
+    while (!before(&(um_candidate){w[i], i}, &cut));
     return i;
 }
 
-int32_t um_sampler_draw(const um_sampler *sampler, double u)
+int32_t um_sampler_at(const um_sampler *sampler, double u)
 {
-    double at = u * sampler->total;
-    if (sampler->n_kept == 0)
-        return draw_whole(sampler, at);
-    for (int i = 0; i < sampler->n_kept - 1; i++) {
-        if (at < (double)sampler->kept[i].weight)
-            return sampler->kept[i].id;
-        at -= (double)sampler->kept[i].weight;
+    if (sampler->greedy >= 0)
+        return sampler->greedy;
+    return token_at(sampler, sampler->cut, sampler->sums[0], u * sampler->total);
+}
+
+bool um_sampler_keeps(um_sampler *sampler, int32_t id)
+{
+    const um_candidate token = {sampler->weights[id], id};
+    if (sampler->greedy >= 0)
+        return id == sampler->greedy;
+    return before(&token, &sampler->cut) &&
+           (sampler->nucleus == INFINITY ||
+            best_passes()->mass(sampler->weights, sampler->n, token, sampler->sums[1]) <
+                sampler->nucleus);
+}
+
+int32_t um_sampler_draw(um_sampler *sampler, um_rng *rng)
+{
+    if (sampler->greedy >= 0)
+        return sampler->greedy;
+    um_candidate cut = sampler->cut;
+    double total = sampler->total, *sums = sampler->sums[0];
+    for (int turn = 0;; turn = !turn) {
+        const int32_t id = token_at(sampler, cut, sums, um_rng_uniform(rng) * total);
+        if (sampler->nucleus == INFINITY)
+            return id;
+        cut = (um_candidate){sampler->weights[id], id};
+        sums = sampler->sums[1 + turn];
+        total = best_passes()->mass(sampler->weights, sampler->n, cut, sums);
+        if (total < sampler->nucleus)
+            return id;
     }
-    return sampler->kept[sampler->n_kept - 1].id;
 }
 
 double um_sampler_logprob(const um_sampler *sampler, int32_t id)
@@ -398,11 +364,11 @@ double um_sampler_logprob(const um_sampler *sampler, int32_t id)
     return (double)sampler->raw[id] - sampler->log_sum;
 }
 
-double um_sampling_uniform(uint64_t seed, uint64_t key, uint32_t sample, uint32_t index)
+um_rng um_sampling_stream(uint64_t seed, uint64_t key, uint32_t sample, uint32_t index)
 {
     um_rng rng;
     um_rng_init(&rng, seed, UM_RNG_SAMPLE, key, sample, index);
-    return um_rng_uniform(&rng);
+    return rng;
 }
 
 /* Setting up -------------------------------------------------------------------------------------
@@ -411,11 +377,17 @@ double um_sampling_uniform(uint64_t seed, uint64_t key, uint32_t sample, uint32_
 um_status um_sampler_init(um_sampler *sampler, int vocab, bool logprobs, um_error *err)
 {
     um_sampler new = {.vocab = vocab};
-    new.kept = um_calloc((size_t)vocab, sizeof *new.kept);
-    new.block_sums = um_calloc((size_t)vocab / BLOCK + 1, sizeof *new.block_sums);
+    const size_t blocks = (size_t)vocab / BLOCK + 1;
+    bool ok = true;
+    new.candidates = um_calloc((size_t)vocab, sizeof *new.candidates);
+    new.maxima = um_calloc(blocks, sizeof *new.maxima);
+    for (int i = 0; i < 3; i++) {
+        new.sums[i] = um_calloc(blocks, sizeof *new.sums[i]);
+        ok = ok && new.sums[i] != NULL;
+    }
     if (logprobs)
         new.raw = um_calloc((size_t)vocab, sizeof *new.raw);
-    if (new.kept == NULL || new.block_sums == NULL || (logprobs && new.raw == NULL)) {
+    if (!ok || new.candidates == NULL || new.maxima == NULL || (logprobs && new.raw == NULL)) {
         um_sampler_dispose(&new);
         return um_fail_memory(err, "sampler");
     }
@@ -425,8 +397,10 @@ um_status um_sampler_init(um_sampler *sampler, int vocab, bool logprobs, um_erro
 
 void um_sampler_dispose(um_sampler *sampler)
 {
-    free(sampler->kept);
-    free(sampler->block_sums);
+    free(sampler->candidates);
+    free(sampler->maxima);
+    for (int i = 0; i < 3; i++)
+        free(sampler->sums[i]);
     free(sampler->raw);
     *sampler = (um_sampler){0};
 }
