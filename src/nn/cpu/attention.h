@@ -369,6 +369,7 @@ static void att_mix(const att_space *a, const att_keys *keys, const float *weigh
 static void att_softmax(att_space *a, const att_keys *keys, int row, int end)
 {
     const vf low = vf_set(-INFINITY);
+    const bool rounds = a->bf16 && !a->dot; /* words are rounded when they are made */
     float block_max[ATT_ROWS + VL], shrink[ATT_ROWS + VL];
     for (int r = row; r < end; r++) {
         const int n = keys_of_row(a, keys, r);
@@ -397,7 +398,7 @@ static void att_softmax(att_space *a, const att_keys *keys, int row, int end)
         const vf max = vf_set(a->max[r]);
         for (int i = 0; i < n; i += VL) {
             const vf p = vf_keep_n(vf_exp(vf_sub(vf_load(s + i), max)), n - i, vf_zero());
-            vf_store(s + i, a->bf16 ? vf_round_bf16(p) : p);
+            vf_store(s + i, rounds ? vf_round_bf16(p) : p);
             sum = vf_add(sum, p);
         }
         vf_store(sums, sum);

@@ -62,11 +62,12 @@ static void att_gradient_row(const att_space *a, int r, int n, int count)
 {
     float *s = a->s + (size_t)r * ATT_KEYS, *d = a->d + (size_t)r * ATT_KEYS;
     const vf lse = vf_set(a->max[r]), delta = vf_set(a->delta[r]);
+    const bool rounds = a->bf16 && !a->dot; /* words are rounded when they are made */
     for (int i = 0; i < count; i += VL) {
         const vf p = vf_keep_n(vf_exp(vf_sub(vf_load(s + i), lse)), n - i, vf_zero());
         const vf gradient = vf_keep_n(vf_mul(p, vf_sub(vf_load(d + i), delta)), n - i, vf_zero());
-        vf_store(s + i, a->bf16 ? vf_round_bf16(p) : p);
-        vf_store(d + i, a->bf16 ? vf_round_bf16(gradient) : gradient);
+        vf_store(s + i, rounds ? vf_round_bf16(p) : p);
+        vf_store(d + i, rounds ? vf_round_bf16(gradient) : gradient);
     }
 }
 

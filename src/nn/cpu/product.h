@@ -15,7 +15,11 @@
 enum {
     PRODUCT_KC = 640,
     PRODUCT_MC = 96,
-    PRODUCT_NC = 1024, /* whole panels */
+    PRODUCT_NC = 1024,  /* whole panels */
+    PRODUCT_STRIP = 32, /* terms; even */
+    PRODUCT_STRIPS = PRODUCT_KC / PRODUCT_STRIP,
+    PRODUCT_AHEAD = 16, /* terms */
+    CACHE_LINE = 64,
     PRODUCT_SCRATCH_A = PRODUCT_MC * PRODUCT_KC,
     PRODUCT_SCRATCH = PRODUCT_SCRATCH_A + PRODUCT_MC * PRODUCT_NC,
 };
@@ -122,18 +126,50 @@ static float *panel_block(const product_job *g, int panel, int block)
            (size_t)panel * (size_t)(words * GEMM_NR);
 }
 
-static void product_panels(void *ctx, size_t begin, size_t end, int thread)
+/* All terms of panels [begin, end), where terms are consecutive in memory. */
+static void product_turned_panels(void *ctx, size_t begin, size_t end, int thread)
 {
     const product_job *g = ctx;
-    const um_matrix_ref *b = &g->p->b;
     (void)thread;
     for (size_t panel = begin; panel < end; panel++) {
         const int at = (int)panel * GEMM_NR, n = min_int(GEMM_NR, g->columns - at);
         for (int block = 0; block < g->blocks; block++) {
             const int term = product_term(g, block), terms = product_term(g, block + 1) - term;
-            (b->trans ? turn_words : lay_words)(panel_block(g, (int)panel, block), GEMM_NR, b,
-                                                g->column + at, n, term, terms);
+            turn_words(panel_block(g, (int)panel, block), GEMM_NR, &g->p->b, g->column + at, n,
+                       term, terms);
         }
+    }
+}
+
+/* Of all panels the terms of `strips` [begin, end), where columns are consecutive in memory: each
+ * of a few rows is read from one end to the other. */
+static void product_laid_panels(void *ctx, size_t begin, size_t end, int thread)
+{
+    const product_job *g = ctx;
+    (void)thread;
+    for (size_t strip = begin; strip < end; strip++) {
+        const int block = (int)strip / PRODUCT_STRIPS;
+        const int first = product_term(g, block), last = product_term(g, block + 1);
+        const int term = first + (int)strip % PRODUCT_STRIPS * PRODUCT_STRIP;
+        const int terms = min_int(PRODUCT_STRIP, last - term);
+        for (int at = 0; at < g->columns && terms > 0; at += GEMM_NR) {
+            float *dst = panel_block(g, at / GEMM_NR, block) +
+                         (size_t)((term - first) / WORD_TERMS) * GEMM_NR;
+            lay_words(dst, GEMM_NR, &g->p->b, g->column + at, min_int(GEMM_NR, g->columns - at),
+                      term, terms);
+        }
+    }
+}
+
+/* Calls for the lines of a word's terms, which lie in as many pages: the machine would not. */
+static INLINE void rows_ahead(const product_job *g, int row, int m, int term, int end)
+{
+    const um_matrix_ref *a = &g->p->a;
+    const size_t size = a->dtype == UM_F32 ? sizeof(float) : sizeof(uint16_t);
+    for (int p = term; p < min_int(term + WORD_TERMS, end); p++) {
+        const char *line = (const char *)a->data + ((size_t)p * (size_t)a->ld + (size_t)row) * size;
+        for (size_t at = 0; at < (size_t)m * size; at += CACHE_LINE)
+            __builtin_prefetch(line + at);
     }
 }
 
@@ -156,6 +192,7 @@ static void product_rows_words(float *dst, const product_job *g, int row, int m,
     for (int w = 0; w < words; w++) {
         const int p = w * WORD_TERMS;
         const size_t at = (size_t)(term + p) * (size_t)a->ld + (size_t)row;
+        rows_ahead(g, row, m, term + p + PRODUCT_AHEAD, term + terms);
         for (int i = 0; i < tiles; i++) {
             const int start = starts[i], rows = starts[i + 1] - start;
             float *to = dst + start * words + w * rows;
@@ -266,7 +303,9 @@ static void simd_product(um_backend *be, const um_product *p)
     for (g.column = 0; g.column < p->n; g.column += chunk) {
         g.columns = min_int(chunk, p->n - g.column);
         const size_t panels = (size_t)((g.columns + GEMM_NR - 1) / GEMM_NR);
-        um_cpu_for(be, panels, small ? panels : 1, product_panels, &g);
+        const size_t parts = p->b.trans ? panels : (size_t)g.blocks * PRODUCT_STRIPS;
+        um_cpu_for(be, parts, small ? parts : 1,
+                   p->b.trans ? product_turned_panels : product_laid_panels, &g);
         um_cpu_for(be, (size_t)g.row_blocks, small ? (size_t)g.row_blocks : 1, product_row_blocks,
                    &g);
     }

@@ -163,6 +163,14 @@ static INLINE void tile_run(const tile *t, const int mr, const int nv, const boo
                 sum[i][j] = tile_load(c + j * VL, t->last, j == nv - 1);
         }
     }
+    if (t->mode == TILE_ADD) { /* they are wanted when k has run */
+        UNROLL
+        for (int i = 0; i < mr; i++) {
+            UNROLL
+            for (int j = 0; j < nv; j++)
+                __builtin_prefetch(t->c + (size_t)i * t->c_row + j * VL, 1);
+        }
+    }
     const float *a = t->a, *b = t->b;
     const size_t a_ld = t->a_ld, b_row = t->b_row, b_panel = t->b_panel;
     for (int p = t->k; p > 0; p--) {
