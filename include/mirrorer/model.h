@@ -55,10 +55,11 @@ um_status um_model_init(um_model **out, const um_model_config *config, float ini
 um_status um_model_load(um_model **out, const char *dir, um_error *err) UM_CHECKED;
 /*
  * Opens a model for answering only, its matrices packed as `dtype`: they are mapped from
- * `<dir>/mirrorer-<dtype>.packed`, which is made at the first call, and again when the model's files
- * have changed or it is damaged. Where that folder cannot be written to this fails (UM_ERR_IO); load
- * the model and let the engine pack it. UM_F32 is um_model_load. Such a model cannot be saved,
- * cloned, trained or merged with an adapter: UM_ERR_STATE. compute: borrowed for the call.
+ * `<dir>/mirrorer-<dtype>.packed`, which is made at the first call, and again when the model's
+ * files have changed or it is damaged. Where that folder cannot be written to this fails
+ * (UM_ERR_IO); load the model and let the engine pack it. UM_F32 is um_model_load. Such a model
+ * cannot be saved, cloned, trained or merged with an adapter: UM_ERR_STATE. compute: borrowed for
+ * the call.
  */
 um_status um_model_open(um_model **out, const char *dir, um_dtype dtype, um_compute *compute,
                         const um_monitor *monitor, um_error *err) UM_CHECKED;
@@ -95,6 +96,11 @@ typedef struct um_model_report {
  * that there is no such folder or no memory. */
 um_status um_model_inspect(um_model_report *out, const char *dir, um_error *err) UM_CHECKED;
 void um_model_report_dispose(um_model_report *report);
+/* Bytes of the weights as an answering model holds them: packed in this format, as in its file
+ * (model quantize); UM_F32: loaded and in the order of the kernels. UINT64_MAX: not with this
+ * shape.
+ */
+uint64_t um_model_held_bytes(const um_model_config *config, um_dtype dtype);
 
 /* Logits [n, V] of one sequence (row-major, caller's storage): for tests and inspection. */
 um_status um_model_logits(const um_model *model, um_compute *compute, const int32_t *ids, size_t n,

@@ -28,17 +28,16 @@ static uint64_t line_count(const char *text)
     return n;
 }
 
-/* Bytes of the weights: matrices at so many bits (with a 16-bit scale for 32 of them where they are
- * 8), vectors in float32. */
-static uint64_t weight_bytes(const info *i, int bits)
-{
-    const um_model_config *c = &i->report.config;
-    uint64_t qkv = (uint64_t)(c->heads + 2 * c->kv_heads) * (uint64_t)c->head_dim;
-    uint64_t vectors = (uint64_t)c->layers * (2 * (uint64_t)c->hidden + (c->qkv_bias ? qkv : 0)) +
-                       (uint64_t)c->hidden;
-    uint64_t matrices = i->report.parameters > vectors ? i->report.parameters - vectors : 0;
-    return matrices * (uint64_t)bits / 8 + (bits == 8 ? matrices / 16 : 0) + 4 * vectors;
-}
+/* What an answering model can hold its weights in, and keys and values beside. */
+static const struct width {
+    const char *name;
+    um_dtype dtype;
+    int kv_bits;
+} widths[] = {{"float32", UM_F32, 32},
+              {"bfloat16", UM_BF16, 16},
+              {"float16", UM_F16, 16},
+              {"int8", UM_I8, 16}};
+enum { N_WIDTHS = sizeof widths / sizeof widths[0] };
 
 /* Keys and values of one token. */
 static uint64_t kv_bytes(const um_model_config *c, int bits)
@@ -126,18 +125,14 @@ static void print_training(const info *i, int rank)
 
 static void print_memory(const info *i)
 {
-    static const struct width {
-        const char *name;
-        int bits, kv_bits;
-    } widths[] = {{"float32", 32, 32}, {"bfloat16", 16, 16}, {"int8", 8, 16}};
     printf("  memory to write: weights, and keys and values of one token\n");
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < N_WIDTHS; k++) {
         printf("    %-15s ", widths[k].name);
-        print_bytes(weight_bytes(i, widths[k].bits));
+        print_bytes(um_model_held_bytes(&i->report.config, widths[k].dtype));
         printf(", %.1f KiB\n", (double)kv_bytes(&i->report.config, widths[k].kv_bits) / 1024);
     }
-    printf(
-        "    (this program computes in float32, and keeps a second copy in the kernels' order)\n");
+    printf("    (float32 twice: as loaded, and in the kernels' order; the others with `--weights`, "
+           "mapped)\n");
     printf("  memory to train: weights, gradient and moments, activations of %d tokens\n",
            i->train_tokens);
     print_training(i, 0);
@@ -209,13 +204,13 @@ static void put_shape(json_t *out, const info *i)
                               "rope_scaling", scaling, "tied", c->tied, "qkv_bias", c->qkv_bias);
     json_object_update(out, shape);
     json_decref(shape);
-    json_object_set_new(
-        out, "inference",
-        json_pack("{s:{s:I, s:I}, s:{s:I, s:I}, s:{s:I, s:I}}", "float32", "weights",
-                  (json_int_t)weight_bytes(i, 32), "kv_token", (json_int_t)kv_bytes(c, 32),
-                  "bfloat16", "weights", (json_int_t)weight_bytes(i, 16), "kv_token",
-                  (json_int_t)kv_bytes(c, 16), "int8", "weights", (json_int_t)weight_bytes(i, 8),
-                  "kv_token", (json_int_t)kv_bytes(c, 16)));
+    json_t *inference = json_object();
+    for (size_t k = 0; k < N_WIDTHS; k++)
+        json_object_set_new(inference, widths[k].name,
+                            json_pack("{s:o, s:I}", "weights",
+                                      bytes_json(um_model_held_bytes(c, widths[k].dtype)),
+                                      "kv_token", (json_int_t)kv_bytes(c, widths[k].kv_bits)));
+    json_object_set_new(out, "inference", inference);
     json_object_set_new(out, "training",
                         json_pack("[o, o]", training_json(i, 0), training_json(i, LORA_RANK)));
 }

@@ -18,8 +18,9 @@
 #include "model/safetensors.h"
 #include "model/weights.h"
 
-#define ALIGN     64
-#define SUM_BYTES ((size_t)1 << 20) /* checksums are of such pieces, so that threads can share them */
+#define ALIGN 64
+#define SUM_BYTES                                                                                  \
+    ((size_t)1 << 20) /* checksums are of such pieces, so that threads can share them */
 
 /* A tensor of the file: a matrix, or the vectors (dtype UM_F32, n floats). */
 typedef struct entry {
@@ -91,6 +92,23 @@ static um_status lay_out(layout *out, const um_model_config *config, const um_pa
     add(&l, "vectors", UM_F32, c + config->layers * layer_vectors(config), 1, false, 0);
     *out = l;
     return UM_OK;
+}
+
+uint64_t um_model_held_bytes(const um_model_config *config, um_dtype dtype)
+{
+    uint64_t bytes = UINT64_MAX;
+    um_params params = {0};
+    layout l = {0};
+    um_error ignored;
+    if (um_params_layout(&params, config, &ignored) == UM_OK) {
+        if (dtype == UM_F32)
+            bytes = 2 * sizeof(float) * (uint64_t)params.n;
+        else if (lay_out(&l, config, &params, dtype, &ignored) == UM_OK)
+            bytes = l.bytes;
+    }
+    free(l.entries);
+    um_params_dispose(&params);
+    return bytes;
 }
 
 /* Names, sizes and times of what the file is made from. */
@@ -207,9 +225,8 @@ static void fill_panels(void *ctx, size_t begin, size_t end, int thread)
             if (!um_packed_source((int)p, j, m->n, m->pair, &row))
                 continue;
             rows[j] = memory + (size_t)j * k;
-            um_status status =
-                um_weights_floats(job->source, job->entry->offset + (size_t)row * k, k,
-                                  memory + (size_t)j * k, err);
+            um_status status = um_weights_floats(job->source, job->entry->offset + (size_t)row * k,
+                                                 k, memory + (size_t)j * k, err);
             (void)status; /* it is in err */
         }
         if (err->status == UM_OK)
@@ -227,9 +244,8 @@ static um_status fill_matrix(const entry *e, const um_weights_source *source, um
     um_status status =
         job.errors != NULL && job.rows != NULL ? UM_OK : um_fail_memory(err, "packed weights");
     if (status == UM_OK)
-        um_pool_run(compute->pool,
-                    e->bytes / um_packed_panel_bytes(e->matrix.dtype, e->matrix.k), 1, fill_panels,
-                    &job);
+        um_pool_run(compute->pool, e->bytes / um_packed_panel_bytes(e->matrix.dtype, e->matrix.k),
+                    1, fill_panels, &job);
     for (size_t i = 0; i < threads && status == UM_OK; i++) {
         status = job.errors[i].status;
         if (status != UM_OK && err != NULL)
@@ -241,8 +257,7 @@ static um_status fill_matrix(const entry *e, const um_weights_source *source, um
 }
 
 static um_status fill_vectors(float *to, const um_weights_source *source,
-                              const um_model_config *config, const um_params *params,
-                              um_error *err)
+                              const um_model_config *config, const um_params *params, um_error *err)
 {
     const size_t c = (size_t)config->hidden, q = (size_t)qkv_rows(config);
     um_status status = um_weights_floats(source, params->final_norm, c, to, err);
@@ -397,9 +412,8 @@ static um_status take_matrices(um_matrices *m, const layout *l, const um_safeten
     const entry *e = l->entries;
     const float *vectors =
         (const float *)(const void *)(file->data + l->entries[l->n - 1].at) + config->hidden;
-    *m = (um_matrices){.dtype = dtype,
-                       .n_layers = config->layers,
-                       .final_norm = vectors - config->hidden};
+    *m = (um_matrices){
+        .dtype = dtype, .n_layers = config->layers, .final_norm = vectors - config->hidden};
     m->layers = um_calloc((size_t)config->layers, sizeof *m->layers);
     if (m->layers == NULL)
         return um_fail_memory(err, "packed weights");

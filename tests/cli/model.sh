@@ -15,6 +15,10 @@ out_has '"loads":true,"problems":\['
 out_has '"inference":{"float32":{"weights":[0-9]*,"kv_token":256},'
 out_has '"training":\[{"lora_rank":0,"tokens":2048,'
 out_has '"chat":"chatml"'
+held=$(sed 's/.*"int8":{"weights":\([0-9]*\),"kv_token":128}.*/\1/' stdout)
+run 0 model quantize m --weights int8
+size=$(wc -c <m/mirrorer-int8.packed)
+[ "$held" -lt "$size" ] && [ "$size" -lt $((held + 8192)) ] || die "int8: held $held, file $size"
 run 0 model info m --template plain --json
 out_has '"chat":"plain"'
 
