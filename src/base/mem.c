@@ -3,8 +3,10 @@
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define NUMERIC_ALIGN      ((size_t)64)
+#define HUGE_PAGE          ((size_t)2 << 20)
 #define ARENA_ALIGN        ((size_t)16)
 #define ARENA_BLOCK_BYTES  ((size_t)1 << 16)
 #define VEC_FIRST_CAPACITY ((size_t)8)
@@ -30,18 +32,27 @@ void *um_reallocarray(void *block, size_t count, size_t size)
     return realloc(block, bytes == 0 ? 1 : bytes);
 }
 
-void *um_aligned_calloc(size_t count, size_t size)
+void *um_aligned_alloc(size_t count, size_t size)
 {
     size_t bytes;
-    if (um_mul_overflows(count, size, &bytes) || bytes > SIZE_MAX - NUMERIC_ALIGN)
+    if (um_mul_overflows(count, size, &bytes) || bytes > SIZE_MAX - HUGE_PAGE)
         return NULL;
+    const size_t align = bytes < 2 * HUGE_PAGE ? NUMERIC_ALIGN : HUGE_PAGE;
     /* aligned_alloc wants a multiple of the alignment. */
-    bytes = (bytes + NUMERIC_ALIGN - 1) / NUMERIC_ALIGN * NUMERIC_ALIGN;
-    if (bytes == 0)
-        bytes = NUMERIC_ALIGN;
-    void *block = aligned_alloc(NUMERIC_ALIGN, bytes);
+    void *block = aligned_alloc(align, bytes == 0 ? align : (bytes + align - 1) / align * align);
+#ifdef MADV_HUGEPAGE
+    /* A hint: numbers are read in strides that touch more small pages than the TLB has entries. */
+    if (block != NULL && align == HUGE_PAGE)
+        (void)madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+    return block;
+}
+
+void *um_aligned_calloc(size_t count, size_t size)
+{
+    void *block = um_aligned_alloc(count, size);
     if (block != NULL)
-        memset(block, 0, bytes);
+        memset(block, 0, count * size);
     return block;
 }
 

@@ -14,7 +14,9 @@
 void *um_calloc(size_t count, size_t size);
 /* Reallocates to count x size, old contents kept; NULL on failure (old block stays valid). */
 void *um_reallocarray(void *block, size_t count, size_t size);
-/* 64-byte aligned, zeroed, for numeric buffers; release with free(). */
+/* 64-byte aligned, for numeric buffers, in huge pages where there are some; release with free(). */
+void *um_aligned_alloc(size_t count, size_t size);
+/* The same, zeroed. */
 void *um_aligned_calloc(size_t count, size_t size);
 bool um_mul_overflows(size_t a, size_t b, size_t *product);
 

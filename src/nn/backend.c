@@ -121,7 +121,7 @@ um_status um_backend_open(um_backend **out, const char *name, um_pool *pool, um_
     if (um_mul_overflows((size_t)um_pool_threads(pool), isa->scratch_floats, &floats))
         goto no_memory;
     scratch->data = um_aligned_calloc(floats, sizeof(float));
-    scratch->shared = aligned_alloc(64, CPU_SHARED_FLOATS * sizeof(float));
+    scratch->shared = um_aligned_alloc(CPU_SHARED_FLOATS, sizeof(float));
     if (scratch->data == NULL || scratch->shared == NULL)
         goto no_memory;
     *out = be;

@@ -21,6 +21,13 @@ static void test_allocate(void **state)
     for (int i = 0; i < 99; i++)
         assert_int_equal(block[i], 0);
     free(block);
+    /* Large ones lie where whole huge pages can be had, and are zero to the last byte. */
+    const size_t large = ((size_t)5 << 20) + 13;
+    block = um_aligned_calloc(large, 1);
+    assert_int_equal((uintptr_t)block % ((size_t)2 << 20), 0);
+    for (size_t i = 0; i < large; i++)
+        assert_int_equal(block[i], 0);
+    free(block);
     int *numbers = um_reallocarray(NULL, 2, sizeof(int));
     numbers[0] = 5;
     numbers = um_reallocarray(numbers, 1000, sizeof(int));
