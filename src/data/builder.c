@@ -119,6 +119,11 @@ bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t 
     return um_ids_find(&b->items.ids, id, index);
 }
 
+bool um_builder_is_hashed(const um_dataset_builder *b)
+{
+    return b->users.ids.map.len > 0 || b->items.ids.map.len > 0;
+}
+
 void um_builder_prefetch_slots(const um_dataset_builder *b, uint64_t user, uint64_t item)
 {
     um_map_prefetch_slot(&b->users.ids.map, user);

@@ -77,6 +77,8 @@ um_status um_builder_set_spool_dir(um_dataset_builder *b, const char *dir,
                                    um_error *err) UM_CHECKED;
 bool um_builder_find_user(const um_dataset_builder *b, const char *id, uint32_t *index);
 bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t *index);
+/* Whether any id is looked up by its hash (data/ids.h). */
+bool um_builder_is_hashed(const um_dataset_builder *b);
 /* Of rows that come later: brings near what looking up their ids will touch, first the slots, then,
  * some rows on, the keys. Hashes are um_map_hash of the ids, 0 = unknown. */
 void um_builder_prefetch_slots(const um_dataset_builder *b, uint64_t user, uint64_t item);

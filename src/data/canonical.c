@@ -443,10 +443,11 @@ static um_status read_file(canonical *c, canonical *other, const um_entry *entry
                            um_error *err)
 {
     const bool is_log = take == take_interaction;
+    const bool is_hashed = is_log && um_builder_is_hashed(c->builder);
     const um_parsed_spec spec = {.noun = "JSON object",
                                  .make = is_log ? make_interaction : NULL,
                                  .makers = {c, other},
-                                 .builder = is_log ? c->builder : NULL,
+                                 .builder = is_hashed ? c->builder : NULL,
                                  .user = UM_JKEY("user_id"),
                                  .item = UM_JKEY("item_id"),
                                  .makers_look_up = true};
