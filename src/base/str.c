@@ -32,8 +32,7 @@ void um_str_clear(um_str *s)
         s->data[0] = '\0';
 }
 
-/* Makes room for n more bytes and the NUL. */
-static bool reserve(um_str *s, size_t n)
+static bool grow(um_str *s, size_t n)
 {
     if (s->failed != UM_OK)
         return false;
@@ -45,11 +44,11 @@ static bool reserve(um_str *s, size_t n)
         return false;
     }
     size_t need = s->len + n + 1;
-    if (need <= s->cap)
-        return true;
     size_t cap = s->cap < 64 ? 64 : s->cap;
     while (cap < need)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+    if (cap > max + 1)
+        cap = max + 1;
     char *data = realloc(s->data, cap);
     if (data == NULL) {
         s->failed = UM_ERR_MEMORY;
@@ -58,6 +57,12 @@ static bool reserve(um_str *s, size_t n)
     s->data = data;
     s->cap = cap;
     return true;
+}
+
+/* Makes room for n more bytes and the NUL. The capacity keeps the limit, too. */
+static inline bool reserve(um_str *s, size_t n)
+{
+    return (s->failed == UM_OK && n < s->cap - s->len) || grow(s, n);
 }
 
 void um_str_append_n(um_str *s, const void *bytes, size_t n)
@@ -209,6 +214,48 @@ void um_str_append_json_n(um_str *s, const char *text, size_t n)
     um_str_append_char(s, '"');
 }
 
+/* The last `count` digits of n. Inline: count is a constant. */
+static inline void put_digits(char *out, uint32_t n, int count)
+{
+    for (int i = count - 1; i >= 0; i--) {
+        out[i] = (char)('0' + n % 10);
+        n /= 10;
+    }
+}
+
+/*
+ * Decimals of up to nine places below a million, which most numbers in files are: the value is
+ * n / 10^9. Both parts are doubles without error, as below. False where there is no such n, and
+ * where %g would write an exponent.
+ */
+static bool append_nine_places(um_str *s, double value)
+{
+    double size = fabs(value);
+    if (size >= 1e6 || (size < 1e-4 && size != 0))
+        return false;
+    uint64_t n = (uint64_t)(size * 1e9 + 0.5);
+    if ((double)n / 1e9 != size)
+        return false;
+    uint32_t whole = (uint32_t)(n / 1000000000), rest = (uint32_t)(n % 1000000000);
+    char text[24], *p = text;
+    if (value < 0)
+        *p++ = '-';
+    for (uint32_t power = 100000; power > 1; power /= 10) {
+        if (whole >= power)
+            *p++ = (char)('0' + whole / power % 10);
+    }
+    *p++ = (char)('0' + whole % 10);
+    if (rest > 0) {
+        *p++ = '.';
+        put_digits(p, rest / 10000, 5);
+        put_digits(p + 5, rest % 10000, 4);
+        for (p += 9; p[-1] == '0'; p--)
+            ;
+    }
+    um_str_append_n(s, text, (size_t)(p - text));
+    return true;
+}
+
 /* n / 10^places without `zeros` zeros at its end, if it has them. Inline: power is a constant. */
 static inline void cut_zeros(uint64_t *n, int *places, uint64_t power, int zeros)
 {
@@ -265,7 +312,7 @@ void um_str_append_number(um_str *s, double value)
     }
     if (value == 0)
         value = 0; /* "-0" would be read again as a whole number, which has no such zero */
-    if (append_short_decimal(s, value))
+    if (append_nine_places(s, value) || append_short_decimal(s, value))
         return;
     /*
      * Every decimal of up to 15 digits survives the way through a normal double, and %g drops

@@ -93,6 +93,13 @@ static void test_number(void **state)
         {0.1 + 0.2, "0.30000000000000004"},
         {1.0 / 3.0, "0.3333333333333333"},
         {123456789.0, "123456789"},
+        {0.0001, "0.0001"},
+        {-0.000100001, "-0.000100001"},
+        {0.000099999, "9.9999e-05"},
+        {999999.999999999, "999999.999999999"},
+        {999999.9999999999, "999999.9999999999"},
+        {1000000.000000001, "1000000.000000001"},
+        {-100000.5, "-100000.5"},
         {1e21, "1e+21"},
         {-2.5e-7, "-2.5e-07"},
         {5e-324, "5e-324"},
@@ -122,6 +129,8 @@ static void test_numbers_agree(void **state)
             snprintf(expected, sizeof expected, "%.*g", (int)um_rng_below(&r, 17) + 1, value);
             value = strtod(expected, NULL);
         }
+        if (i % 5 == 0) /* nine decimal places */
+            value = (um_rng_below(&r, 1u << (i % 20)) * 1e9 + um_rng_below(&r, 1000000000)) / 1e9;
         for (int digits = 15; digits <= 17; digits++) {
             snprintf(expected, sizeof expected, "%.*g", digits, value);
             if (strtod(expected, NULL) == value)
