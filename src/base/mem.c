@@ -145,7 +145,7 @@ bool um_vec_grow(void *data_pp, size_t *cap, size_t need, size_t item_size)
     while (target < need) {
         if (target > SIZE_MAX / 2)
             return false;
-        target += target / 2;
+        target += target;
     }
     void *grown = um_reallocarray(data, target, item_size);
     if (grown == NULL)
