@@ -381,29 +381,22 @@ uint64_t um_memory_available(void)
     return bytes;
 }
 
-/* Days since 1970-01-01 of a date of the proleptic Gregorian calendar, counted in 400-year eras
- * whose years start in March, so that the leap day is the last of its year. */
-static int64_t days_from_date(int64_t year, int month, int day)
-{
-    year -= month <= 2;
-    int64_t era = (year >= 0 ? year : year - 399) / 400;
-    int64_t year_of_era = year - era * 400;
-    int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    return era * 146097 + day_of_era - 719468;
-}
-
 /* Two digits at p, or -1. */
 static int two_digits(const char *p)
 {
-    if (p[0] < '0' || p[0] > '9' || p[1] < '0' || p[1] > '9')
-        return -1;
-    return (p[0] - '0') * 10 + (p[1] - '0');
+    unsigned tens = (unsigned char)p[0] - '0', ones = (unsigned char)p[1] - '0';
+    return tens <= 9 && ones <= 9 ? (int)(tens * 10 + ones) : -1;
+}
+
+/* Days from 0000-01-01 to the year's first, in the proleptic Gregorian calendar; year >= 0. */
+static int days_before_year(int year)
+{
+    return year * 365 + (year + 3) / 4 - (year + 99) / 100 + (year + 399) / 400;
 }
 
 bool um_time_parse(const char *text, int64_t *seconds)
 {
-    static const int month_days[12] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
     if (strlen(text) != 19 || text[4] != '-' || text[7] != '-' || text[10] != ' ' ||
         text[13] != ':' || text[16] != ':')
         return false;
@@ -411,15 +404,16 @@ bool um_time_parse(const char *text, int64_t *seconds)
     int month = two_digits(text + 5), day = two_digits(text + 8);
     int hour = two_digits(text + 11), minute = two_digits(text + 14),
         second = two_digits(text + 17);
-    if (century < 0 || year < 0 || month < 1 || month > 12 || day < 1 ||
-        day > month_days[month - 1] || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
-        second < 0 || second > 59)
+    if ((century | year | month | day | hour | minute | second) < 0 || month < 1 || month > 12 ||
+        hour > 23 || minute > 59 || second > 59)
         return false;
     year += century * 100;
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    if (month == 2 && day == 29 && !leap)
+    int leap = days_before_year(year + 1) - days_before_year(year) - 365;
+    int first = before[month - 1] + (month > 2 ? leap : 0);
+    if (day < 1 || day > before[month] + (month > 1 ? leap : 0) - first)
         return false;
-    *seconds = days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t days = days_before_year(year) + first + day - 1 - days_before_year(1970);
+    *seconds = days * 86400 + hour * 3600 + minute * 60 + second;
     return true;
 }
 
