@@ -10,10 +10,10 @@
  *
  * Runs um_train_sft or um_train_dpo, the very functions of the pipeline, on random weights and
  * tokens, over a backend whose operations are timed. "Ceiling" is the best product of 2,048 cubed.
- * For dpo the reference's pass, made once before the first update, is what forward took until that
- * update's end less one later forward; half of it is an update's part when pairs are trained on for
- * 2 epochs, as published. tokens are those of both sequences of a pair, prompts counted twice, as a
- * trainer without a shared prompt would process them.
+ * For dpo the reference's pass, made once before the first update, is what forward and loss took
+ * until that update's end less those of a later one; half of it is an update's part when pairs are
+ * trained on for 2 epochs, as published. tokens are those of both sequences of a pair, prompts
+ * counted twice, as a trainer without a shared prompt would process them.
  */
 #include <math.h>
 #include <stdio.h>
@@ -306,7 +306,7 @@ static bool set_option(options *o, const char *text)
 
 typedef struct progress {
     double best, sum;
-    double forward; /* until the end of the first update */
+    double scoring; /* forward and loss until the end of the first update */
     int updates;
 } progress;
 
@@ -316,7 +316,7 @@ static um_status after_update(void *context, const um_train_metrics *metrics, um
     (void)err;
     enter(OTHER);
     if (p->updates++ == 0) {
-        p->forward = phase_seconds[FORWARD];
+        p->scoring = phase_seconds[FORWARD] + phase_seconds[LOSS];
         memset(operations, 0, sizeof operations);
         memset(phase_seconds, 0, sizeof phase_seconds);
     } else {
@@ -455,7 +455,9 @@ static int run(const options *o)
             const double n = (double)o->rows * (o->dpo ? 2 : 1) * (o->prompt + o->completion);
             struct rusage use;
             const double reference =
-                o->dpo ? p.forward - phase_seconds[FORWARD] / (p.updates - 1) : 0.0;
+                o->dpo
+                    ? p.scoring - (phase_seconds[FORWARD] + phase_seconds[LOSS]) / (p.updates - 1)
+                    : 0.0;
             const double step = p.best + reference / 2;
             print_times(&p, peak);
             getrusage(RUSAGE_SELF, &use);

@@ -84,6 +84,7 @@ um_status um_model_config_read(um_model_config *config, const char *dir, um_erro
 typedef struct um_model_report {
     char architecture[64], model_type[64]; /* as config.json names them; "" when it does not */
     bool has_shape;                        /* config holds all numbers, though not all may work */
+    bool sound;                            /* it is the shape of a model that can be loaded */
     um_model_config config;
     uint64_t parameters; /* counted from config; from the files where the architecture is another */
     int files;           /* of weights; 0: they could not be read */
@@ -97,9 +98,8 @@ typedef struct um_model_report {
 um_status um_model_inspect(um_model_report *out, const char *dir, um_error *err) UM_CHECKED;
 void um_model_report_dispose(um_model_report *report);
 /* Bytes of the weights as an answering model holds them: packed in this format, as in its file
- * (model quantize); UM_F32: loaded and in the order of the kernels. UINT64_MAX: not with this
- * shape.
- */
+ * (um_model_open); UM_F32: loaded, and matrices in the order of the kernels, too. UINT64_MAX: not
+ * with this shape, or no memory to reckon with. */
 uint64_t um_model_held_bytes(const um_model_config *config, um_dtype dtype);
 
 /* Logits [n, V] of one sequence (row-major, caller's storage): for tests and inspection. */

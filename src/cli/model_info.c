@@ -123,7 +123,7 @@ static void print_training(const info *i, int rank)
     printf("\n");
 }
 
-static void print_memory(const info *i)
+static void print_held(const info *i)
 {
     printf("  memory to write: weights, and keys and values of one token\n");
     for (size_t k = 0; k < N_WIDTHS; k++) {
@@ -131,8 +131,14 @@ static void print_memory(const info *i)
         print_bytes(um_model_held_bytes(&i->report.config, widths[k].dtype));
         printf(", %.1f KiB\n", (double)kv_bytes(&i->report.config, widths[k].kv_bits) / 1024);
     }
-    printf("    (float32 twice: as loaded, and in the kernels' order; the others with `--weights`, "
-           "mapped)\n");
+    printf("    (float32: as loaded, and matrices in the kernels' order, too; the others: as packed "
+           "for --weights)\n");
+}
+
+static void print_memory(const info *i)
+{
+    if (i->report.sound)
+        print_held(i);
     printf("  memory to train: weights, gradient and moments, activations of %d tokens\n",
            i->train_tokens);
     print_training(i, 0);
@@ -205,7 +211,7 @@ static void put_shape(json_t *out, const info *i)
     json_object_update(out, shape);
     json_decref(shape);
     json_t *inference = json_object();
-    for (size_t k = 0; k < N_WIDTHS; k++)
+    for (size_t k = 0; k < N_WIDTHS && i->report.sound; k++)
         json_object_set_new(inference, widths[k].name,
                             json_pack("{s:o, s:I}", "weights",
                                       bytes_json(um_model_held_bytes(c, widths[k].dtype)),

@@ -56,7 +56,8 @@ bool um_bench_shape(um_model_config *out, const char *name)
  */
 
 /*
- * Printable characters, and words of small letters, each a merge of a shorter one and a letter: a
+ * Printable characters, what "\nBehavior: [" is made of (four tokens, as in the vocabularies of
+ * Llama 3 and Qwen 2.5), and words of small letters, each a merge of a shorter one and a letter: a
  * space and the words a, b, .. z, aa, ab, .. in order until there are `size` tokens. What such
  * tokens spell is encoded to the same tokens again.
  */
@@ -73,6 +74,13 @@ static void write_vocabulary(um_str *out, int size)
                        c, id), id++;
     um_str_appendf(out, ",\"\\u0120\":%d,\"\\u010a\":%d", id, id + 1);
     id += 2;
+    static const char behavior[] = "Behavior";
+    for (int n = 2; n < (int)sizeof behavior; n++, id++) {
+        um_str_appendf(out, ",\"%.*s\":%d", n, behavior, id);
+        um_str_appendf(&merges, "\"%.*s %c\",", n - 1, behavior, behavior[n - 1]);
+    }
+    um_str_appendf(out, ",\"\\u0120[\":%d", id++);
+    um_str_append(&merges, "\"\\u0120 [\"");
     for (uint64_t n = 1; id < size; n++, id++) {
         char word[16];
         size_t at = sizeof word;
@@ -81,8 +89,7 @@ static void write_vocabulary(um_str *out, int size)
             word[--at] = (char)('a' + (rest - 1) % 26);
         const int len = (int)strlen(word + at);
         um_str_appendf(out, ",\"\\u0120%s\":%d", word + at, id);
-        um_str_appendf(&merges, "%s\"\\u0120%.*s %s\"", n > 1 ? "," : "", len - 1, word + at,
-                       word + at + len - 1);
+        um_str_appendf(&merges, ",\"\\u0120%.*s %s\"", len - 1, word + at, word + at + len - 1);
     }
     um_str_appendf(out, "},\"merges\":[%s]}}", um_str_text(&merges));
     um_str_dispose(&merges);

@@ -28,8 +28,8 @@
 #include "base/mem.h"
 
 #define ALIGN_FLOATS      ((size_t)16)       /* every array starts on a cache line */
-#define LOGITS_MAX_FLOATS ((size_t)32 << 20) /* of one chunk of the LM head: 128 MiB .. */
-#define LOGITS_MIN_ROWS   ((size_t)128)      /* ... but at least this many rows */
+#define LOGITS_MAX_FLOATS ((size_t)32 << 20) /* of a chunk of the LM head: 128 MiB, */
+#define LOGITS_MIN_ROWS   ((size_t)128)      /* but at least this many rows */
 
 /* Hands out the arrays of the workspace; with base NULL it only counts. */
 typedef struct cursor {

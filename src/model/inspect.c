@@ -70,8 +70,8 @@ um_status um_model_inspect(um_model_report *out, const char *dir, um_error *err)
     if (status != UM_OK)
         goto done;
     /* The tensors of another architecture are not compared with those of this one. */
-    bool sound = report.has_shape && problems.len == 0;
-    um_status weights = um_weights_inspect(&info, sound ? &report.config : NULL, dir, err);
+    report.sound = report.has_shape && problems.len == 0;
+    um_status weights = um_weights_inspect(&info, report.sound ? &report.config : NULL, dir, err);
     if (weights == UM_ERR_MEMORY) {
         status = weights;
         goto done;
@@ -81,8 +81,9 @@ um_status um_model_inspect(um_model_report *out, const char *dir, um_error *err)
     report.files = info.files;
     report.file_bytes = info.bytes;
     memcpy(report.dtypes, info.dtypes, sizeof report.dtypes);
-    report.parameters = sound || info.elements == 0 ? (report.has_shape ? count(&report.config) : 0)
-                                                    : info.elements;
+    report.parameters = report.sound || info.elements == 0
+                            ? (report.has_shape ? count(&report.config) : 0)
+                            : info.elements;
     status = um_str_take(&problems, &report.problems, err);
 done:
     um_str_dispose(&problems);

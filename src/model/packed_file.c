@@ -101,8 +101,11 @@ uint64_t um_model_held_bytes(const um_model_config *config, um_dtype dtype)
     layout l = {0};
     um_error ignored;
     if (um_params_layout(&params, config, &ignored) == UM_OK) {
-        if (dtype == UM_F32)
-            bytes = 2 * sizeof(float) * (uint64_t)params.n;
+        const int c = config->hidden;
+        if (dtype == UM_F32) /* vectors, and a table that is not the head, are there once */
+            bytes = sizeof(float) * (2 * (uint64_t)params.n -
+                                     (uint64_t)(c + config->layers * layer_vectors(config)) -
+                                     (config->tied ? 0 : (uint64_t)config->vocab * (uint64_t)c));
         else if (lay_out(&l, config, &params, dtype, &ignored) == UM_OK)
             bytes = l.bytes;
     }

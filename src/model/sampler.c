@@ -1,11 +1,11 @@
 /*
  * sampler.c - see sampler.h.
  *
- * A row is read three times: maximum, weights with block sums, and the mass before a drawn token,
- * which says whether the token is in the nucleus. No sort and no list: a token outside was the
- * pivot of a quickselect, and the next is drawn from what comes before it, which still holds the
- * whole nucleus. So about 1 + ln(1 / top_p) passes are made, and the token that is taken has the
- * nucleus's distribution.
+ * A row is read twice, for its maximum and for weights with block sums; where there is a nucleus,
+ * once more for the mass before the drawn token, which says whether the token is in it. One outside
+ * was the pivot of a quickselect: the next is drawn from what comes before it, which still holds
+ * the whole nucleus. So about 1 + ln(1 / top_p) such passes are made, nothing is sorted, and the
+ * token that is taken has the nucleus's distribution.
  *
  * The passes are written with 16-lane vectors and compiled for several instruction sets. They use
  * only additions, multiplications and comparisons, lane by lane and without contraction, so every
@@ -343,19 +343,16 @@ bool um_sampler_keeps(um_sampler *sampler, int32_t id)
 
 int32_t um_sampler_draw(um_sampler *sampler, um_rng *rng)
 {
-    if (sampler->greedy >= 0)
-        return sampler->greedy;
-    um_candidate cut = sampler->cut;
-    double total = sampler->total, *sums = sampler->sums[0];
-    for (int turn = 0;; turn = !turn) {
-        const int32_t id = token_at(sampler, cut, sums, um_rng_uniform(rng) * total);
-        if (sampler->nucleus == INFINITY)
+    int32_t id = um_sampler_at(sampler, um_rng_uniform(rng));
+    if (sampler->greedy >= 0 || sampler->nucleus == INFINITY)
+        return id;
+    for (int turn = 1;; turn = 3 - turn) {
+        const um_candidate cut = {sampler->weights[id], id};
+        double *sums = sampler->sums[turn];
+        const double mass = best_passes()->mass(sampler->weights, sampler->n, cut, sums);
+        if (mass < sampler->nucleus)
             return id;
-        cut = (um_candidate){sampler->weights[id], id};
-        sums = sampler->sums[1 + turn];
-        total = best_passes()->mass(sampler->weights, sampler->n, cut, sums);
-        if (total < sampler->nucleus)
-            return id;
+        id = token_at(sampler, cut, sums, um_rng_uniform(rng) * mass);
     }
 }
 

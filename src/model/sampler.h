@@ -46,7 +46,7 @@ bool um_sampler_prepare(um_sampler *sampler, float *logits, int n, const um_samp
 int32_t um_sampler_draw(um_sampler *sampler, um_rng *rng);
 /* The token at u, in [0, 1), of those that top-k and min-p leave, in order of ids. */
 int32_t um_sampler_at(const um_sampler *sampler, double u);
-/* Whether the token can be drawn. */
+/* Whether the token can be drawn; for tests. */
 bool um_sampler_keeps(um_sampler *sampler, int32_t id);
 /* log softmax(logits)[id], temperature 1 and nothing filtered; only with logprobs. */
 double um_sampler_logprob(const um_sampler *sampler, int32_t id);

@@ -13,11 +13,6 @@ static int round_up(int n, int unit)
     return (n + unit - 1) / unit * unit;
 }
 
-int um_packed_terms(um_dtype dtype, int k)
-{
-    return dtype == UM_F32 ? k : round_up(k, dtype == UM_I8 ? UM_STEP_I8 : UM_STEP_BF16);
-}
-
 size_t um_packed_panel_bytes(um_dtype dtype, int k)
 {
     const size_t terms = (size_t)um_packed_terms(dtype, k);

@@ -39,7 +39,11 @@ enum {
 #define UM_I8_LEAST 1e-30f
 
 /* k rounded up to whole steps. */
-int um_packed_terms(um_dtype dtype, int k);
+static inline int um_packed_terms(um_dtype dtype, int k)
+{
+    const int step = dtype == UM_F32 ? 1 : dtype == UM_I8 ? UM_STEP_I8 : UM_STEP_BF16;
+    return (k + step - 1) / step * step;
+}
 /* Bytes from one panel to the next; a multiple of 64. */
 size_t um_packed_panel_bytes(um_dtype dtype, int k);
 /* Bytes of a whole matrix; 0 when they pass the address space. Not for UM_F32. */

@@ -15,6 +15,10 @@ out_has '"loads":true,"problems":\['
 out_has '"inference":{"float32":{"weights":[0-9]*,"kv_token":256},'
 out_has '"training":\[{"lora_rank":0,"tokens":2048,'
 out_has '"chat":"chatml"'
+float32=$(sed 's/.*"float32":{"weights":\([0-9]*\),.*/\1/' stdout)
+parameters=$(sed 's/.*"parameters":\([0-9]*\),.*/\1/' stdout)
+once=160 # five norms of 32
+[ "$float32" = $((8 * parameters - 4 * once)) ] || die "float32: $float32 of $parameters"
 held=$(sed 's/.*"int8":{"weights":\([0-9]*\),"kv_token":128}.*/\1/' stdout)
 run 0 model quantize m --weights int8
 size=$(wc -c <m/mirrorer-int8.packed)
@@ -32,6 +36,7 @@ out_has 'hidden_act "gelu"'
 out_has 'no tokenizer.json'
 run 0 model info other --json
 out_has '"loads":false'
+out_has '"inference":{},'
 mkdir empty
 run 0 model info empty
 out_has 'config.json'

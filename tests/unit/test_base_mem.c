@@ -28,6 +28,16 @@ static void test_allocate(void **state)
     for (size_t i = 0; i < large; i++)
         assert_int_equal(block[i], 0);
     free(block);
+    /* Memory that was used before, too. */
+    for (size_t bytes = 100; bytes < ((size_t)9 << 20); bytes *= 3) {
+        block = malloc(bytes);
+        memset(block, 0xff, bytes);
+        free(block);
+        block = um_aligned_calloc(bytes, 1);
+        for (size_t i = 0; i < bytes; i++)
+            assert_int_equal(block[i], 0);
+        free(block);
+    }
     int *numbers = um_reallocarray(NULL, 2, sizeof(int));
     numbers[0] = 5;
     numbers = um_reallocarray(numbers, 1000, sizeof(int));

@@ -129,8 +129,10 @@ static void test_numbers_agree(void **state)
             snprintf(expected, sizeof expected, "%.*g", (int)um_rng_below(&r, 17) + 1, value);
             value = strtod(expected, NULL);
         }
-        if (i % 5 == 0) /* nine decimal places */
-            value = (um_rng_below(&r, 1u << (i % 20)) * 1e9 + um_rng_below(&r, 1000000000)) / 1e9;
+        if (i % 5 == 0) { /* nine decimal places */
+            double whole = um_rng_below(&r, 1u << (i / 5 % 21)), sign = i % 2 == 0 ? 1 : -1;
+            value = sign * (whole * 1e9 + um_rng_below(&r, 1000000000)) / 1e9;
+        }
         for (int digits = 15; digits <= 17; digits++) {
             snprintf(expected, sizeof expected, "%.*g", digits, value);
             if (strtod(expected, NULL) == value)

@@ -194,7 +194,10 @@ static void test_edges(void **state)
         logits[i] = i == 7 || i == 30 ? 1.0f : 0.0f;
     um_sampling greedy = {.temperature = 0.0f, .top_p = 1.0f};
     assert_true(um_sampler_prepare(&s, logits, 40, &greedy));
-    assert_int_equal(um_sampler_at(&s, 0.999), 7);
+    um_rng rng;
+    um_rng_init(&rng, 4, UM_RNG_TEST, 0, 0, 0);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(um_sampler_draw(&s, &rng), 7);
     /* -inf and far lower logits are never drawn, not at the ends of [0, 1) either. */
     for (int i = 0; i < 40; i++)
         logits[i] = i == 20 ? 500.0f : i % 2 == 0 ? -INFINITY : -500.0f;
@@ -209,8 +212,6 @@ static void test_edges(void **state)
         assert_int_equal(um_sampler_at(&s, (i + 0.5) / 40.0), i);
     assert_int_equal(um_sampler_at(&s, nextafter(1.0, 0.0)), 39);
     /* The end of the interval where sums are rounded and the last tokens have no weight. */
-    um_rng rng;
-    um_rng_init(&rng, 4, UM_RNG_TEST, 0, 0, 0);
     for (int round = 0; round < 200; round++) {
         for (int i = 0; i < 40; i++)
             logits[i] = i < 30 ? (float)um_rng_normal(&rng) : -INFINITY;
@@ -230,6 +231,37 @@ static void test_edges(void **state)
     for (int i = 0; i < 40; i++)
         logits[i] = i == 39 ? INFINITY : 0.0f;
     assert_false(um_sampler_prepare(&s, logits, 40, &plain));
+    um_sampler_dispose(&s);
+}
+
+/* The end of the interval where the last blocks have no weight, or none that is kept. */
+static void test_last_block(void **state)
+{
+    (void)state;
+    enum { N = 1500 };
+    um_sampler s;
+    um_error err;
+    um_rng rng;
+    float logits[N];
+    assert_ok(um_sampler_init(&s, N, false, &err), err);
+    um_rng_init(&rng, 6, UM_RNG_TEST, 0, 0, 0);
+    for (int round = 0; round < 300; round++) {
+        const um_sampling settings = {.temperature = 1.0f,
+                                      .top_p = 1.0f,
+                                      .top_k = round % 3 == 1 ? 200 : 0,
+                                      .min_p = round % 3 == 2 ? 1e-3f : 0.0f};
+        for (int i = 0; i < N; i++)
+            logits[i] = i < 300                 ? (float)um_rng_normal(&rng)
+                        : settings.top_k > 0    ? -9.0f
+                        : settings.min_p > 0.0f ? -15.0f
+                                                : -INFINITY;
+        assert_true(um_sampler_prepare(&s, logits, N, &settings));
+        const int32_t id = um_sampler_at(&s, nextafter(1.0, 0.0));
+        assert_in_range(id, 0, 299);
+        assert_true(um_sampler_keeps(&s, id));
+        for (int i = id + 1; i < 300; i++)
+            assert_false(um_sampler_keeps(&s, i));
+    }
     um_sampler_dispose(&s);
 }
 
@@ -287,7 +319,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_filters_match_sort), cmocka_unit_test(test_ties),
         cmocka_unit_test(test_frequencies),        cmocka_unit_test(test_edges),
-        cmocka_unit_test(test_settings),           cmocka_unit_test(test_continuation),
+        cmocka_unit_test(test_settings),           cmocka_unit_test(test_last_block),
+        cmocka_unit_test(test_continuation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,7 +44,7 @@ static void free_operand(operand *x)
 
 static const int sizes[][3] = {{1, 1, 1},     {5, 33, 2},     {13, 40, 7},   {97, 31, 64},
                                {24, 65, 513}, {3, 1030, 20},  {200, 17, 33}, {40, 70, 1100},
-                               {193, 96, 96}, {12, 32, 1025}, {2, 3, 0}};
+                               {193, 96, 96}, {12, 32, 1025}, {2, 3, 0},     {2, 1090, 701}};
 
 /* c of float32, set and added to. */
 static void check_wide(um_backend *be, const int *s, const operand *a, const operand *b)
@@ -150,14 +150,16 @@ static void test_values(void **state)
 static void test_rows_alone(void **state)
 {
     (void)state;
-    enum { M = 230, N = 200, K = 600 };
-    float *want = NULL;
-    for (int threads = 1; threads <= 3; threads++) {
+    enum { M = 64, N = 64, K = 1301 }; /* enough for several threads */
+    float *want[2] = {NULL, NULL};
+    for (int at = 0; at < 2 * 3; at++) {
+        const bool trans = at % 2; /* b's terms or its columns are consecutive in memory */
+        const int threads = at / 2 + 1;
         backend_set set = open_backends(threads);
         float *c = new_floats((size_t)set.n * M * N), one[N];
         for (int i = 0; i < set.n; i++) {
             operand a = make_operand(M, K, false, UM_BF16, 1);
-            operand b = make_operand(K, N, true, UM_F32, 2);
+            operand b = make_operand(K, N, trans, UM_F32, 2);
             um_product p = {.m = M,
                             .n = N,
                             .k = K,
@@ -177,13 +179,14 @@ static void test_rows_alone(void **state)
             free_operand(&a);
             free_operand(&b);
         }
-        if (want == NULL)
-            want = copy_floats(c, (size_t)set.n * M * N);
-        assert_memory_equal(want, c, (size_t)set.n * M * N * sizeof *c);
+        if (want[trans] == NULL)
+            want[trans] = copy_floats(c, (size_t)set.n * M * N);
+        assert_memory_equal(want[trans], c, (size_t)set.n * M * N * sizeof *c);
         free(c);
         close_backends(&set);
     }
-    free(want);
+    free(want[0]);
+    free(want[1]);
 }
 
 int main(void)

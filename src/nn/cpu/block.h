@@ -15,9 +15,10 @@ typedef struct block {
     int rows;
     const char *acts; /* of the chunk's first row */
     size_t tile_bytes;
-    int k, from; /* of the matrix; terms [from, from + terms) */
-    float *acc;  /* [rows rounded up to UM_TILE][UM_PANEL] */
-    char *stage; /* LINEAR_STAGE floats */
+    int k, from;         /* of the matrix; terms [from, from + terms) */
+    size_t scales, sums; /* UM_I8: where a tile of activations has those of the block */
+    float *acc;          /* [rows rounded up to UM_TILE][UM_PANEL] */
+    char *stage;         /* LINEAR_STAGE floats */
     /* Memory that is read soon. */
     const char *ahead;
     size_t ahead_bytes;
@@ -166,9 +167,8 @@ static INLINE void i8_rows(const block *g, const block_call *c, const int mr)
     const char *acts = g->acts + (size_t)(c->row / UM_TILE) * g->tile_bytes;
     const int8_t *a =
         (const int8_t *)acts + (size_t)g->from * UM_TILE + c->row % UM_TILE * UM_STEP_I8;
-    const float *a_scale = (const float *)(acts + acts_scales_at(g->k)) +
-                           g->from / UM_BLOCK * UM_TILE + c->row % UM_TILE;
-    const int32_t *a_sum = (const int32_t *)(a_scale + acts_blocks(g->k) * UM_TILE);
+    const float *a_scale = (const float *)(acts + g->scales) + c->row % UM_TILE;
+    const int32_t *a_sum = (const int32_t *)(acts + g->sums) + c->row % UM_TILE;
     const char *ahead = c->ahead;
     vi sum[BLOCK_MR][2];
     UNROLL

@@ -105,12 +105,10 @@ static void block_i8(const block *g)
     const int steps = (tiles + 1) / 2 * ((g->terms + UM_STEP_I8 - 1) / UM_STEP_I8);
     const int lines = lines_a_step(g, steps);
     const char *ahead = g->ahead;
-    const size_t scales =
-        acts_scales_at(g->k) + (size_t)(g->from / UM_BLOCK * UM_TILE) * sizeof(float);
     i8_sums sums = {0};
     for (int t = 0; t < tiles; t += 2, a += 2 * g->tile_bytes) {
         const bool two = t + 1 < tiles;
-        const char *tile_scales = g->acts + (size_t)t * g->tile_bytes + scales;
+        const char *tile_scales = g->acts + (size_t)t * g->tile_bytes + g->scales;
         char *stage = g->stage + t / 2 % 2 * 4 * AMX_STEP;
         ahead = i8_multiply(g, a, two ? a + g->tile_bytes : a, two, ahead, lines, &sums, stage);
         sums = (i8_sums){.stage = stage,

@@ -521,11 +521,12 @@ static int kv_fill(kv_unit *u, const kv_job *g, int row, int rows, int head, int
 static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int begin, int n, bool own)
 {
     int most = 0;
+    const size_t row = (size_t)um_kv_width(g->cache) * sizeof(float);
     for (int i = begin; i < n; i++) {
         most = u->limit[i] > most ? u->limit[i] : most;
         u->max[i] = -INFINITY;
         u->sum[i] = 0.0f;
-        memset(u->out[i], 0, sizeof u->out[i]);
+        memset(u->out[i], 0, row);
     }
     for (int from = 0; from < most; from += UM_KV_PAGE) {
         const int at = from / UM_KV_PAGE;

@@ -81,6 +81,7 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
     /* Of the next piece's panel in the same place, as much as falls to this chunk. */
     const linear_piece *next = piece->next;
     const int at = panel - piece->panel;
+    const size_t scales = acts_scales_at(b.k), all = acts_blocks(b.k) * UM_TILE * sizeof(float);
     if (next != NULL && at < next->panels) {
         const size_t blocks = acts_blocks(next->terms), bytes = blocks * block_bytes(dtype);
         b.ahead =
@@ -89,6 +90,8 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
     }
     for (; b.from < end; b.from += UM_BLOCK, b.w += block_bytes(dtype), b.first = false) {
         b.terms = min_int(UM_BLOCK, end - b.from);
+        b.scales = scales + (size_t)(b.from / UM_BLOCK * UM_TILE) * sizeof(float);
+        b.sums = b.scales + all;
         if (dtype == UM_I8)
             block_i8(&b);
         else if (dtype == UM_BF16)

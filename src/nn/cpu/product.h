@@ -17,7 +17,6 @@ enum {
     PRODUCT_MC = 96,
     PRODUCT_NC = 1024,  /* whole panels */
     PRODUCT_STRIP = 32, /* terms; even */
-    PRODUCT_STRIPS = PRODUCT_KC / PRODUCT_STRIP,
     PRODUCT_AHEAD = 16, /* terms */
     CACHE_LINE = 64,
     PRODUCT_SCRATCH_A = PRODUCT_MC * PRODUCT_KC,
@@ -30,6 +29,7 @@ typedef struct product_job {
     float *panels; /* the columns of op(b) that are in turn, in words */
     int column, columns;
     int blocks;     /* of terms */
+    int strips;     /* of terms, of a block */
     int row_blocks; /* of rows */
     bool in_place;  /* a is read where it lies */
 } product_job;
@@ -148,9 +148,9 @@ static void product_laid_panels(void *ctx, size_t begin, size_t end, int thread)
     const product_job *g = ctx;
     (void)thread;
     for (size_t strip = begin; strip < end; strip++) {
-        const int block = (int)strip / PRODUCT_STRIPS;
+        const int block = (int)strip / g->strips;
         const int first = product_term(g, block), last = product_term(g, block + 1);
-        const int term = first + (int)strip % PRODUCT_STRIPS * PRODUCT_STRIP;
+        const int term = first + (int)strip % g->strips * PRODUCT_STRIP;
         const int terms = min_int(PRODUCT_STRIP, last - term);
         for (int at = 0; at < g->columns && terms > 0; at += GEMM_NR) {
             float *dst = panel_block(g, at / GEMM_NR, block) +
@@ -291,6 +291,8 @@ static void simd_product(um_backend *be, const um_product *p)
     const um_cpu_scratch *scratch = be->scratch;
     g.panels = scratch->shared;
     g.blocks = p->k > PRODUCT_KC ? (p->k + PRODUCT_KC - 1) / PRODUCT_KC : 1;
+    const int longest = 2 * (((p->k + 1) / 2 + g.blocks - 1) / g.blocks); /* block, in terms */
+    g.strips = (longest + PRODUCT_STRIP - 1) / PRODUCT_STRIP;
     const bool small = (double)p->m * (double)p->n * (double)p->k < GEMM_PARALLEL_WORK;
     const int threads = small ? 1 : um_pool_threads(be->pool);
     g.row_blocks = (p->m + PRODUCT_MC - 1) / PRODUCT_MC;
@@ -303,7 +305,7 @@ static void simd_product(um_backend *be, const um_product *p)
     for (g.column = 0; g.column < p->n; g.column += chunk) {
         g.columns = min_int(chunk, p->n - g.column);
         const size_t panels = (size_t)((g.columns + GEMM_NR - 1) / GEMM_NR);
-        const size_t parts = p->b.trans ? panels : (size_t)g.blocks * PRODUCT_STRIPS;
+        const size_t parts = p->b.trans ? panels : (size_t)(g.blocks * g.strips);
         um_cpu_for(be, parts, small ? parts : 1,
                    p->b.trans ? product_turned_panels : product_laid_panels, &g);
         um_cpu_for(be, (size_t)g.row_blocks, small ? (size_t)g.row_blocks : 1, product_row_blocks,
