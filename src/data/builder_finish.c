@@ -85,14 +85,6 @@ static um_status filter_rows(finish *f, um_error *err)
     return status;
 }
 
-static bool any_marked(const uint8_t *marks, size_t n)
-{
-    uint8_t all = 0;
-    for (size_t i = 0; i < n; i++)
-        all |= marks[i];
-    return all != UM_KEPT;
-}
-
 /* The order of all rows, less those left out. */
 static um_status order_rows(finish *f, um_error *err)
 {
@@ -119,8 +111,7 @@ static um_status order_rows(finish *f, um_error *err)
                                        UM_LEFT_OUT_DUPLICATE, err);
     if (status == UM_OK && filters)
         status = filter_rows(f, err);
-    if (status == UM_OK && o->on_left_out != NULL &&
-        (any_marked(f->left_out, b->user.len) || any_marked(f->skip_left_out, b->skip_user.len)))
+    if (status == UM_OK && o->on_left_out != NULL)
         status = um_builder_report_left_out(b, &marks, o, err);
     if (status != UM_OK)
         return status;
