@@ -84,6 +84,17 @@ INLINE void exp_lanes(vec *io)
     *io = (vec)((ivec)value & ~none);
 }
 
+/* In a fixed order, in double. */
+INLINE double lanes_sum(const vec *x)
+{
+    float lanes[LANES];
+    double sum = 0.0;
+    memcpy(lanes, x, sizeof lanes);
+    for (int j = 0; j < LANES; j++)
+        sum += (double)lanes[j];
+    return sum;
+}
+
 /* x[i] = exp((x[i] - max) * scale); sums[b] of each block, in a fixed order; the sum of all. */
 INLINE double row_weigh(float *x, int n, float max, float scale, double *sums)
 {
@@ -105,11 +116,7 @@ INLINE double row_weigh(float *x, int n, float max, float scale, double *sums)
             sum += v;
             memcpy(x + i, &v, bytes);
         }
-        float lanes[LANES];
-        memcpy(lanes, &sum, sizeof lanes);
-        sums[b] = 0.0;
-        for (int j = 0; j < LANES; j++)
-            sums[b] += (double)lanes[j];
+        sums[b] = lanes_sum(&sum);
         total += sums[b];
     }
     return total;
@@ -135,11 +142,7 @@ INLINE double row_mass(const float *w, int n, um_candidate cut, double *sums)
             const ivec hit = (ivec)v > bits + (ids + i < cut.id);
             sum += (vec)((ivec)v & hit);
         }
-        float lanes[LANES];
-        memcpy(lanes, &sum, sizeof lanes);
-        sums[b] = 0.0;
-        for (int j = 0; j < LANES; j++)
-            sums[b] += (double)lanes[j];
+        sums[b] = lanes_sum(&sum);
         total += sums[b];
     }
     return total;
