@@ -88,7 +88,7 @@ typedef struct um_config {
     struct {
         char teacher[UM_CONFIG_TEXT], teacher_template[UM_CONFIG_TEXT], teacher_model[128];
         char weights[16]; /* a um_dtype by name: how local models are read to write and choose */
-        int64_t samples, max_tokens, max_rows;
+        int64_t samples, max_tokens, max_rows, kv_memory;
         double temperature, top_p, ridge;
     } decide;
     struct {

@@ -240,6 +240,7 @@ static um_status open_model(generation *g, bool raw, um_error *err)
     const um_config *c = &g->args->config;
     const char *dir = g->args->positional[0];
     um_engine_options options = {.max_rows = (int)(g->samples < 256 ? g->samples : 256),
+                                 .kv_bytes = (uint64_t)c->decide.kv_memory << 20,
                                  .format = UM_CHAT_PLAIN,
                                  .format_given = raw};
     if (g->samples == 1 && !g->args->json)

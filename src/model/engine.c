@@ -12,9 +12,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define DEFAULT_ROWS     256
-#define MAX_ROWS         65536
-#define DEFAULT_KV_BYTES ((uint64_t)1 << 30)
+#define DEFAULT_ROWS 256
+#define MAX_ROWS     65536
 /* Prompt rows of a pass: enough for the matrix products to run at full speed, few enough that the
  * activations of small models stay in the cache. */
 #define CHUNK_ROWS 512
@@ -176,7 +175,6 @@ um_status um_engine_open(um_responder **out, const um_model *model, const um_tok
     engine->max_context =
         options->max_context > 0 ? options->max_context : model->config.max_positions;
     engine->n_vocab = um_tokenizer_size(tok);
-    engine->kv_bytes = options->kv_bytes > 0 ? options->kv_bytes : DEFAULT_KV_BYTES;
     engine->end_of_turn = um_chat_end_of_turn(tok, engine->format);
     engine->eos = model->config.eos;
     engine->on_text = options->on_text;
@@ -190,8 +188,7 @@ um_status um_engine_open(um_responder **out, const um_model *model, const um_tok
         (um_pass){.ids = engine->ids, .spans = engine->spans, .out_rows = engine->out_rows};
     if (status == UM_OK)
         status = um_kv_init(&engine->kv, compute->backend, &model->config,
-                            weights == UM_F32 ? UM_F32 : UM_BF16, engine->kv_bytes,
-                            err);
+                            weights == UM_F32 ? UM_F32 : UM_BF16, options->kv_bytes, err);
     if (status == UM_OK)
         status = um_forward_new(&engine->forward, model, compute, weights, engine->pass_rows,
                                 engine->pass_out, err);

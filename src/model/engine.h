@@ -23,7 +23,6 @@ typedef struct um_engine {
     int pass_out;    /* wanted rows of one pass */
     int max_context; /* tokens */
     int n_vocab;     /* ids that exist in model and tokenizer */
-    uint64_t kv_bytes;
     int32_t end_of_turn, eos; /* -1 when absent */
     um_on_text on_text;       /* NULL: none */
     void *text_context;

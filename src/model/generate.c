@@ -123,8 +123,9 @@ static um_status encode_prompts(generation *g, um_error *err)
         if (len + max_tokens > kv_limit)
             return um_fail(err, UM_ERR_LIMIT,
                            "prompt %" PRIu64 ": %" PRId64 " tokens and %" PRId64
-                           " to be written, the key/value memory of %" PRIu64 " bytes holds %d",
-                           p->key, len, max_tokens, engine->kv_bytes, kv_limit);
+                           " to be written, the key/value memory of %" PRIu64 " bytes holds %d; "
+                           "decide.kv_memory gives more",
+                           p->key, len, max_tokens, engine->kv.bytes, kv_limit);
     }
     return UM_OK;
 }

@@ -17,14 +17,17 @@
 #include "base/mem.h"
 
 struct um_kv_page {
-    int32_t refs; /* sequences that hold it */
-    int32_t len;  /* tokens in it */
+    int32_t refs;  /* sequences that hold it */
+    int32_t len;   /* tokens in it, */
+    int32_t known; /* and how many it had before the pass that last wrote to it */
     bool in_tree;
     int32_t parent, child, next, previous; /* -1: none. next, previous: children of one parent */
     int32_t older, newer;                  /* neighbours among kept leaves; older: also next free */
     uint32_t pass;                         /* the last one that wrote to it */
-    uint64_t used;                         /* clock when its last holder ended */
+    uint64_t used;                         /* clock when its last holder ended, or NOT_WANTED */
 };
+
+#define NOT_WANTED 0 /* before all clocks */
 
 /* Setting up -------------------------------------------------------------------------------------
  */
@@ -51,6 +54,10 @@ um_status um_kv_init(um_kv *kv, um_backend *backend, const um_model_config *conf
     um_status status = measure_page(&page_bytes, backend, config, dtype, err);
     if (status != UM_OK)
         return status;
+    const uint64_t usual = (uint64_t)UM_KV_DEFAULT_TOKENS / UM_KV_PAGE * page_bytes;
+    if (bytes == 0)
+        bytes = usual > 1 << 30 ? usual : 1 << 30;
+    kv->bytes = bytes;
     uint64_t fit = bytes / page_bytes, most = INT32_MAX / UM_KV_PAGE;
     size_t pages = (size_t)(fit < most ? fit : most);
     status = backend->ops->kv_open(backend, &kv->cache, dtype, config->layers, (int)pages,
@@ -101,16 +108,24 @@ static bool is_kept_leaf(const um_kv_page *p)
     return p->refs == 0 && p->in_tree && p->child < 0;
 }
 
-/* Puts a page in its place by `used`; `newer` is the first candidate for its newer neighbour. */
-static void ring_insert(um_kv *kv, int32_t page, int32_t newer)
+/* Puts a page in its place by `used`, which is sought from both ends: it mostly is one of them. */
+static void ring_insert(um_kv *kv, int32_t page)
 {
     um_kv_page *all = kv->page, *p = &all[page];
     const int32_t root = root_of(kv);
-    while (newer != root && all[newer].used <= p->used)
+    int32_t newer = all[root].newer, older = all[root].older;
+    while (newer != root && all[newer].used < p->used && older != root &&
+           all[older].used > p->used) {
         newer = all[newer].newer;
+        older = all[older].older;
+    }
+    if (newer == root || all[newer].used >= p->used)
+        older = all[newer].older;
+    else
+        newer = all[older].newer;
     p->newer = newer;
-    p->older = all[newer].older;
-    all[p->older].newer = page;
+    p->older = older;
+    all[older].newer = page;
     all[newer].older = page;
 }
 
@@ -157,7 +172,8 @@ static int common_length(const int32_t *a, const int32_t *b, int n)
 }
 
 /* The child of `parent` that has most of ids[0 .. n), how much in *length; -1: nothing in common.
- * What the pass being built writes can be shared, but not copied: only whole pages of it count. */
+ * What the pass being built writes can be shared, but not copied: only whole pages count with it.
+ */
 static int32_t best_child(const um_kv *kv, int32_t parent, const int32_t *ids, int n, int *length)
 {
     int32_t best = -1;
@@ -165,7 +181,9 @@ static int32_t best_child(const um_kv *kv, int32_t parent, const int32_t *ids, i
     for (int32_t c = kv->page[parent].child; c >= 0; c = kv->page[c].next) {
         const um_kv_page *p = &kv->page[c];
         int common = common_length(kv->ids + (size_t)c * UM_KV_PAGE, ids, p->len < n ? p->len : n);
-        if (common > *length && (common == UM_KV_PAGE || p->pass != kv->pass)) {
+        if (common < UM_KV_PAGE && common > p->known && p->pass == kv->pass)
+            common = p->known;
+        if (common > *length) {
             *length = common;
             best = c;
         }
@@ -224,18 +242,19 @@ static void hold(um_kv *kv, int32_t page)
         kv->peak = kv->n_held;
 }
 
-static void let_go(um_kv *kv, int32_t page)
+static void let_go(um_kv *kv, int32_t page, uint64_t used)
 {
     um_kv_page *p = &kv->page[page];
-    p->used = kv->clock;
+    p->used = used;
     if (--p->refs > 0)
         return;
     kv->n_held--;
     if (!p->in_tree) {
         p->older = kv->free;
         kv->free = page;
+        kv->n_free++;
     } else if (p->child < 0) {
-        ring_insert(kv, page, root_of(kv));
+        ring_insert(kv, page);
     }
 }
 
@@ -243,11 +262,10 @@ static void let_go(um_kv *kv, int32_t page)
 static int32_t evict(um_kv *kv)
 {
     const int32_t page = kv->page[root_of(kv)].newer, parent = kv->page[page].parent;
-    const int32_t oldest = kv->page[page].newer;
     ring_remove(kv, page);
     detach(kv, page);
     if (parent != root_of(kv) && is_kept_leaf(&kv->page[parent]))
-        ring_insert(kv, parent, oldest);
+        ring_insert(kv, parent);
     return page;
 }
 
@@ -255,15 +273,26 @@ static int32_t evict(um_kv *kv)
 static int32_t take(um_kv *kv)
 {
     int32_t page = kv->free;
-    if (page >= 0)
+    if (page >= 0) {
         kv->free = kv->page[page].older;
-    else if (kv->n_touched < kv->cache.pages)
+        kv->n_free--;
+    } else if (kv->n_touched < kv->cache.pages) {
         page = kv->n_touched++;
-    else
+    } else {
         page = evict(kv);
+    }
     kv->page[page] = (um_kv_page){.parent = -1, .child = -1, .next = -1, .previous = -1};
     hold(kv, page);
     return page;
+}
+
+bool um_kv_has_spare(const um_kv *kv, int pages, uint64_t since)
+{
+    int spare = kv->n_free + kv->cache.pages - kv->n_touched;
+    int32_t page = kv->page[root_of(kv)].newer;
+    for (; spare < pages && page != root_of(kv) && kv->page[page].used <= since; spare++)
+        page = kv->page[page].newer;
+    return spare >= pages;
 }
 
 /* Pages that can be promised to somebody new. */
@@ -306,6 +335,16 @@ static void take_copy(um_kv *kv, um_kv_sequence *s, int32_t from, int n)
     s->len += n;
 }
 
+/* The sequence's next page is one that nobody holds, and goes on where that ends. */
+static void take_over(um_kv *kv, um_kv_sequence *s, int32_t page)
+{
+    kv->n_promised--;
+    s->promised--;
+    s->pages[s->n_pages++] = page;
+    s->len += kv->page[page].len;
+    hold(kv, page);
+}
+
 bool um_kv_begin(um_kv *kv, um_kv_sequence *s, const int32_t *ids, int n, int pages)
 {
     if (!reserve_list(s, pages))
@@ -326,11 +365,17 @@ bool um_kv_begin(um_kv *kv, um_kv_sequence *s, const int32_t *ids, int n, int pa
     kv->n_promised += s->promised;
     if (path.rest < 0)
         return true;
+    const um_kv_page *rest = &kv->page[path.rest];
+    if (rest->refs == 0 && rest->len == path.common) {
+        take_over(kv, s, path.rest);
+        return true;
+    }
     /* The page to be copied is held meanwhile; it may itself be the last one to be had. */
+    const uint64_t used = rest->used;
     hold(kv, path.rest);
     if (kv->n_held < kv->cache.pages)
         take_copy(kv, s, path.rest, path.common);
-    let_go(kv, path.rest);
+    let_go(kv, path.rest, used);
     return true;
 }
 
@@ -342,6 +387,8 @@ static void plant(um_kv *kv, um_kv_sequence *s, bool done)
 {
     for (; s->n_nodes < s->len / UM_KV_PAGE; s->n_nodes++) {
         int32_t *page = &s->pages[s->n_nodes], found;
+        if (kv->page[*page].in_tree)
+            continue;
         int32_t parent = s->n_nodes > 0 ? s->pages[s->n_nodes - 1] : root_of(kv);
         int common;
         found = best_child(kv, parent, kv->ids + (size_t)*page * UM_KV_PAGE, UM_KV_PAGE, &common);
@@ -352,7 +399,7 @@ static void plant(um_kv *kv, um_kv_sequence *s, bool done)
         if (!done)
             return;
         hold(kv, found);
-        let_go(kv, *page);
+        let_go(kv, *page, kv->clock);
         *page = found;
     }
 }
@@ -386,6 +433,8 @@ void um_kv_append(um_kv *kv, um_kv_sequence *s, const int32_t *ids, int n)
         int slot = s->len % UM_KV_PAGE;
         int32_t page = slot == 0 ? take_promised(kv, s) : s->pages[s->n_pages - 1];
         kv->ids[(size_t)page * UM_KV_PAGE + (size_t)slot] = ids[i];
+        if (kv->page[page].pass != kv->pass)
+            kv->page[page].known = slot;
         kv->page[page].len = slot + 1;
         kv->page[page].pass = kv->pass;
         s->len++;
@@ -402,6 +451,8 @@ static void plant_rest(um_kv *kv, const um_kv_sequence *s)
     int32_t page = s->pages[s->n_pages - 1];
     int32_t parent = s->n_nodes > 0 ? s->pages[s->n_nodes - 1] : root_of(kv);
     int common;
+    if (kv->page[page].in_tree)
+        return;
     best_child(kv, parent, kv->ids + (size_t)page * UM_KV_PAGE, rest, &common);
     if (common < rest)
         attach(kv, page, parent);
@@ -409,13 +460,34 @@ static void plant_rest(um_kv *kv, const um_kv_sequence *s)
 
 void um_kv_end(um_kv *kv, um_kv_sequence *s)
 {
+    um_kv_drop(kv, s, s->len);
+}
+
+void um_kv_drop(um_kv *kv, um_kv_sequence *s, int from)
+{
     plant(kv, s, true);
     plant_rest(kv, s);
     kv->clock++;
-    while (s->n_pages > 0)
-        let_go(kv, s->pages[--s->n_pages]);
+    while (s->n_pages-- > 0)
+        let_go(kv, s->pages[s->n_pages], s->n_pages * UM_KV_PAGE < from ? kv->clock : NOT_WANTED);
+    s->n_pages = 0;
     kv->n_promised -= s->promised;
     s->promised = s->len = s->n_nodes = 0;
+}
+
+void um_kv_touch(um_kv *kv, const int32_t *ids, int n)
+{
+    const found_path path = follow(kv, ids, n, NULL);
+    int32_t at = path.rest >= 0 ? path.rest : path.last;
+    kv->clock++;
+    for (; at != root_of(kv); at = kv->page[at].parent) {
+        const bool is_leaf = is_kept_leaf(&kv->page[at]);
+        if (is_leaf)
+            ring_remove(kv, at);
+        kv->page[at].used = kv->clock;
+        if (is_leaf)
+            ring_insert(kv, at);
+    }
 }
 
 void um_kv_sequence_dispose(um_kv_sequence *s)

@@ -43,6 +43,7 @@ typedef struct scoring {
     size_t *first; /* [n_queries + 1] of texts */
     UM_VEC(text_ref) texts;
     int *prompt_len;        /* [n_queries] tokens that all texts of a query begin with */
+    uint64_t since;         /* clock of the cache; what is still to be scored was used later */
     um_kv_sequence packing; /* rows of it are still to be added */
     wanted *wanted;         /* [pass_out]; texts whose last rows are in the pass */
     int n_wanted;
@@ -101,8 +102,8 @@ static um_status check_length(const scoring *s, const um_prompt *prompt, int64_t
     if (tokens > kv_limit)
         return um_fail(err, UM_ERR_LIMIT,
                        "prompt %" PRIu64 ": %" PRId64 " tokens with a text to score, the key/value "
-                       "memory of %" PRIu64 " bytes holds %" PRId64,
-                       prompt->key, tokens, s->engine->kv_bytes, kv_limit);
+                       "memory of %" PRIu64 " bytes holds %" PRId64 "; decide.kv_memory gives more",
+                       prompt->key, tokens, s->engine->kv.bytes, kv_limit);
     return UM_OK;
 }
 
@@ -205,6 +206,20 @@ static um_status answer(scoring *s, const wanted *w, const float *logits, um_err
                    s->engine->base.name, prompt->key);
 }
 
+/* Tokens of a scored text that may serve others: the prompt, until the last text of its query. */
+static int wanted_again(const scoring *s, const wanted *w)
+{
+    return w->text + 1 < s->queries[w->query].n ? s->prompt_len[w->query] : 0;
+}
+
+/* Texts that were just generated are in the cache. Those that come last may go first. */
+static void keep_texts(scoring *s)
+{
+    s->since = s->engine->kv.clock;
+    for (size_t t = s->texts.len; t-- > 0;)
+        um_kv_touch(&s->engine->kv, s->ids.ids + s->texts.data[t].start, s->texts.data[t].len);
+}
+
 /* Runs what was packed and hands the answers out. Whatever fails, fails here or right after: no row
  * that was added is left without being computed. */
 static um_status flush(scoring *s, um_error *err)
@@ -219,7 +234,7 @@ static um_status flush(scoring *s, um_error *err)
     for (int i = 0; i < s->n_wanted; i++) {
         if (status == UM_OK)
             status = answer(s, &s->wanted[i], s->logits + (size_t)i * UM_LETTERS, err);
-        um_kv_end(&engine->kv, &s->wanted[i].cached);
+        um_kv_drop(&engine->kv, &s->wanted[i].cached, wanted_again(s, &s->wanted[i]));
     }
     s->n_wanted = 0;
     if (status == UM_OK && um_monitor_stopped(s->monitor))
@@ -227,12 +242,19 @@ static um_status flush(scoring *s, um_error *err)
     return status;
 }
 
-/* Begins to pack ids[0 .. n), of which the first `known` may be found. Where pages lack, what was
- * packed is run and gives its own back; then there are enough. */
+/* Begins to pack ids[0 .. n), of which the first `known` may be found. Where pages lack, or must be
+ * taken from a text that is still to be scored, what was packed is run and gives its own back; then
+ * there are enough. */
 static um_status begin(scoring *s, const int32_t *ids, int n, int known, um_error *err)
 {
     um_engine *engine = s->engine;
     const int pages = um_kv_pages_of(n);
+    const int more = pages - um_kv_find(&engine->kv, ids, known) / UM_KV_PAGE;
+    if (s->n_wanted > 0 && !um_kv_has_spare(&engine->kv, more, s->since)) {
+        um_status status = flush(s, err);
+        if (status != UM_OK)
+            return status;
+    }
     if (!um_kv_begin(&engine->kv, &s->packing, ids, known, pages)) {
         um_status status = flush(s, err);
         if (status != UM_OK)
@@ -348,6 +370,7 @@ um_status um_engine_score_letters(um_responder *self, const um_letter_query *que
         status = um_fail_memory(err, "texts to score");
         goto done;
     }
+    keep_texts(&s);
     for (size_t q = 0; q < n && status == UM_OK; q++)
         status = add_query(&s, q, err);
     if (status == UM_OK)

@@ -70,7 +70,8 @@ UM_EMBEDDED_DECLARE(profile_embedded);
 static const um_option options[] = {
     INT("seed", seed, "1", 0, 9e15, "one seed gives one result"),
     INT("threads", threads, "0", 0, 4096, "0 = all CPUs; never changes a result"),
-    TEXT("backend", backend, "auto", NULL, "numeric kernels: auto or one by name; a wrong name lists them"),
+    TEXT("backend", backend, "auto", NULL,
+         "numeric kernels: auto or one by name; a wrong name lists them"),
 
     TEXT("ingest.adapter", ingest.adapter, "auto", NULL,
          "reader of the log; auto recognises the files"),
@@ -214,6 +215,8 @@ static const um_option options[] = {
     INT("decide.max_tokens", decide.max_tokens, "1024", 1, 1e6, "of each"),
     INT("decide.max_rows", decide.max_rows, "0", 0, 1e6,
         "sequences written together; 0 = automatic"),
+    INT("decide.kv_memory", decide.kv_memory, "0", 0, 1 << 24,
+        "MiB for keys and values of local models; 0 = 1024, or for 16,384 tokens if more"),
     REAL("decide.temperature", decide.temperature, "1.0", 0, 100, "0 = greedy"),
     REAL("decide.top_p", decide.top_p, "0.9", 0, 1, "nucleus"),
     REAL("decide.ridge", decide.ridge, "1.0", 0, 1e9, "L2 penalty of the choice model"),

@@ -203,7 +203,8 @@ static um_status open_engine(um_actor *out, um_session *s, const char *name, con
 {
     um_compute *compute;
     char hash[17];
-    um_engine_options options = {.max_rows = (int)s->config->decide.max_rows};
+    um_engine_options options = {.max_rows = (int)s->config->decide.max_rows,
+                                 .kv_bytes = (uint64_t)s->config->decide.kv_memory << 20};
     um_dtype weights = UM_F32;
     um_status status = um_session_compute(s, &compute, err);
 
@@ -309,7 +310,7 @@ static json_t *stage_parameters(um_session *s, const char *sections, const char 
     for (size_t i = 0; i < n; i++) {
         /* Sizes of batches and intervals of saving change no result. */
         if (!in_sections(options[i].key, sections) || strstr(options[i].key, "checkpoint_every") ||
-            strstr(options[i].key, "max_rows"))
+            strstr(options[i].key, "max_rows") || strstr(options[i].key, "kv_memory"))
             continue;
         um_config_get(s->config, &options[i], value, sizeof value);
         /* A model is what it is wherever it is served; its name is another option. */

@@ -409,6 +409,19 @@ static void test_letters_after_texts(void **state)
         most += f->len[p] - (p > 0 ? f->common : 0);
     assert_true(fresh.prompt_tokens <= most);
 
+    /* Two pages more than generating needs: no text is lost before its turn. */
+    open_engine(
+        f, 1,
+        &(um_engine_options){.kv_bytes = (uint64_t)(before.peak_pages + 2) * fresh.page_bytes});
+    free_texts(&all);
+    complete_all(f, &all);
+    const uint64_t computed = stats_of(f).prompt_tokens;
+    score(f, queries, tight);
+    assert_memory_equal(tight, warm, sizeof warm);
+    assert_int_equal(stats_of(f).prompt_tokens - computed, N * (1 + strlen(LETTER_OPENING)));
+    assert_int_equal(stats_of(f).touched_pages, before.peak_pages + 2);
+    close_engine(f);
+
     /* Little memory, small passes. */
     const int least = um_kv_pages_of((int64_t)f->len[N_PROMPTS - 1] + 100) + 1;
     open_engine(

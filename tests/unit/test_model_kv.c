@@ -181,7 +181,7 @@ static void test_copied(void **state)
     leave(f, a, 50);
     assert_true(um_kv_begin(&f->kv, &first, b, 0, 2));
     append(f, &first, b + 1, 2 * P);
-    assert_true(um_kv_begin(&f->kv, &second, a, 50, 1));
+    assert_true(um_kv_begin(&f->kv, &second, a, 30, 1));
     assert_int_equal(second.len, 0);
     append(f, &second, a, P);
     um_kv_end(&f->kv, &second);
@@ -190,6 +190,52 @@ static void test_copied(void **state)
     um_kv_end(&f->kv, &first);
     um_kv_sequence_dispose(&first);
     um_kv_sequence_dispose(&second);
+}
+
+/* A text goes on in the last page of the one that it begins with, which others find all the time.
+ */
+static void test_taken_over(void **state)
+{
+    fixture *f = *state;
+    int32_t a[MOST], b[MOST];
+    um_kv_sequence first = {0}, second = {0}, third = {0};
+    open_pages(f, 6);
+    tokens(a, 0);
+    memcpy(b, a, sizeof b);
+    b[50] = -1;
+    leave(f, a, 50);
+    assert_true(um_kv_begin(&f->kv, &first, a, 2 * P, 2));
+    assert_int_equal(first.len, 50);
+    assert_int_equal(f->kv.n_touched, 1);
+    assert_int_equal(first.promised, 1);
+    /* In the pass that writes to it, what it had before can be copied, and no more. */
+    um_kv_append(&f->kv, &first, a + 50, 10);
+    assert_int_equal(um_kv_find(&f->kv, a, 2 * P), 50);
+    assert_true(um_kv_begin(&f->kv, &second, b, 60, 1));
+    assert_int_equal(second.len, 50);
+    assert_int_not_equal(second.pages[0], first.pages[0]);
+    um_kv_append(&f->kv, &second, b + 50, 10);
+    um_kv_computed(&f->kv);
+    assert_int_equal(um_kv_find(&f->kv, a, 2 * P), 60);
+    /* While it is held it is copied; once full it is shared. */
+    assert_true(um_kv_begin(&f->kv, &third, a, 60, 1));
+    assert_int_equal(third.len, 60);
+    assert_int_not_equal(third.pages[0], first.pages[0]);
+    um_kv_end(&f->kv, &third);
+    um_kv_append(&f->kv, &first, a + 60, P);
+    assert_true(um_kv_begin(&f->kv, &third, a, P, 1));
+    assert_int_equal(third.len, P);
+    assert_int_equal(third.pages[0], first.pages[0]);
+    um_kv_computed(&f->kv);
+    um_kv_end(&f->kv, &third);
+    um_kv_end(&f->kv, &first);
+    um_kv_end(&f->kv, &second);
+    assert_int_equal(f->kv.n_held + f->kv.n_promised, 0);
+    assert_int_equal(um_kv_find(&f->kv, a, 2 * P), 60 + P);
+    assert_int_equal(um_kv_find(&f->kv, b, 2 * P), 60);
+    um_kv_sequence_dispose(&first);
+    um_kv_sequence_dispose(&second);
+    um_kv_sequence_dispose(&third);
 }
 
 static void test_promises(void **state)
@@ -299,6 +345,45 @@ static void test_given_up_later(void **state)
     }
 }
 
+/* What was dropped goes before what was used longest ago, what was touched last. */
+static void test_dropped(void **state)
+{
+    fixture *f = *state;
+    int32_t a[MOST], b[MOST], c[MOST], d[MOST];
+    um_kv_sequence s = {0};
+    open_pages(f, 8);
+    tokens(a, 0);
+    tokens(b, 10000);
+    tokens(c, 20000);
+    tokens(d, 30000);
+    leave(f, a, 2 * P);
+    leave(f, b, 2 * P);
+    assert_true(um_kv_begin(&f->kv, &s, c, 3 * P, 3));
+    append(f, &s, c, 3 * P - 5);
+    const uint64_t since = f->kv.clock;
+    assert_true(um_kv_has_spare(&f->kv, 1, since));
+    um_kv_drop(&f->kv, &s, P);
+    assert_int_equal(f->kv.n_held + f->kv.n_promised, 0);
+    assert_int_equal(um_kv_find(&f->kv, c, MOST), 3 * P - 5);
+    um_kv_touch(&f->kv, a, MOST);
+    /* The untouched page, c's last and b's are spare; then a is the oldest that is not. */
+    assert_true(um_kv_has_spare(&f->kv, 3, since));
+    assert_false(um_kv_has_spare(&f->kv, 4, since));
+    leave(f, d, 2 * P);
+    assert_int_equal(um_kv_find(&f->kv, c, MOST), 2 * P);
+    leave(f, d, 3 * P);
+    assert_int_equal(um_kv_find(&f->kv, c, MOST), P);
+    assert_int_equal(um_kv_find(&f->kv, b, MOST), 2 * P);
+    leave(f, d, 5 * P);
+    assert_int_equal(um_kv_find(&f->kv, b, MOST), 0);
+    assert_int_equal(um_kv_find(&f->kv, c, MOST), P);
+    leave(f, d, 6 * P);
+    assert_int_equal(um_kv_find(&f->kv, c, MOST), 0);
+    assert_int_equal(um_kv_find(&f->kv, a, MOST), 2 * P);
+    assert_false(um_kv_has_spare(&f->kv, 1, since));
+    um_kv_sequence_dispose(&s);
+}
+
 /* Keys and values as a model makes them: each a function of all tokens up to it. */
 static void make_rows(float *rows, const int32_t *ids, int n)
 {
@@ -383,7 +468,8 @@ static void test_random(void **state)
         if (l->pages > 0) {
             const int room = l->pages * P - l->s.len, n = (int)um_rng_below(&rng, 100);
             if (um_rng_below(&rng, 6) == 0) {
-                um_kv_end(&f->kv, &l->s);
+                um_kv_touch(&f->kv, other->ids, MOST);
+                um_kv_drop(&f->kv, &l->s, (int)um_rng_below(&rng, MOST));
                 l->pages = 0;
             } else if (room > 0 && l->s.promised >= um_kv_pages_of(l->s.len + n) - l->s.n_pages) {
                 grow(f, l, n < room ? n : room);
@@ -451,9 +537,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_found, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_copied, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_taken_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_promises, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_given_up_later, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_dropped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_random, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
     };
