@@ -371,11 +371,10 @@ bool um_kv_begin(um_kv *kv, um_kv_sequence *s, const int32_t *ids, int n, int pa
         return true;
     }
     /* The page to be copied is held meanwhile; it may itself be the last one to be had. */
-    const uint64_t used = rest->used;
     hold(kv, path.rest);
     if (kv->n_held < kv->cache.pages)
         take_copy(kv, s, path.rest, path.common);
-    let_go(kv, path.rest, used);
+    let_go(kv, path.rest, kv->clock);
     return true;
 }
 

@@ -36,6 +36,8 @@ typedef struct kv_unit {
     _Alignas(64) float own[UM_KV_PAGE * KV_WIDTH_MAX]; /* a page's values, see own_values */
     const int32_t *pages[KV_ROWS];                     /* of each vector's sequence */
     int limit[KV_ROWS];                                /* keys it attends to */
+    const char *ahead; /* the page that is read next, fetched so many lines with each step */
+    int lines;
 } kv_unit;
 
 enum { KV_SCRATCH = sizeof(kv_unit) / sizeof(float) };
@@ -167,6 +169,7 @@ static INLINE void scores_f32(kv_unit *u, const float *k, int width, int d, int 
 
 static INLINE void scores_bf16(kv_unit *u, const uint16_t *k, int width, int first, const int mr)
 {
+    const char *ahead = u->ahead;
     for (int key = 0; key < UM_KV_PAGE; key += KV_VECTORS * VL) {
         vf sum[KV_MR][KV_VECTORS];
         UNROLL
@@ -177,6 +180,7 @@ static INLINE void scores_bf16(kv_unit *u, const uint16_t *k, int width, int fir
         }
         for (int j = 0; j < width; j += 2) {
             kv_pairs column[KV_VECTORS];
+            ahead = fetch(ahead, u->lines);
             UNROLL
             for (int v = 0; v < KV_VECTORS; v++)
                 column[v] = kv_load_pairs(k + bf16_key_at(width, key + v * VL) + j * 16);
@@ -196,6 +200,7 @@ static INLINE void scores_bf16(kv_unit *u, const uint16_t *k, int width, int fir
                 vf_store(&u->s[first + i][key + v * VL], sum[i][v]);
         }
     }
+    u->ahead = ahead;
 }
 
 /* out[i] = out[i] * keep[i] + sum[i] at columns [j, j + KV_VECTORS * VL). */
@@ -244,6 +249,7 @@ static INLINE void values_f32(kv_unit *u, const float *from, int width, int keys
 static INLINE void values_bf16(kv_unit *u, const uint16_t *from, int width, int keys, int first,
                                const int mr)
 {
+    const char *ahead = u->ahead;
     for (int j = 0; j < width; j += KV_VECTORS * VL) {
         vf sum[KV_MR][KV_VECTORS];
         UNROLL
@@ -254,6 +260,7 @@ static INLINE void values_bf16(kv_unit *u, const uint16_t *from, int width, int 
         }
         for (int key = 0; key < keys; key += 2) {
             kv_pairs value[KV_VECTORS];
+            ahead = fetch(ahead, u->lines);
             UNROLL
             for (int v = 0; v < KV_VECTORS; v++)
                 value[v] = kv_load_pairs(from + bf16_value_at(width, key, j + v * VL));
@@ -267,6 +274,7 @@ static INLINE void values_bf16(kv_unit *u, const uint16_t *from, int width, int 
         }
         values_add(u, sum, j, first, mr);
     }
+    u->ahead = ahead;
 }
 
 static INLINE void page_scores(kv_unit *u, const kv_job *g, const void *k, int first, const int mr)
@@ -517,6 +525,32 @@ static int kv_fill(kv_unit *u, const kv_job *g, int row, int rows, int head, int
     return n;
 }
 
+/* The page that is read after that of key `from` by the vectors before `end`; NULL: none. */
+static const char *next_page(const kv_unit *u, const kv_job *g, int kv_head, int begin, int end,
+                             int n, int from)
+{
+    for (int i = end; i < n; i++) {
+        if (u->limit[i] > from)
+            return um_kv_half(g->cache, g->layer, u->pages[i][from / UM_KV_PAGE], kv_head, false);
+    }
+    from += UM_KV_PAGE;
+    for (int i = begin; i < n; i++) {
+        if (u->limit[i] > from)
+            return um_kv_half(g->cache, g->layer, u->pages[i][from / UM_KV_PAGE], kv_head, false);
+    }
+    return NULL;
+}
+
+/* Both halves of the next page are fetched while a run of `vectors` is at its own. */
+static void look_ahead(kv_unit *u, const um_kv_cache *cache, const char *next, int vectors)
+{
+    const int lines = (int)(2 * um_kv_half_bytes(cache) / 64);
+    const int steps = (vectors + KV_MR - 1) / KV_MR * UM_KV_PAGE * um_kv_width(cache) /
+                      (KV_VECTORS * VL); /* scores and values */
+    u->ahead = next;
+    u->lines = next != NULL ? (lines + steps - 1) / steps : 0;
+}
+
 /* Vectors [begin, n) of a unit; with `own` there is one, and it meets no values but its own. */
 static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int begin, int n, bool own)
 {
@@ -547,6 +581,7 @@ static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int begin, int n
                 continue;
             }
 #endif
+            look_ahead(u, g->cache, next_page(u, g, kv_head, begin, end, n, from), end - first);
             page_vectors(u, g, k, v, from, first, end);
         }
     }
