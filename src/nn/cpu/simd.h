@@ -38,6 +38,8 @@
 
 #include "nn/cpu/kv_write.h"
 
+#include "nn/cpu/kv_page.h"
+
 #include "nn/cpu/kv_attention.h"
 
 #include "nn/cpu/peak.h"
