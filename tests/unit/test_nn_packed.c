@@ -329,6 +329,45 @@ static void test_same_bits(void **state)
     close_backends(&three);
 }
 
+/* Many outputs of many rows, which are stored past the caches where they lie in whole vectors: as
+ * few rows are stored. */
+static void test_large_results(void **state)
+{
+    (void)state;
+    enum { ROWS = 30, FEW = 3, K = 40, MOST = 140032 };
+    static const int widths[] = {MOST, MOST - 31};
+    backend_set set = open_backends(2);
+    um_error err;
+    float *w = new_floats((size_t)MOST * K), *x = new_floats(ROWS * K);
+    for (size_t i = 0; i < (size_t)MOST * K; i++)
+        w[i] = (float)(i * 7919 % 1009) / 1009.0f - 0.5f;
+    for (size_t i = 0; i < ROWS * K; i++)
+        x[i] = (float)(i * 104729 % 997) / 997.0f - 0.5f;
+    for (size_t s = 0; s < 2 * (size_t)(set.n - 1); s++) {
+        um_backend *be = set.be[s / 2];
+        const int n = widths[s % 2];
+        um_packed packed = pack(be, UM_I8, w, n, K, false);
+        um_buf all, few, acts = new_acts(be, UM_I8, ROWS, K);
+        assert_ok(be->ops->alloc(be, &all, (size_t)ROWS * (size_t)n * sizeof(float), &err), err);
+        assert_ok(be->ops->alloc(be, &few, (size_t)FEW * (size_t)n * sizeof(float), &err), err);
+        be->ops->acts_set(be, acts.data, UM_I8, x, K, ROWS, K);
+        be->ops->linear(be, all.data, n, acts.data, ROWS, &packed, NULL, false);
+        for (int row = 0; row < ROWS; row += FEW) {
+            be->ops->acts_set(be, acts.data, UM_I8, x + row * K, K, FEW, K);
+            be->ops->linear(be, few.data, n, acts.data, FEW, &packed, NULL, false);
+            check_bits("many outputs", be, (float *)all.data + (size_t)row * (size_t)n, few.data,
+                       (size_t)FEW * (size_t)n);
+        }
+        be->ops->release(be, &all);
+        be->ops->release(be, &few);
+        be->ops->release(be, &acts);
+        be->ops->unpack(be, &packed);
+    }
+    free(w);
+    free(x);
+    close_backends(&set);
+}
+
 /* Numbers that are none --------------------------------------------------------------------------
  */
 
@@ -413,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_pair_order),       cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_linear),           cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_rows_do_not_leak), cmocka_unit_test(test_extreme_blocks),
+        cmocka_unit_test(test_large_results),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

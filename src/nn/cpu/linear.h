@@ -21,6 +21,7 @@ enum {
     LINEAR_ACC = LINEAR_FEW * UM_PANEL,   /* floats */
     LINEAR_STAGE = 4096,                  /* floats, for block kernels */
     LINEAR_GATED = LINEAR_FEW * UM_BLOCK, /* floats */
+    LINEAR_STREAM_BYTES = 1 << 24,        /* of y */
     GATE_F32_CHUNK = 64,                  /* rows */
     GATE_F32_SCRATCH = GEMM_SCRATCH + 2 * GATE_F32_CHUNK * UM_BLOCK,
 };
@@ -37,6 +38,7 @@ typedef struct linear_job {
     size_t ldy;
     const float *bias;
     bool accumulate;
+    bool streams; /* y is larger than what the caches keep: it goes past them */
     /* linear_gate */
     char *out;
 } linear_job;
@@ -102,6 +104,16 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
     }
 }
 
+/* The lines of y that few rows will write to: none is near another. */
+static void fetch_outputs(const linear_job *g, int panel, int row, int rows)
+{
+    for (int i = 0; i < rows; i++) {
+        const float *y = g->y + (size_t)(row + i) * g->ldy + panel * UM_PANEL;
+        __builtin_prefetch(y, 1);
+        __builtin_prefetch(y + UM_PANEL / 2, 1);
+    }
+}
+
 static void linear_store(const linear_job *g, const linear_piece *piece, int panel, int row,
                          int rows, const float *acc)
 {
@@ -117,7 +129,10 @@ static void linear_store(const linear_job *g, const linear_piece *piece, int pan
                 value = vf_add(vf_get(y + j, n), value);
             if (g->bias != NULL && last)
                 value = vf_add(value, vf_get(g->bias + column + j, n));
-            vf_put(y + j, value, n);
+            if (g->streams && n == VL)
+                vf_stream(y + j, value);
+            else
+                vf_put(y + j, value, n);
         }
     }
 }
@@ -153,6 +168,8 @@ static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
         for (int row = 0; row < g->m; row += g->chunk) {
             const int rows = min_int(g->chunk, g->m - row);
             for (int p = piece.panel; p < piece.panel + piece.panels; p++) {
+                if (g->m <= g->chunk && !g->streams)
+                    fetch_outputs(g, p, row, rows);
                 linear_panel(g, &piece, p, row, rows, scratch);
                 linear_store(g, &piece, p, row, rows, scratch);
             }
@@ -160,6 +177,7 @@ static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
         piece = next;
     }
     block_end();
+    vf_stream_end();
 }
 
 /* gated[row][UM_TILE of UM_BLOCK] = silu(gate) * up of one panel. */
@@ -317,6 +335,10 @@ static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int
                     .ldy = (size_t)ldy,
                     .bias = bias,
                     .accumulate = accumulate};
+    const size_t line = VL * sizeof(float);
+    g.streams = g.terms <= LINEAR_SLAB && !accumulate && (size_t)y % line == 0 &&
+                g.ldy * sizeof(float) % line == 0 &&
+                (size_t)m * g.ldy * sizeof(float) >= LINEAR_STREAM_BYTES;
     const size_t panels = (size_t)(w->n + UM_PANEL - 1) / UM_PANEL;
     if (m > 0)
         um_cpu_for(be, panels, linear_grain(m, w->k, UM_PANEL), linear_panels, &g);

@@ -38,6 +38,17 @@ static inline void vf_store(float *p, vf x)
     _mm256_storeu_ps(p, x);
 }
 
+/* Past the caches, to an address of whole vectors; seen by others after vf_stream_end. */
+static inline void vf_stream(float *p, vf x)
+{
+    _mm256_stream_ps(p, x);
+}
+
+static inline void vf_stream_end(void)
+{
+    _mm_sfence();
+}
+
 /* All bits of lanes 0 .. n - 1; any n. */
 static inline __m256i first_lanes(int n)
 {

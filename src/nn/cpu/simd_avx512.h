@@ -43,6 +43,17 @@ static inline void vf_store(float *p, vf x)
     _mm512_storeu_ps(p, x);
 }
 
+/* Past the caches, to an address of whole vectors; seen by others after vf_stream_end. */
+static inline void vf_stream(float *p, vf x)
+{
+    _mm512_stream_ps(p, x);
+}
+
+static inline void vf_stream_end(void)
+{
+    _mm_sfence();
+}
+
 /* The first n lanes, 0 <= n <= VL; the others read as 0. */
 static inline vf vf_load_n(const float *p, int n)
 {

@@ -40,6 +40,16 @@ static inline void vf_store(float *p, vf x)
     vst1q_f32(p, x);
 }
 
+/* Past the caches where that can be said; seen by others after vf_stream_end. */
+static inline void vf_stream(float *p, vf x)
+{
+    vf_store(p, x);
+}
+
+static inline void vf_stream_end(void)
+{
+}
+
 /* All bits of lanes 0 .. n - 1; any n. */
 static inline uint32x4_t first_lanes(int n)
 {
