@@ -130,7 +130,7 @@ typedef um_status (*um_on_text)(void *context, size_t prompt, uint32_t sample, c
 typedef struct um_engine_options {
     int max_rows;      /* sequences decoded together; 0 = default */
     um_dtype weights;  /* what matrices are packed as, unless the model was opened packed */
-    uint64_t kv_bytes; /* memory for keys and values; 0 = 1 GiB, or for 16,384 tokens */
+    uint64_t kv_bytes; /* memory for keys and values; 0 = 1 GiB, for 16,384 tokens if more */
     int max_context;   /* tokens of prompt + continuation; 0 = the model's max_positions */
     um_chat_format format;
     bool format_given;  /* false: detect by the tokenizer */

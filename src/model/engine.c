@@ -52,7 +52,6 @@ static um_status measure(um_responder *self, const um_prompt *prompt, const char
                          uint32_t *tokens, uint32_t *limit, um_error *err)
 {
     um_engine *engine = (um_engine *)self;
-    int kv_limit = um_kv_limit(&engine->kv);
     um_str turn = UM_STR_INIT;
     um_tokens ids = {0};
     um_str_append(&turn, prompt->opening != NULL ? prompt->opening : "");
@@ -65,7 +64,9 @@ static um_status measure(um_responder *self, const um_prompt *prompt, const char
         status = um_fail(err, UM_ERR_LIMIT, "%zu tokens, limit %" PRIu32, ids.len, UINT32_MAX);
     if (status == UM_OK) {
         *tokens = (uint32_t)ids.len;
-        *limit = (uint32_t)(kv_limit < engine->max_context ? kv_limit : engine->max_context);
+        /* What the memory for keys and values cannot hold is refused when it is asked for: how much
+         * there is decides about no answer. */
+        *limit = (uint32_t)engine->max_context;
     } else {
         status = um_error_prefix(err, status, "prompt %" PRIu64, prompt->key);
     }

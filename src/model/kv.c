@@ -24,7 +24,7 @@ struct um_kv_page {
     int32_t parent, child, next, previous; /* -1: none. next, previous: children of one parent */
     int32_t older, newer;                  /* neighbours among kept leaves; older: also next free */
     uint32_t pass;                         /* the last one that wrote to it */
-    uint64_t used;                         /* clock when its last holder ended, or NOT_WANTED */
+    uint64_t used;                         /* clock at its last end or touch, or NOT_WANTED */
 };
 
 #define NOT_WANTED 0 /* before all clocks */
@@ -54,7 +54,7 @@ um_status um_kv_init(um_kv *kv, um_backend *backend, const um_model_config *conf
     um_status status = measure_page(&page_bytes, backend, config, dtype, err);
     if (status != UM_OK)
         return status;
-    const uint64_t usual = (uint64_t)UM_KV_DEFAULT_TOKENS / UM_KV_PAGE * page_bytes;
+    const uint64_t usual = (UM_KV_DEFAULT_TOKENS / UM_KV_PAGE + (uint64_t)1) * page_bytes;
     if (bytes == 0)
         bytes = usual > 1 << 30 ? usual : 1 << 30;
     kv->bytes = bytes;
@@ -288,10 +288,17 @@ static int32_t take(um_kv *kv)
 
 bool um_kv_has_spare(const um_kv *kv, int pages, uint64_t since)
 {
+    const um_kv_page *all = kv->page;
+    const int32_t root = root_of(kv);
     int spare = kv->n_free + kv->cache.pages - kv->n_touched;
-    int32_t page = kv->page[root_of(kv)].newer;
-    for (; spare < pages && page != root_of(kv) && kv->page[page].used <= since; spare++)
-        page = kv->page[page].newer;
+    for (int32_t leaf = all[root].newer; spare < pages && leaf != root; leaf = all[leaf].newer) {
+        /* A leaf, and what has no child but it. */
+        for (int32_t at = leaf; at != root && all[at].refs == 0 && all[at].used <= since;) {
+            const bool is_only = all[at].next < 0 && all[at].previous < 0;
+            spare++;
+            at = is_only ? all[at].parent : root;
+        }
+    }
     return spare >= pages;
 }
 
@@ -374,7 +381,7 @@ bool um_kv_begin(um_kv *kv, um_kv_sequence *s, const int32_t *ids, int n, int pa
     hold(kv, path.rest);
     if (kv->n_held < kv->cache.pages)
         take_copy(kv, s, path.rest, path.common);
-    let_go(kv, path.rest, kv->clock);
+    let_go(kv, path.rest, rest->used);
     return true;
 }
 
@@ -386,8 +393,8 @@ static void plant(um_kv *kv, um_kv_sequence *s, bool done)
 {
     for (; s->n_nodes < s->len / UM_KV_PAGE; s->n_nodes++) {
         int32_t *page = &s->pages[s->n_nodes], found;
-        if (kv->page[*page].in_tree)
-            continue;
+        if (kv->page[*page].in_tree) /* one that was taken over, and is full now */
+            detach(kv, *page);
         int32_t parent = s->n_nodes > 0 ? s->pages[s->n_nodes - 1] : root_of(kv);
         int common;
         found = best_child(kv, parent, kv->ids + (size_t)*page * UM_KV_PAGE, UM_KV_PAGE, &common);
@@ -477,10 +484,14 @@ void um_kv_drop(um_kv *kv, um_kv_sequence *s, int from)
 void um_kv_touch(um_kv *kv, const int32_t *ids, int n)
 {
     const found_path path = follow(kv, ids, n, NULL);
-    int32_t at = path.rest >= 0 ? path.rest : path.last;
+    const bool has_rest = path.rest >= 0 && path.common == kv->page[path.rest].len;
+    int32_t at = has_rest ? path.rest : path.last, parent;
     kv->clock++;
-    for (; at != root_of(kv); at = kv->page[at].parent) {
+    for (; at != root_of(kv); at = parent) {
         const bool is_leaf = is_kept_leaf(&kv->page[at]);
+        parent = kv->page[at].parent;
+        detach(kv, at); /* to the front of its siblings */
+        attach(kv, at, parent);
         if (is_leaf)
             ring_remove(kv, at);
         kv->page[at].used = kv->clock;

@@ -6,7 +6,7 @@
  * node. A page enters the tree as soon as it is full, and the last one of a sequence when it ends;
  * what a new sequence has in common with the tree is not computed again. Whole pages are shared,
  * since nobody writes to a full one; of the page where two texts part, the newcomer gets a copy. A
- * text that goes on where an ended one stopped goes on in its last page.
+ * text that goes on where an ended one stopped goes on in its last page, which stays in the tree.
  *
  * Pages that no sequence holds stay in the tree until their memory is wanted: then the leaf whose
  * last holder ended longest ago goes first, but before it those that were dropped. Nothing depends
@@ -89,7 +89,7 @@ int um_kv_find(const um_kv *kv, const int32_t *ids, int n);
 /* Gives everything back; what was computed can still be found. The list is kept for the next. */
 void um_kv_end(um_kv *kv, um_kv_sequence *sequence);
 /* The same; of the pages that begin at position `from` or later nothing is expected to be wanted
- * again. */
+ * again: they go first, those dropped last before all others. */
 void um_kv_drop(um_kv *kv, um_kv_sequence *sequence, int from);
 /* What the tree has of ids[0 .. n) counts as used now. */
 void um_kv_touch(um_kv *kv, const int32_t *ids, int n);

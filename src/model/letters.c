@@ -206,10 +206,12 @@ static um_status answer(scoring *s, const wanted *w, const float *logits, um_err
                    s->engine->base.name, prompt->key);
 }
 
-/* Tokens of a scored text that may serve others: the prompt, until the last text of its query. */
+/* Tokens of a scored text that may serve others: whole pages of the prompt, until the last text of
+ * its query. */
 static int wanted_again(const scoring *s, const wanted *w)
 {
-    return w->text + 1 < s->queries[w->query].n ? s->prompt_len[w->query] : 0;
+    const int prompt = s->prompt_len[w->query] / UM_KV_PAGE * UM_KV_PAGE;
+    return w->text + 1 < s->queries[w->query].n ? prompt : 0;
 }
 
 /* Texts that were just generated are in the cache. Those that come last may go first. */

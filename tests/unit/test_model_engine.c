@@ -426,8 +426,8 @@ static void test_measure(void **state)
         um_sampling s = sampling;
         open_engine(f, 1, NULL, &options[i]);
         uint32_t tokens = measured(f, &f->prompts[1], NULL, &limit);
-        assert_int_equal(limit, 192);
-        s.max_tokens = (int)(limit - tokens);
+        assert_int_equal(limit, i == 0 ? 192 : 1024); /* memory decides about no answer */
+        s.max_tokens = 192 - (int)tokens;
         assert_ok(f->responder->ops->complete(f->responder, &f->prompts[1], 1, 0, 1, &s, stops, 2,
                                               collect, &all, NULL, &err),
                   err);

@@ -345,6 +345,26 @@ static void test_given_up_later(void **state)
     }
 }
 
+/* A page that was taken over and became equal to another is not kept beside it. */
+static void test_taken_over_twice(void **state)
+{
+    fixture *f = *state;
+    int32_t a[MOST];
+    um_kv_sequence s = {0};
+    open_pages(f, 12);
+    tokens(a, 0);
+    leave(f, a, P - 1);
+    assert_true(um_kv_begin(&f->kv, &s, a, 0, 3));
+    append(f, &s, a, 3 * P);
+    um_kv_end(&f->kv, &s); /* whole beside its beginning */
+    leave(f, a, P - 1);
+    assert_true(um_kv_begin(&f->kv, &s, a, P - 1, 1));
+    append(f, &s, a + P - 1, 1);
+    um_kv_end(&f->kv, &s);
+    assert_int_equal(um_kv_find(&f->kv, a, MOST), 3 * P);
+    um_kv_sequence_dispose(&s);
+}
+
 /* What was dropped goes before what was used longest ago, what was touched last. */
 static void test_dropped(void **state)
 {
@@ -366,9 +386,9 @@ static void test_dropped(void **state)
     assert_int_equal(f->kv.n_held + f->kv.n_promised, 0);
     assert_int_equal(um_kv_find(&f->kv, c, MOST), 3 * P - 5);
     um_kv_touch(&f->kv, a, MOST);
-    /* The untouched page, c's last and b's are spare; then a is the oldest that is not. */
-    assert_true(um_kv_has_spare(&f->kv, 3, since));
-    assert_false(um_kv_has_spare(&f->kv, 4, since));
+    /* The untouched page, c's last two and b's are spare; then a is the oldest that is not. */
+    assert_true(um_kv_has_spare(&f->kv, 5, since));
+    assert_false(um_kv_has_spare(&f->kv, 6, since));
     leave(f, d, 2 * P);
     assert_int_equal(um_kv_find(&f->kv, c, MOST), 2 * P);
     leave(f, d, 3 * P);
@@ -538,6 +558,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_taken_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_taken_over_twice, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_promises, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_given_up_later, set_up, tear_down),

@@ -335,7 +335,9 @@ static void test_large_results(void **state)
 {
     (void)state;
     enum { ROWS = 30, FEW = 3, K = 40, MOST = 140032 };
-    static const int widths[] = {MOST, MOST - 31};
+    /* n and ldy: whole vectors, a rest in the last one, rows that begin within one. */
+    static const int widths[][2] = {{MOST, MOST}, {MOST - 31, MOST}, {MOST - 31, MOST - 31}};
+    enum { N_WIDTHS = sizeof widths / sizeof *widths };
     backend_set set = open_backends(2);
     um_error err;
     float *w = new_floats((size_t)MOST * K), *x = new_floats(ROWS * K);
@@ -343,20 +345,20 @@ static void test_large_results(void **state)
         w[i] = (float)(i * 7919 % 1009) / 1009.0f - 0.5f;
     for (size_t i = 0; i < ROWS * K; i++)
         x[i] = (float)(i * 104729 % 997) / 997.0f - 0.5f;
-    for (size_t s = 0; s < 2 * (size_t)(set.n - 1); s++) {
-        um_backend *be = set.be[s / 2];
-        const int n = widths[s % 2];
+    for (size_t s = 0; s < N_WIDTHS * (size_t)(set.n - 1); s++) {
+        um_backend *be = set.be[s / N_WIDTHS];
+        const int n = widths[s % N_WIDTHS][0], ldy = widths[s % N_WIDTHS][1];
         um_packed packed = pack(be, UM_I8, w, n, K, false);
         um_buf all, few, acts = new_acts(be, UM_I8, ROWS, K);
-        assert_ok(be->ops->alloc(be, &all, (size_t)ROWS * (size_t)n * sizeof(float), &err), err);
-        assert_ok(be->ops->alloc(be, &few, (size_t)FEW * (size_t)n * sizeof(float), &err), err);
+        assert_ok(be->ops->alloc(be, &all, (size_t)ROWS * (size_t)ldy * sizeof(float), &err), err);
+        assert_ok(be->ops->alloc(be, &few, (size_t)FEW * (size_t)ldy * sizeof(float), &err), err);
         be->ops->acts_set(be, acts.data, UM_I8, x, K, ROWS, K);
-        be->ops->linear(be, all.data, n, acts.data, ROWS, &packed, NULL, false);
+        be->ops->linear(be, all.data, ldy, acts.data, ROWS, &packed, NULL, false);
         for (int row = 0; row < ROWS; row += FEW) {
             be->ops->acts_set(be, acts.data, UM_I8, x + row * K, K, FEW, K);
-            be->ops->linear(be, few.data, n, acts.data, FEW, &packed, NULL, false);
-            check_bits("many outputs", be, (float *)all.data + (size_t)row * (size_t)n, few.data,
-                       (size_t)FEW * (size_t)n);
+            be->ops->linear(be, few.data, ldy, acts.data, FEW, &packed, NULL, false);
+            check_bits("many outputs", be, (float *)all.data + (size_t)row * (size_t)ldy, few.data,
+                       (size_t)FEW * (size_t)ldy);
         }
         be->ops->release(be, &all);
         be->ops->release(be, &few);

@@ -4,8 +4,8 @@
  *
  * Query rows are taken in units: as many neighbouring rows as, with the heads that share a key
  * head, fill 16 vectors. Page by page, neighbours in a unit that name the same page are a run: the
- * page is read once for it (kv_page.h). Softmax is kept running (Milakov & Gimelshein, arXiv 1805.02867) and
- * updated page by page for each vector alone, so nothing of it depends on the run.
+ * page is read once for it (kv_page.h). Softmax is kept running (Milakov & Gimelshein, arXiv
+ * 1805.02867) and updated page by page for each vector alone, so nothing of it depends on the run.
  */
 #ifndef UM_NN_CPU_KV_ATTENTION_H
 #define UM_NN_CPU_KV_ATTENTION_H
@@ -81,12 +81,20 @@ static int keys_of_run(const kv_unit *u, int first, int end, int from)
     return min_int(keys, UM_KV_PAGE);
 }
 
+static INLINE void end_fetching(kv_unit *u)
+{
+    if (u->ahead >= u->ahead_end)
+        u->lines = 0;
+}
+
 static void page_vectors(kv_unit *u, const kv_job *g, const void *k, const void *v, int from,
                          int first, int end)
 {
     const int keys = keys_of_run(u, first, end, from);
-    for (int i = first; i < end; i += KV_MR)
+    for (int i = first; i < end; i += KV_MR) {
         kv_scores_fns[min_int(KV_MR, end - i) - 1](u, g, k, i);
+        end_fetching(u);
+    }
     soften(u, first, end, from);
     if (kv_bf16_terms(g->cache)) {
         for (int i = first; i < end; i++) {
@@ -94,8 +102,10 @@ static void page_vectors(kv_unit *u, const kv_job *g, const void *k, const void 
                 vf_store_bf16(u->p + i * UM_KV_PAGE + j, vf_load(&u->s[i][j]));
         }
     }
-    for (int i = first; i < end; i += KV_MR)
+    for (int i = first; i < end; i += KV_MR) {
         kv_values_fns[min_int(KV_MR, end - i) - 1](u, g, v, keys, i);
+        end_fetching(u);
+    }
 }
 
 #ifdef __AMX_TILE__
@@ -228,6 +238,7 @@ static void look_ahead(kv_unit *u, const um_kv_cache *cache, const char *next, i
     const int steps = (vectors + KV_MR - 1) / KV_MR * UM_KV_PAGE * um_kv_width(cache) /
                       (KV_VECTORS * VL); /* scores and values */
     u->ahead = next;
+    u->ahead_end = next != NULL ? next + (size_t)lines * 64 : NULL;
     u->lines = next != NULL ? (lines + steps - 1) / steps : 0;
 }
 

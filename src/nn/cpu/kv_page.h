@@ -31,8 +31,9 @@ typedef struct kv_unit {
     _Alignas(64) float own[UM_KV_PAGE * KV_WIDTH_MAX]; /* a page's values, see own_values */
     const int32_t *pages[KV_ROWS];                     /* of each vector's sequence */
     int limit[KV_ROWS];                                /* keys it attends to */
-    const char *ahead; /* the page that is read next, fetched so many lines with each step */
-    int lines;
+    const char *ahead,
+        *ahead_end; /* the page that is read next, of bfloat16; so many lines of it */
+    int lines;      /* are fetched with each step */
 } kv_unit;
 
 enum { KV_SCRATCH = sizeof(kv_unit) / sizeof(float) };

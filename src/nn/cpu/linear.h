@@ -16,7 +16,7 @@
 enum {
     LINEAR_CHUNK = 128,                   /* rows of many; whole tiles */
     LINEAR_FEW = 128,                     /* rows that make one chunk */
-    LINEAR_SLAB = 2048,                   /* terms; whole blocks */
+    LINEAR_SLAB = 3072,                   /* terms; whole blocks */
     LINEAR_GROUP_BYTES = 1 << 19,         /* of weights, about */
     LINEAR_ACC = LINEAR_FEW * UM_PANEL,   /* floats */
     LINEAR_STAGE = 4096,                  /* floats, for block kernels */
@@ -38,7 +38,7 @@ typedef struct linear_job {
     size_t ldy;
     const float *bias;
     bool accumulate;
-    bool streams; /* y is larger than what the caches keep: it goes past them */
+    bool streams; /* y would push much else out of the caches: it goes past them */
     /* linear_gate */
     char *out;
 } linear_job;
@@ -110,7 +110,8 @@ static void fetch_outputs(const linear_job *g, int panel, int row, int rows)
     for (int i = 0; i < rows; i++) {
         const float *y = g->y + (size_t)(row + i) * g->ldy + panel * UM_PANEL;
         __builtin_prefetch(y, 1);
-        __builtin_prefetch(y + UM_PANEL / 2, 1);
+        if (panel * UM_PANEL + UM_PANEL / 2 < g->w->n)
+            __builtin_prefetch(y + UM_PANEL / 2, 1);
     }
 }
 

@@ -1,6 +1,6 @@
 /*
- * simd.h - everything a vector backend is made of. Included by every vector backend after the header
- * that defines its vectors, it gives `simd_ops` and SIMD_SCRATCH.
+ * simd.h - everything a vector backend is made of. Included by every vector backend after the
+ * header that defines its vectors, it gives `simd_ops` and SIMD_SCRATCH.
  */
 #ifndef UM_NN_CPU_SIMD_H
 #define UM_NN_CPU_SIMD_H
@@ -9,10 +9,10 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "nn/cpu/cpu.h"
 #include "nn/cpu/kv.h"
 #include "nn/number.h"
-#include "base/mem.h"
 
 #include "nn/cpu/tile.h"
 
@@ -56,6 +56,8 @@ enum {
                                                                       : (int)PRODUCT_SCRATCH,
     SIMD_SCRATCH = (SIMD_SCRATCH_NEED + 15) / 16 * 16,
 };
+
+_Static_assert((int)KV_SCRATCH <= (int)SIMD_SCRATCH, "a kv_unit is a thread's scratch");
 
 static const um_backend_ops simd_ops = {
     .alloc = um_cpu_alloc,
