@@ -28,6 +28,12 @@ static void ids_stay_text(void **state)
         {"N7", "7", "n7", "N07", "N4194304", "N", "N0", "M7"},
         {"a", "7", "a7", "07", "b7", "0", "a0", "aa7"},
         {"zz1", "z1", "1", "z01", "z", "z4194303", "4194303", "z-1"},
+        {"user-7", "user-07", "user-", "7", "user-4194304", "user-0", "use-7", "user7"},
+        {"007", "7", "0017", "00", "0", "008", "00a", "0008"},
+        {"sixteen letters.7", "sixteen letters.", "seventeen letters7", "7", "sixteen letters.0",
+         "sixteen letters.17", "sixteen letters7", "sixteen letters.07"},
+        {"seventeen letters7", "7", "seventeen letters", "seventeen letters17", "77", "s7", "07",
+         "seventeen letters8"},
     };
     for (size_t set = 0; set < sizeof ids / sizeof *ids; set++) {
         um_dataset_builder *b = new_builder();
