@@ -12,8 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define HEAP_BYTES  ((size_t)1 << 20)   /* of the first piece, which is in no file */
-#define PIECE_BYTES ((size_t)64 << 20)  /* of the others, unless one text is longer */
+#define PIECE_BYTES ((size_t)64 << 20)  /* unless one text is longer; the first is on the heap */
 #define STAGE_BYTES ((size_t)256 << 10) /* written at a time: stays in the cache */
 #define SYSTEM_DIR  "/var/tmp"
 
@@ -184,16 +183,13 @@ static um_status put(um_spool *s, const char *bytes, size_t n, um_error *err)
 
 static um_status add_piece(um_spool *s, size_t need, um_error *err)
 {
-    piece p = {.cap = HEAP_BYTES};
-    if (s->pieces.len > 0 || need > HEAP_BYTES) {
-        size_t page = (size_t)sysconf(_SC_PAGESIZE);
-        p.cap = need <= PIECE_BYTES ? PIECE_BYTES : (need + page - 1) / page * page;
-    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    piece p = {.cap = need <= PIECE_BYTES ? PIECE_BYTES : (need + page - 1) / page * page};
     if (!um_vec_reserve(&s->pieces, s->pieces.len + 1) ||
         !um_vec_reserve(&s->by_data, s->by_data.len + 1))
         return um_fail_memory(err, "a text store");
-    if (p.cap == HEAP_BYTES) {
-        p.data = malloc(p.cap);
+    if (s->pieces.len == 0 && need <= PIECE_BYTES) {
+        p.data = um_aligned_alloc(p.cap, 1); /* only what is filled takes memory */
         if (p.data == NULL)
             return um_fail_memory(err, "a text store");
     } else {

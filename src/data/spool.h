@@ -5,8 +5,8 @@
  * Every text has its address as soon as it is added, and keeps it until the spool is freed. It is
  * written some hundred kilobytes later: what is added can be looked at there after um_spool_flush,
  * and before that with um_spool_look. The kernel reads it back when somebody looks; memory in use
- * is only what is not yet written. The first texts stay on the heap, so that a small log needs no
- * file. One thread adds; any number may read what was flushed before.
+ * is only what is not yet written. The first 64 MiB of texts stay on the heap, so that most logs
+ * need no file. One thread adds; any number may read what was flushed before.
  */
 #ifndef UM_DATA_SPOOL_H
 #define UM_DATA_SPOOL_H
