@@ -39,6 +39,27 @@ static_assert(simdjson::SIMDJSON_VERSION_MAJOR >= 3, "the DOM parser's tape as o
 
 namespace
 {
+/* Both ends of two texts of sizeof(T) to twice as many bytes. */
+template <typename T> inline bool same_ends(const char *a, const char *b, size_t n)
+{
+    T first[2], last[2];
+    std::memcpy(&first[0], a, sizeof(T));
+    std::memcpy(&first[1], b, sizeof(T));
+    std::memcpy(&last[0], a + n - sizeof(T), sizeof(T));
+    std::memcpy(&last[1], b + n - sizeof(T), sizeof(T));
+    return first[0] == first[1] && last[0] == last[1];
+}
+
+/* Most keys are so short that calling memcmp would take longer than comparing them. */
+inline bool same_text(const char *a, const char *b, size_t n)
+{
+    if (n >= 8 && n <= 16)
+        return same_ends<uint64_t>(a, b, n);
+    if (n >= 4 && n < 8)
+        return same_ends<uint32_t>(a, b, n);
+    return std::memcmp(a, b, n) == 0;
+}
+
 struct key_text {
     const char *text;
     uint32_t len;
@@ -48,7 +69,7 @@ struct key_text {
     }
     bool operator==(const key_text &other) const
     {
-        return len == other.len && std::memcmp(text, other.text, len) == 0;
+        return len == other.len && same_text(text, other.text, len);
     }
 };
 } // namespace
@@ -417,7 +438,7 @@ bool um_jval_get(um_jval object, const char *key, um_jval *out)
     for (size_t at = object.at + 1, end = um_jdoc_after(d, object.at) - 1; at < end;
          at = um_jdoc_after(d, at + 1)) {
         key_text name = string_at(d, at);
-        if (name.len == len && std::memcmp(name.text, key, len) == 0) {
+        if (name.len == len && same_text(name.text, key, len)) {
             out->document = d;
             out->at = at + 1;
             return true;
@@ -439,7 +460,7 @@ void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found)
         key_text name = string_at(d, at);
         for (size_t tried = 0, i = expected; tried < n; tried++, i = i + 1 < n ? i + 1 : 0) {
             if (name.len != keys[i].len || keys[i].name == nullptr ||
-                std::memcmp(name.text, keys[i].name, name.len) != 0)
+                !same_text(name.text, keys[i].name, name.len))
                 continue;
             found[i] = um_jval{d, at + 1};
             n_left--;
