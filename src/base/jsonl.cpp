@@ -79,7 +79,7 @@ struct um_jsonl {
     simdjson::dom::document document;
     char *text = nullptr; /* copy with SIMDJSON_PADDING bytes after it */
     size_t text_cap = 0;  /* without the padding */
-    um_jdoc view = {nullptr, nullptr, 0, 0};
+    um_jdoc view = {nullptr, nullptr, 0, 0, false};
     key_text *keys = nullptr; /* of one object, to be sorted */
     size_t keys_cap = 0;
     bool has_nul = false;
@@ -211,16 +211,22 @@ static bool is_key_before(const um_jsonl *j, size_t object, size_t end, key_text
     return false;
 }
 
-/* Whether the text has a \u escape. */
-static bool has_unicode_escape(const char *text, size_t len)
+namespace
+{
+enum class escapes { NONE, SHORT, UNICODE }; /* in a line: \n and the like; \u0041 too */
+} // namespace
+
+static escapes find_escapes(const char *text, size_t len)
 {
     const char *end = text + len;
+    escapes found = escapes::NONE;
     while ((text = (const char *)std::memchr(text, '\\', (size_t)(end - text))) != nullptr) {
         if (end - text < 2 || text[1] == 'u')
-            return true;
+            return escapes::UNICODE;
+        found = escapes::SHORT;
         text += 2;
     }
-    return false;
+    return found;
 }
 
 /* Strings that were written with \u: some versions of simdjson let lone surrogates pass. */
@@ -319,13 +325,14 @@ static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
 }
 
 /* Looks at a document that simdjson has parsed from text[0..len). */
-static um_status finish(um_jsonl *j, const simdjson::dom::document &document, bool has_escapes,
+static um_status finish(um_jsonl *j, const simdjson::dom::document &document, escapes escaped,
                         const char *text, size_t len, um_jval *root, um_error *err)
 {
     um_error why;
     j->view.tape = document.tape.get();
     j->view.strings = reinterpret_cast<const char *>(document.string_buf.get());
-    um_status status = check_tape(j, has_escapes, &why);
+    j->view.is_plain = escaped == escapes::NONE;
+    um_status status = check_tape(j, escaped == escapes::UNICODE, &why);
     if (status == UM_ERR_MEMORY)
         return um_fail_memory(err, "a JSON text");
     if (status != UM_OK)
@@ -357,7 +364,7 @@ um_status um_jsonl_parse(um_jsonl *parser, const char *text, size_t len, um_jval
         return um_fail_memory(err, "a JSON text");
     if (result.error() != simdjson::SUCCESS)
         return explain(text, len, simdjson::error_message(result.error()), err);
-    return finish(parser, parser->document, has_unicode_escape(text, len), text, len, root, err);
+    return finish(parser, parser->document, find_escapes(text, len), text, len, root, err);
 }
 
 void um_jsonl_block(um_jsonl *parser, const char *text, size_t len)
@@ -420,8 +427,8 @@ um_status um_jsonl_line(um_jsonl *j, const char *line, size_t len, um_jval *root
         const void *found = std::memchr(j->backslash, '\\', ahead);
         j->backslash = found != nullptr ? static_cast<const char *>(found) : j->block_end;
     }
-    bool has_escapes = j->backslash < line + len && has_unicode_escape(line, len);
-    return finish(j, j->parser.doc, has_escapes, line, len, root, err);
+    escapes escaped = j->backslash < line + len ? find_escapes(line, len) : escapes::NONE;
+    return finish(j, j->parser.doc, escaped, line, len, root, err);
 }
 
 bool um_jsonl_has_nul(const um_jsonl *parser)
@@ -495,6 +502,16 @@ static void append_integer(um_str *out, int64_t value)
     um_str_append_n(out, text, (size_t)(end - text));
 }
 
+/* A text without escapes, as it stood in the file. */
+static void append_plain(um_str *out, const char *text, size_t len)
+{
+    char *at = um_str_extend(out, len + 2);
+    if (at == nullptr)
+        return;
+    at[0] = at[len + 1] = '"';
+    std::memcpy(at + 1, text, len);
+}
+
 void um_jval_dump(um_str *out, um_jval v)
 {
     const char *text = nullptr;
@@ -510,7 +527,10 @@ void um_jval_dump(um_str *out, um_jval v)
         break;
     case UM_J_STRING:
         (void)um_jval_str(v, &text, &len);
-        um_str_append_json_n(out, text, len);
+        if (v.document->is_plain)
+            append_plain(out, text, len);
+        else
+            um_str_append_json_n(out, text, len);
         break;
     case UM_J_INT:
         (void)um_jval_i64(v, &whole);

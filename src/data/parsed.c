@@ -27,12 +27,12 @@
 #define KEYS_AHEAD  6
 
 typedef struct parsed_line {
-    uint32_t line; /* in the block, from 0 */
-    bool has_nul;
-    size_t words, bytes; /* places in the values */
-    size_t bad;          /* place in messages, SIZE_MAX: good */
-    size_t made;         /* place in made */
-    uint64_t user, item; /* hashes of their ids, 0 = unknown */
+    uint32_t line;          /* in the block, from 0 */
+    bool has_nul, is_plain; /* as of its document (base/jsonl.h) */
+    size_t words, bytes;    /* places in the values */
+    size_t bad;             /* place in messages, SIZE_MAX: good */
+    size_t made;            /* place in made */
+    uint64_t user, item;    /* hashes of their ids, 0 = unknown */
 } parsed_line;
 
 /* Copies of what was parsed: the parser's own is gone with the next line. */
@@ -145,7 +145,8 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
                        .bytes = v->bytes.len,
                        .bad = SIZE_MAX,
                        .made = b->made.len,
-                       .has_nul = um_jsonl_has_nul(f->parser)};
+                       .has_nul = um_jsonl_has_nul(f->parser),
+                       .is_plain = root.document->is_plain};
     if (p->spec.builder != NULL) {
         const um_jkey keys[N_IDS] = {p->spec.user, p->spec.item};
         um_jval found[N_IDS];
@@ -198,7 +199,8 @@ static um_status add_line(const um_parsed *p, filler *f, batch *b, const um_line
 static um_jdoc document_of(const values *v, const parsed_line *row)
 {
     return (um_jdoc){.tape = v->words.data + row->words,
-                     .strings = v->bytes.data != NULL ? v->bytes.data + row->bytes : NULL};
+                     .strings = v->bytes.data != NULL ? v->bytes.data + row->bytes : NULL,
+                     .is_plain = row->is_plain};
 }
 
 static void prefetch(const um_parsed *p, const batch *b, size_t row)
