@@ -3,7 +3,7 @@
  *
  * The order is a permutation (order.h). Rows are marked as left out, reported, and squeezed from
  * it; then every column is gathered through it and freed at once, so that no more than one column
- * exists twice.
+ * exists twice. A large log is sorted and gathered by as many threads as had read it.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,10 +14,14 @@
 #include "data/builder_rows.h"
 #include "data/dataset_memory.h"
 
+#define N_THREADS 2
+#define MANY_ROWS ((size_t)1 << 16) /* less are done before a thread is there */
+
 typedef struct finish {
     const um_builder_finish_options *options;
     um_dataset_builder *b;
     um_dataset *dataset;
+    um_pool *pool; /* NULL = one thread */
     um_order log, skips;
     uint8_t *left_out, *skip_left_out; /* um_left_out_reason by ordinal */
     bool *user_kept, *item_kept;       /* NULL = all are */
@@ -27,6 +31,7 @@ typedef struct finish {
 
 static void finish_dispose(finish *f)
 {
+    um_pool_free(f->pool);
     um_order_dispose(&f->log);
     um_order_dispose(&f->skips);
     free(f->left_out);
@@ -94,10 +99,10 @@ static um_status order_rows(finish *f, um_error *err)
     f->n_users = (uint32_t)b->users.ids.names.len;
     f->n_items = (uint32_t)b->items.ids.names.len;
     um_status status =
-        um_order_make(&f->log, b->user.data, b->time_s.data, b->user.len, f->n_users, err);
+        um_order_make(&f->log, b->user.data, b->time_s.data, b->user.len, f->n_users, f->pool, err);
     if (status == UM_OK)
         status = um_order_make(&f->skips, b->skip_user.data, b->skip_time_s.data, b->skip_user.len,
-                               f->n_users, err);
+                               f->n_users, f->pool, err);
     if (status != UM_OK || (!o->unique && !filters && b->units.len == 0))
         return status;
     f->left_out = um_calloc(b->user.len, 1);
@@ -108,7 +113,7 @@ static um_status order_rows(finish *f, um_error *err)
     um_builder_mark_withdrawn(b, &marks);
     if (o->unique)
         status = um_order_mark_repeats(&f->log, b->item.data, b->time_s.data, f->left_out,
-                                       UM_LEFT_OUT_DUPLICATE, err);
+                                       UM_LEFT_OUT_DUPLICATE, f->pool, err);
     if (status == UM_OK && filters)
         status = filter_rows(f, err);
     if (status == UM_OK && o->on_left_out != NULL)
@@ -197,11 +202,55 @@ static bool take_start(um_dataset *dataset, um_order *o, uint64_t **start)
     return false;
 }
 
+/* Each of these fills a range of rows. */
+static void gather_items(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const finish *f = context;
+    for (size_t i = begin; i < end; i++)
+        f->dataset->item[i] = f->b->item.data[f->log.ordinals[i]];
+    renumber(f, f->dataset->item + begin, end - begin);
+}
+
+static void gather_times(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const finish *f = context;
+    for (size_t i = begin; i < end; i++)
+        f->dataset->time_s[i] = f->b->time_s.data[f->log.ordinals[i]];
+}
+
+/* A behaviour column on its way. */
+typedef struct column {
+    const um_order *o;
+    const um_builder_series *from;
+    um_series *to;
+} column;
+
+static void gather_texts(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const column *c = context;
+    for (size_t i = begin; i < end; i++) {
+        uint32_t at = c->o->ordinals[i];
+        c->to->texts[i] = at < c->from->texts.len ? c->from->texts.data[at] : NULL;
+    }
+}
+
+static void gather_numbers(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const column *c = context;
+    for (size_t i = begin; i < end; i++) {
+        uint32_t at = c->o->ordinals[i];
+        c->to->numbers[i] = at < c->from->numbers.len ? c->from->numbers.data[at] : NAN;
+    }
+}
+
 static um_status gather_log(finish *f, um_error *err)
 {
     um_dataset *d = f->dataset;
     um_dataset_builder *b = f->b;
-    const uint32_t *ordinals = f->log.ordinals;
     size_t n = f->log.n;
     d->n_interactions = n;
     if (!take_start(d, &f->log, &d->user_start))
@@ -209,15 +258,12 @@ static um_status gather_log(finish *f, um_error *err)
     d->item = um_dataset_alloc(d, n, sizeof *d->item);
     if (d->item == NULL)
         return um_fail_memory(err, "interactions");
-    for (size_t i = 0; i < n; i++)
-        d->item[i] = b->item.data[ordinals[i]];
-    renumber(f, d->item, n);
+    um_pool_run(f->pool, n, 1, gather_items, f);
     um_vec_dispose(&b->item);
     d->time_s = um_dataset_alloc(d, n, sizeof *d->time_s);
     if (d->time_s == NULL)
         return um_fail_memory(err, "interactions");
-    for (size_t i = 0; i < n; i++)
-        d->time_s[i] = b->time_s.data[ordinals[i]];
+    um_pool_run(f->pool, n, 1, gather_times, f);
     um_vec_dispose(&b->time_s);
     return UM_OK;
 }
@@ -233,24 +279,15 @@ static um_status gather_series(finish *f, um_error *err)
     for (size_t s = 0; s < b->series.len; s++) {
         um_builder_series *from = &b->series.data[s];
         um_series *to = &d->series[s];
+        column c = {o, from, to};
         to->name = from->name;
-        if (from->is_text) {
+        if (from->is_text)
             to->texts = um_dataset_alloc(d, o->n, sizeof *to->texts);
-            if (to->texts == NULL)
-                return um_fail_memory(err, "behaviour columns");
-            for (size_t i = 0; i < o->n; i++) {
-                uint32_t at = o->ordinals[i];
-                to->texts[i] = at < from->texts.len ? from->texts.data[at] : NULL;
-            }
-        } else {
+        else
             to->numbers = um_dataset_alloc(d, o->n, sizeof *to->numbers);
-            if (to->numbers == NULL)
-                return um_fail_memory(err, "behaviour columns");
-            for (size_t i = 0; i < o->n; i++) {
-                uint32_t at = o->ordinals[i];
-                to->numbers[i] = at < from->numbers.len ? from->numbers.data[at] : NAN;
-            }
-        }
+        if (to->texts == NULL && to->numbers == NULL)
+            return um_fail_memory(err, "behaviour columns");
+        um_pool_run(f->pool, o->n, 1, from->is_text ? gather_texts : gather_numbers, &c);
         um_vec_dispose(&from->numbers);
         um_vec_dispose(&from->texts);
         d->n_series++;
@@ -363,6 +400,9 @@ um_status um_builder_finish_with(um_dataset_builder *b, const um_builder_finish_
     finish f = {.options = options, .b = b, .dataset = b->dataset};
     if (b->dataset == NULL)
         return um_fail(err, UM_ERR_STATE, "the builder is finished");
+    /* Where no thread can be had one does it all. */
+    if (b->user.len >= MANY_ROWS && um_pool_new(&f.pool, N_THREADS, NULL) != UM_OK)
+        f.pool = NULL;
     um_status status = order_rows(&f, err);
     if (status != UM_OK)
         goto done;

@@ -5,6 +5,7 @@
  */
 #include "data/order.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,10 +26,11 @@ void um_order_dispose(um_order *o)
     *o = (um_order){0};
 }
 
-static size_t longest_segment(const um_order *o)
+/* Of users begin to end - 1. */
+static size_t longest_segment(const um_order *o, size_t begin, size_t end)
 {
     uint64_t longest = 0;
-    for (uint32_t u = 0; u < o->n_users; u++) {
+    for (size_t u = begin; u < end; u++) {
         if (o->start[u + 1] - o->start[u] > longest)
             longest = o->start[u + 1] - o->start[u];
     }
@@ -107,23 +109,41 @@ static void sort_segment(uint32_t *ordinals, size_t n, const int64_t *time_s, ti
         ordinals[i] = (*rows)[i].ordinal;
 }
 
+/* What threads do, each for a range of users. */
+typedef struct pass {
+    const um_order *o;
+    const uint32_t *item;
+    const int64_t *time_s;
+    uint8_t *mark, value;
+    atomic_bool out_of_memory;
+} pass;
+
+static void sort_users(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    pass *p = context;
+    const um_order *o = p->o;
+    size_t longest = longest_segment(o, begin, end);
+    timed *rows = um_calloc(longest, sizeof *rows), *spare = um_calloc(longest, sizeof *spare);
+    if (rows == NULL || spare == NULL)
+        p->out_of_memory = true;
+    for (size_t u = begin; u < end && rows != NULL && spare != NULL; u++)
+        sort_segment(o->ordinals + o->start[u], (size_t)(o->start[u + 1] - o->start[u]), p->time_s,
+                     &rows, &spare);
+    free(rows);
+    free(spare);
+}
+
 um_status um_order_make(um_order *o, const uint32_t *user, const int64_t *time_s, size_t n,
-                        uint32_t n_users, um_error *err)
+                        uint32_t n_users, um_pool *pool, um_error *err)
 {
     *o = (um_order){.n_users = n_users, .n = n};
     um_status status = sort_by_user(o, user, err);
     if (status != UM_OK)
         return status;
-    size_t longest = longest_segment(o);
-    timed *rows = um_calloc(longest, sizeof *rows), *spare = um_calloc(longest, sizeof *spare);
-    if (rows == NULL || spare == NULL)
-        status = um_fail_memory(err, "the order of interactions");
-    for (uint32_t u = 0; u < n_users && status == UM_OK; u++)
-        sort_segment(o->ordinals + o->start[u], (size_t)(o->start[u + 1] - o->start[u]), time_s,
-                     &rows, &spare);
-    free(rows);
-    free(spare);
-    return status;
+    pass p = {.o = o, .time_s = time_s};
+    um_pool_run(pool, n_users, 1, sort_users, &p);
+    return p.out_of_memory ? um_fail_memory(err, "the order of interactions") : UM_OK;
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -149,24 +169,35 @@ static void mark_run(const uint32_t *ordinals, size_t n, const uint32_t *item, u
     }
 }
 
-um_status um_order_mark_repeats(const um_order *o, const uint32_t *item, const int64_t *time_s,
-                                uint8_t *mark, uint8_t value, um_error *err)
+static void mark_users(void *context, size_t begin, size_t end, int thread)
 {
-    uint64_t *keys = um_calloc(longest_segment(o), sizeof *keys);
-    if (keys == NULL)
-        return um_fail_memory(err, "the order of interactions");
-    for (uint32_t u = 0; u < o->n_users; u++) {
-        uint64_t end = 0;
-        for (uint64_t at = o->start[u]; at < o->start[u + 1]; at = end) {
-            int64_t time = time_s[o->ordinals[at]];
-            for (end = at + 1; end < o->start[u + 1] && time_s[o->ordinals[end]] == time;)
-                end++;
-            if (end - at > 1)
-                mark_run(o->ordinals + at, (size_t)(end - at), item, keys, mark, value);
+    (void)thread;
+    pass *p = context;
+    const um_order *o = p->o;
+    uint64_t *keys = um_calloc(longest_segment(o, begin, end), sizeof *keys);
+    if (keys == NULL) {
+        p->out_of_memory = true;
+        return;
+    }
+    for (size_t u = begin; u < end; u++) {
+        uint64_t stop = 0;
+        for (uint64_t at = o->start[u]; at < o->start[u + 1]; at = stop) {
+            int64_t time = p->time_s[o->ordinals[at]];
+            for (stop = at + 1; stop < o->start[u + 1] && p->time_s[o->ordinals[stop]] == time;)
+                stop++;
+            if (stop - at > 1)
+                mark_run(o->ordinals + at, (size_t)(stop - at), p->item, keys, p->mark, p->value);
         }
     }
     free(keys);
-    return UM_OK;
+}
+
+um_status um_order_mark_repeats(const um_order *o, const uint32_t *item, const int64_t *time_s,
+                                uint8_t *mark, uint8_t value, um_pool *pool, um_error *err)
+{
+    pass p = {.o = o, .item = item, .time_s = time_s, .mark = mark, .value = value};
+    um_pool_run(pool, o->n_users, 1, mark_users, &p);
+    return p.out_of_memory ? um_fail_memory(err, "the order of interactions") : UM_OK;
 }
 
 void um_order_squeeze(um_order *o, const uint8_t *mark, const bool *user_kept)

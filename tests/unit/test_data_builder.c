@@ -57,11 +57,12 @@ static void ids_stay_text(void **state)
     }
 }
 
-/* Against a plain comparison sort: users in order, times in order, ties in file order. */
-static void sorted_stably(void **state)
+/* Against a plain comparison sort: users in order, times in order, ties in file order, repeats left
+ * out. */
+static void check_order(int n)
 {
-    (void)state;
-    enum { N = 5000, USERS = 7 };
+    enum { USERS = 7 };
+    const um_builder_finish_options unique = {.unique = true};
     um_dataset_builder *b = new_builder();
     uint32_t random = 12345;
     for (int u = 0; u < USERS; u++) {
@@ -70,7 +71,7 @@ static void sorted_stably(void **state)
         snprintf(id, sizeof id, "%d", u);
         assert_ok(um_dataset_builder_user(b, id, &index, NULL, &err), err);
     }
-    for (int k = 0; k < N; k++) {
+    for (int k = 0; k < n; k++) {
         char user[16], item[16];
         random = random * 1664525 + 1013904223;
         /* User 3 has a sorted log, user 4 one time only, user 6 none. */
@@ -79,10 +80,12 @@ static void sorted_stably(void **state)
         snprintf(user, sizeof user, "%d", u);
         snprintf(item, sizeof item, "i%d", k);
         add(b, user, item, time_s);
+        if (k % 3 == 0)
+            add(b, user, item, time_s);
     }
     um_dataset *d = NULL;
-    assert_ok(um_dataset_builder_finish(b, &d, &err), err);
-    assert_int_equal(d->n_interactions, N);
+    assert_ok(um_builder_finish_with(b, &unique, &d, &err), err);
+    assert_int_equal(d->n_interactions, n);
     assert_int_equal(d->users.n_rows, USERS);
     assert_int_equal(d->user_start[USERS - 1], d->user_start[USERS]);
     for (uint32_t u = 0; u < USERS; u++) {
@@ -95,6 +98,13 @@ static void sorted_stably(void **state)
     }
     um_dataset_free(d);
     um_dataset_builder_free(b);
+}
+
+static void sorted_stably(void **state)
+{
+    (void)state;
+    check_order(5000);
+    check_order(60000); /* on two threads */
 }
 
 static void columns_and_series(void **state)
