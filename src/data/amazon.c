@@ -327,13 +327,6 @@ static void check_review(review_maker *m, const um_jval v[N_MEMBERS], review *ro
         um_str_appendf(bad, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
 }
 
-static void make_text(review_maker *m, um_jval v, um_str *made)
-{
-    um_str_clear(&m->text);
-    um_value_text(v, " ", &m->text);
-    um_make_text(made, um_str_text(&m->text), m->text.len);
-}
-
 static um_status make_review(void *context, um_jval object, um_str *made, um_error *err)
 {
     review_maker *m = context;
@@ -353,8 +346,8 @@ static um_status make_review(void *context, um_jval object, um_str *made, um_err
         row.item_bytes = m->item_id.len + 1;
         um_str_append_n(made, m->user_id.data, row.user_bytes);
         um_str_append_n(made, m->item_id.data, row.item_bytes);
-        make_text(m, v[TITLE], made);
-        make_text(m, v[TEXT], made);
+        um_make_value(made, v[TITLE], " ", &m->text);
+        um_make_value(made, v[TEXT], " ", &m->text);
         um_str_clear(&m->text);
         append_style(&m->text, v[STYLE]);
         um_make_text(made, um_str_text(&m->text), m->text.len);

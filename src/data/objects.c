@@ -318,6 +318,27 @@ void um_make_text(um_str *made, const char *text, size_t len)
     memcpy(made->data + at, &n, sizeof n);
 }
 
+void um_make_value(um_str *made, um_jval value, const char *separator, um_str *scratch)
+{
+    const char *text = NULL;
+    size_t len = 0;
+    if (um_jval_str(value, &text, &len) && um_markup_is_plain(text, len)) {
+        const size_t n = len + 2;
+        char *at = um_str_extend(made, sizeof n + n);
+        if (at == NULL)
+            return;
+        memcpy(at, &n, sizeof n);
+        at[sizeof n] = at[sizeof n + len + 1] = '"';
+        memcpy(at + sizeof n + 1, text, len);
+        return;
+    }
+    um_str_clear(scratch);
+    um_value_text(value, separator, scratch);
+    um_make_text(made, um_str_text(scratch), scratch->len);
+    if (scratch->failed != UM_OK)
+        made->failed = scratch->failed;
+}
+
 um_status um_put_made_text(um_reading *r, const char *series, const char **made, um_error *err)
 {
     const char *text = *made + sizeof(size_t);

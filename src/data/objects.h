@@ -85,6 +85,8 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
 /* For makers: appends a text, which is UTF-8 as um_markup_clean leaves it, without control
  * characters, as a JSON string that um_put_made_text takes; "" = absent. */
 void um_make_text(um_str *made, const char *text, size_t len);
+/* um_make_text of what um_value_text gives; `scratch` is overwritten. */
+void um_make_value(um_str *made, um_jval value, const char *separator, um_str *scratch);
 /* The made text at *made as a behaviour cell of the interaction added last; moves *made past it. */
 um_status um_put_made_text(um_reading *r, const char *series, const char **made,
                            um_error *err) UM_CHECKED;

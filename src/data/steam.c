@@ -170,9 +170,9 @@ static um_status make_texts(void *context, um_jval review, um_str *made, um_erro
     static const char *const names[] = {"text", "compensation"};
     um_str *text = context;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        um_str_clear(text);
-        um_member_text(review, names[i], " ", text);
-        um_make_text(made, um_str_text(text), text->len);
+        um_jval value = {0};
+        (void)um_jval_get(review, names[i], &value);
+        um_make_value(made, value, " ", text);
     }
     return um_str_status(text, err);
 }
