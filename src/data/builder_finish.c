@@ -112,8 +112,8 @@ static um_status order_rows(finish *f, um_error *err)
     const um_builder_marks marks = {f->left_out, f->skip_left_out};
     um_builder_mark_withdrawn(b, &marks);
     if (o->unique)
-        status = um_order_mark_repeats(&f->log, b->item.data, b->time_s.data, f->left_out,
-                                       UM_LEFT_OUT_DUPLICATE, f->pool, err);
+        status = um_order_mark_repeats(&f->log, b->item.data, f->left_out, UM_LEFT_OUT_DUPLICATE,
+                                       f->pool, err);
     if (status == UM_OK && filters)
         status = filter_rows(f, err);
     if (status == UM_OK && o->on_left_out != NULL)
@@ -192,14 +192,16 @@ static void renumber(const finish *f, uint32_t *items, uint64_t n)
         items[i] = f->item_row[items[i]];
 }
 
-static bool take_start(um_dataset *dataset, um_order *o, uint64_t **start)
+/* The starts of users and the times, which the order and the data set have in common. */
+static bool take_order(um_dataset *dataset, um_order *o, uint64_t **start, int64_t **time_s)
 {
-    *start = o->start;
+    const bool has_start = um_dataset_own(dataset, o->start);
+    const bool has_times = um_dataset_own(dataset, o->time_s);
+    *start = has_start ? o->start : NULL;
+    *time_s = has_times ? o->time_s : NULL;
     o->start = NULL;
-    if (um_dataset_own(dataset, *start))
-        return true;
-    *start = NULL;
-    return false;
+    o->time_s = NULL;
+    return has_start && has_times;
 }
 
 /* Each of these fills a range of rows. */
@@ -210,14 +212,6 @@ static void gather_items(void *context, size_t begin, size_t end, int thread)
     for (size_t i = begin; i < end; i++)
         f->dataset->item[i] = f->b->item.data[f->log.ordinals[i]];
     renumber(f, f->dataset->item + begin, end - begin);
-}
-
-static void gather_times(void *context, size_t begin, size_t end, int thread)
-{
-    (void)thread;
-    const finish *f = context;
-    for (size_t i = begin; i < end; i++)
-        f->dataset->time_s[i] = f->b->time_s.data[f->log.ordinals[i]];
 }
 
 /* A behaviour column on its way. */
@@ -253,18 +247,13 @@ static um_status gather_log(finish *f, um_error *err)
     um_dataset_builder *b = f->b;
     size_t n = f->log.n;
     d->n_interactions = n;
-    if (!take_start(d, &f->log, &d->user_start))
+    if (!take_order(d, &f->log, &d->user_start, &d->time_s))
         return um_fail_memory(err, "interactions");
     d->item = um_dataset_alloc(d, n, sizeof *d->item);
     if (d->item == NULL)
         return um_fail_memory(err, "interactions");
     um_pool_run(f->pool, n, 1, gather_items, f);
     um_vec_dispose(&b->item);
-    d->time_s = um_dataset_alloc(d, n, sizeof *d->time_s);
-    if (d->time_s == NULL)
-        return um_fail_memory(err, "interactions");
-    um_pool_run(f->pool, n, 1, gather_times, f);
-    um_vec_dispose(&b->time_s);
     return UM_OK;
 }
 
@@ -355,11 +344,10 @@ static um_status gather_skips(finish *f, um_error *err)
     um_order *o = &f->skips;
     if (o->n == 0)
         return UM_OK;
-    if (!take_start(d, o, &d->skip_start))
+    if (!take_order(d, o, &d->skip_start, &d->skip_time_s))
         return um_fail_memory(err, "lists nobody chose from");
-    d->skip_time_s = um_dataset_alloc(d, o->n, sizeof *d->skip_time_s);
     d->skip_list_start = um_dataset_alloc(d, o->n + 1, sizeof *d->skip_list_start);
-    if (d->skip_time_s == NULL || d->skip_list_start == NULL)
+    if (d->skip_list_start == NULL)
         return um_fail_memory(err, "lists nobody chose from");
     uint64_t n = gather_lists(o, b->skip_end.data, b->skip_end.len, NULL, d->skip_list_start, NULL);
     d->skip_item = um_dataset_alloc(d, (size_t)n, sizeof *d->skip_item);
@@ -368,8 +356,6 @@ static um_status gather_skips(finish *f, um_error *err)
     gather_lists(o, b->skip_end.data, b->skip_end.len, b->skip_item.data, d->skip_list_start,
                  d->skip_item);
     renumber(f, d->skip_item, n);
-    for (size_t k = 0; k < o->n; k++)
-        d->skip_time_s[k] = b->skip_time_s.data[o->ordinals[k]];
     d->n_skips = o->n;
     return UM_OK;
 }
@@ -407,6 +393,7 @@ um_status um_builder_finish_with(um_dataset_builder *b, const um_builder_finish_
     if (status != UM_OK)
         goto done;
     um_vec_dispose(&b->user);
+    um_vec_dispose(&b->time_s);
     um_vec_dispose(&b->line);
     um_vec_dispose(&b->unit_line);
     um_vec_dispose(&b->units);
