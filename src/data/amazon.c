@@ -327,7 +327,8 @@ static void check_review(review_maker *m, const um_jval v[N_MEMBERS], review *ro
         um_str_appendf(bad, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
 }
 
-static um_status make_review(void *context, um_jval object, um_str *made, um_error *err)
+static um_status make_review(void *context, um_jval object, um_str *made, um_row_hashes *hashes,
+                             um_error *err)
 {
     review_maker *m = context;
     um_jval v[N_MEMBERS];
@@ -342,6 +343,8 @@ static um_status make_review(void *context, um_jval object, um_str *made, um_err
     } else {
         row.has_votes = read_votes(v[VOTES], &row.votes);
         row.has_verified = um_jval_bool(v[VERIFIED], &row.is_verified);
+        hashes->user = um_map_hash(m->user_id.data, m->user_id.len);
+        hashes->item = um_map_hash(m->item_id.data, m->item_id.len);
         row.user_bytes = m->user_id.len + 1;
         row.item_bytes = m->item_id.len + 1;
         um_str_append_n(made, m->user_id.data, row.user_bytes);
@@ -472,8 +475,7 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
         status = um_reading_objects(r,
                                     &(um_objects_spec){.entry = l.reviews,
                                                        .has_interactions = true,
-                                                       .user = lay->user.name,
-                                                       .item = lay->item.name,
+                                                       .has_ids = true,
                                                        .make = make_review,
                                                        .makers = {&makers[0], &makers[1]},
                                                        .take = take_review,

@@ -375,8 +375,10 @@ static const char *check_interaction(canonical *c, um_jval object, log_row *row,
 }
 
 /* Runs in the threads: looks up, and changes nothing but its own context. */
-static um_status make_interaction(void *context, um_jval object, um_str *made, um_error *err)
+static um_status make_interaction(void *context, um_jval object, um_str *made,
+                                  um_row_hashes *hashes, um_error *err)
 {
+    (void)hashes;
     canonical *c = context;
     log_row row = {0};
     um_jval behaviour, shown[N_SHOWN];

@@ -451,6 +451,7 @@ static um_status read_goodreads(um_reading *r, um_error *err)
         status = um_reading_objects(r,
                                     &(um_objects_spec){.entry = l.log,
                                                        .has_interactions = true,
+                                                       .has_ids = true,
                                                        .user = "user_id",
                                                        .item = "book_id",
                                                        .take = take_interaction,

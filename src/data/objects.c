@@ -49,8 +49,8 @@ um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_erro
         how.is_other = is_surely_python;
         how.to_json = um_pyliteral_to_json;
     }
+    how.builder = spec->has_ids ? r->builder : NULL;
     if (spec->user != NULL) {
-        how.builder = r->builder;
         how.user = (um_jkey){spec->user, strlen(spec->user)};
         how.item = (um_jkey){spec->item, strlen(spec->item)};
     }

@@ -17,8 +17,11 @@ typedef struct um_objects_spec {
     const um_entry *entry;
     bool is_python; /* lines may also be Python dicts (data/pyliteral.h) */
     bool has_interactions;
-    const char *user, *item; /* the log's members with the ids, to be looked up; NULL = none are */
-    um_make_fn make;         /* data/parsed.h: what it makes stands in the reading; or NULL */
+    /* The ids of its rows are looked up: its members of these names, or, without, those that the
+     * maker gives the hashes of. */
+    bool has_ids;
+    const char *user, *item;
+    um_make_fn make; /* data/parsed.h: what it makes stands in the reading; or NULL */
     void *makers[UM_PARSED_THREADS];
     bool keeps_root; /* `take` gets the object where there is a maker too */
     um_object_fn take;

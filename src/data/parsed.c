@@ -32,7 +32,7 @@ typedef struct parsed_line {
     size_t words, bytes;    /* places in the values */
     size_t bad;             /* place in messages, SIZE_MAX: good */
     size_t made;            /* place in made */
-    uint64_t user, item;    /* hashes of their ids, 0 = unknown */
+    um_row_hashes hashes;
 } parsed_line;
 
 /* Copies of what was parsed: the parser's own is gone with the next line. */
@@ -147,14 +147,13 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
                        .made = b->made.len,
                        .has_nul = um_jsonl_has_nul(f->parser),
                        .is_plain = root.document->is_plain};
-    if (p->spec.builder != NULL) {
+    if (p->spec.builder != NULL && p->spec.user.name != NULL) {
         const um_jkey keys[N_IDS] = {p->spec.user, p->spec.item};
         um_jval found[N_IDS];
         um_jval_pick(root, keys, N_IDS, found);
-        row.user = hash_id(found[USER]);
-        row.item = hash_id(found[ITEM]);
+        row.hashes = (um_row_hashes){hash_id(found[USER]), hash_id(found[ITEM])};
     }
-    um_status status = makes_at_once(p) ? p->spec.make(f->maker, root, &b->made, err)
+    um_status status = makes_at_once(p) ? p->spec.make(f->maker, root, &b->made, &row.hashes, err)
                                         : copy_values(v, root.document, err);
     if (status == UM_OK && !um_vec_push(&b->rows, row))
         status = um_fail_memory(err, "rows");
@@ -207,11 +206,11 @@ static void prefetch(const um_parsed *p, const batch *b, size_t row)
 {
     if (row + SLOTS_AHEAD < b->rows.len) {
         const parsed_line *later = &b->rows.data[row + SLOTS_AHEAD];
-        um_builder_prefetch_slots(p->spec.builder, later->user, later->item);
+        um_builder_prefetch_slots(p->spec.builder, later->hashes.user, later->hashes.item);
     }
     if (row + KEYS_AHEAD < b->rows.len) {
         const parsed_line *later = &b->rows.data[row + KEYS_AHEAD];
-        um_builder_prefetch_keys(p->spec.builder, later->user, later->item);
+        um_builder_prefetch_keys(p->spec.builder, later->hashes.user, later->hashes.item);
     }
 }
 
@@ -227,7 +226,8 @@ static um_status make_rows(const um_parsed *p, const filler *f, batch *b, um_err
             continue;
         const um_jdoc document = document_of(keeps_root(p) ? &b->values : &f->values, row);
         row->made = b->made.len;
-        status = p->spec.make(f->maker, (um_jval){.document = &document, .at = 1}, &b->made, err);
+        status = p->spec.make(f->maker, (um_jval){.document = &document, .at = 1}, &b->made,
+                              &row->hashes, err);
     }
     return status == UM_OK ? um_str_status(&b->made, err) : status;
 }

@@ -165,8 +165,10 @@ static um_status put_number(steam *s, um_jval review, const char *key, um_error 
 }
 
 /* The texts of a review, one after another. */
-static um_status make_texts(void *context, um_jval review, um_str *made, um_error *err)
+static um_status make_texts(void *context, um_jval review, um_str *made, um_row_hashes *hashes,
+                            um_error *err)
 {
+    (void)hashes;
     static const char *const names[] = {"text", "compensation"};
     um_str *text = context;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -255,6 +257,7 @@ static um_status read_steam(um_reading *r, um_error *err)
                                     &(um_objects_spec){.entry = reviews,
                                                        .is_python = true,
                                                        .has_interactions = true,
+                                                       .has_ids = true,
                                                        .user = "username",
                                                        .item = "product_id",
                                                        .make = make_texts,
