@@ -3,7 +3,8 @@
  *
  * The order is a permutation (order.h). Rows are marked as left out, reported, and squeezed from
  * it; then every column is gathered through it and freed at once, so that no more than one column
- * exists twice. A large log is sorted and gathered by as many threads as had read it.
+ * exists twice but the times, which are put in order with the rows. A large log is sorted and
+ * gathered by two threads.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 #include "data/dataset_memory.h"
 
 #define N_THREADS 2
-#define MANY_ROWS ((size_t)1 << 16) /* less are done before a thread is there */
+#define MANY_ROWS ((size_t)1 << 16) /* fewer are done before a thread is there */
 
 typedef struct finish {
     const um_builder_finish_options *options;

@@ -42,17 +42,14 @@ static bool id_number(const um_ids *ids, const char *id, uint32_t *value)
     return plain_decimal(id + ids->prefix_len, value);
 }
 
-/* From the first id: what stands before its decimal, if it has one. */
+/* From the first id: what stands before the digits at its end, if it has some. */
 static void set_prefix(um_ids *ids, const char *id)
 {
-    uint32_t value = 0;
-    size_t n = 0;
-    while (n < UM_IDS_PREFIX_MAX && id[n] != '\0' && !plain_decimal(id + n, &value))
-        n++;
-    if (!plain_decimal(id + n, &value))
-        n = 0;
-    memcpy(ids->prefix, id, n);
-    ids->prefix_len = n;
+    size_t len = strlen(id), n = len;
+    while (n > 0 && id[n - 1] >= '0' && id[n - 1] <= '9')
+        n--;
+    ids->prefix_len = n < len && n <= UM_IDS_PREFIX_MAX ? n : 0;
+    memcpy(ids->prefix, id, ids->prefix_len);
 }
 
 static bool grow_numeric(um_ids *ids, uint32_t value)

@@ -3,8 +3,8 @@
  *
  * Most logs number their users and items: an id that is a plain decimal below UM_IDS_NUMERIC_MAX
  * ("17", not "017" or "+17") is looked up in an array, any other in a hash map. Where the first id
- * has something before its decimal ("N17", "user-17"), the array is for ids with that prefix. Ids
- * stay text.
+ * has something before the digits at its end ("N17", "user-17"), the array is for ids with that
+ * prefix. Ids stay text.
  */
 #ifndef UM_DATA_IDS_H
 #define UM_DATA_IDS_H

@@ -22,8 +22,8 @@ typedef struct um_order {
     int64_t *time_s;    /* [n] of the rows in that order */
 } um_order;
 
-/* user, time_s: [n] by ordinal; n < 2^32. Users are sorted, and looked at below, on the threads of
- * the pool (NULL = one). */
+/* user, time_s: [n] by ordinal; n < 2^32. Each user's rows are sorted, and looked at below, on the
+ * threads of the pool (NULL = one). */
 um_status um_order_make(um_order *o, const uint32_t *user, const int64_t *time_s, size_t n,
                         uint32_t n_users, um_pool *pool, um_error *err) UM_CHECKED;
 void um_order_dispose(um_order *o);

@@ -188,11 +188,11 @@ static um_status add_piece(um_spool *s, size_t need, um_error *err)
     if (!um_vec_reserve(&s->pieces, s->pieces.len + 1) ||
         !um_vec_reserve(&s->by_data, s->by_data.len + 1))
         return um_fail_memory(err, "a text store");
-    if (s->pieces.len == 0 && need <= PIECE_BYTES) {
-        p.data = um_aligned_alloc(p.cap, 1); /* only what is filled takes memory */
-        if (p.data == NULL)
-            return um_fail_memory(err, "a text store");
-    } else {
+    /* Only what is filled takes memory, in huge pages: each of the small ones would cost a fault.
+     */
+    if (s->pieces.len == 0 && need <= PIECE_BYTES)
+        p.data = um_aligned_alloc(p.cap, 1);
+    if (p.data == NULL) {
         um_status status = map_piece(s, &p, err);
         if (status != UM_OK)
             return status;
@@ -297,6 +297,14 @@ void um_spool_release(um_spool *s)
 {
     for (size_t i = 0; i < s->pieces.len; i++)
         let_go(&s->pieces.data[i]);
+}
+
+uint64_t um_spool_bytes(const um_spool *s)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < s->pieces.len; i++)
+        bytes += s->pieces.data[i].len;
+    return bytes;
 }
 
 uint64_t um_spool_file_bytes(const um_spool *s)

@@ -176,7 +176,7 @@ static um_status make_texts(void *context, um_jval review, um_str *made, um_row_
         (void)um_jval_get(review, names[i], &value);
         um_make_value(made, value, " ", text);
     }
-    return um_str_status(text, err);
+    return um_str_status(made, err);
 }
 
 static um_status take_review(void *context, um_jval review, uint64_t line, um_error *err)

@@ -320,7 +320,6 @@ static void agrees_with_jansson(void **state)
     um_jsonl_free(j);
 }
 
-/* Texts of every length around those where room is made anew; nothing past the text is read. */
 /* Each line of a block is written with the escapes that it needs itself. */
 static void escapes_of_lines(void **state)
 {
@@ -359,6 +358,7 @@ static void escapes_of_lines(void **state)
     um_str_dispose(&text);
 }
 
+/* Texts of every length around those where room is made anew; nothing past the text is read. */
 static void sizes(void **state)
 {
     (void)state;
@@ -383,6 +383,44 @@ static void sizes(void **state)
     um_jsonl_free(NULL);
 }
 
+/* Keys are told apart at every length, wherever they differ. */
+static void keys_of_all_lengths(void **state)
+{
+    (void)state;
+    enum { MOST = 40 };
+    um_jsonl *j = NULL;
+    um_str line = UM_STR_INIT;
+    assert_ok(um_jsonl_new(&j, &err), err);
+    for (size_t n = 0; n < MOST; n++) {
+        for (size_t differs = 0; differs <= n; differs++) { /* n: nowhere */
+            um_jval root, value, found;
+            char *key = malloc(n + 1); /* nothing after it is read */
+            assert_non_null(key);
+            memset(key, 'k', n);
+            key[n] = '\0';
+            um_str_clear(&line);
+            um_str_appendf(&line, "{\"%s\":1}", key);
+            assert_ok(um_jsonl_parse(j, line.data, line.len, &root, &err), err);
+            if (differs < n)
+                key[differs] = 'q';
+            const um_jkey wanted = {key, n};
+            um_jval_pick(root, &wanted, 1, &found);
+            assert_int_equal(found.document != NULL, differs == n);
+            assert_int_equal(um_jval_get(root, key, &value), differs == n);
+            um_str_clear(&line);
+            um_str_appendf(&line, "{\"%s\":1,\"", key);
+            for (size_t i = 0; i < n; i++)
+                um_str_append_char(&line, 'k');
+            um_str_append(&line, "\":2}");
+            assert_int_equal(um_jsonl_parse(j, line.data, line.len, &root, &err),
+                             differs == n ? UM_ERR_INPUT : UM_OK);
+            free(key);
+        }
+    }
+    um_str_dispose(&line);
+    um_jsonl_free(j);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +430,7 @@ int main(void)
         cmocka_unit_test(values_are_typed),
         cmocka_unit_test(agrees_with_jansson),
         cmocka_unit_test(escapes_of_lines),
+        cmocka_unit_test(keys_of_all_lengths),
         cmocka_unit_test(sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

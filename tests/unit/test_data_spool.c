@@ -73,6 +73,8 @@ static void texts_stay_and_memory_does_not_grow(void **state)
     assert_string_equal(um_spool_look(spool, late + 8), "written");
     assert_string_equal(um_spool_look(spool, small), "a");
     assert_int_equal(um_spool_look(spool, kept[7])[0], 'h');
+    assert_int_equal(um_spool_bytes(spool), /* with a NUL each */
+                     4 + 1 + (uint64_t)N * (BYTES + 1) - N * (N - 1) / 2 + 1 + 16);
     assert_ok(um_spool_flush(spool, &err), err);
     assert_ptr_equal(um_spool_look(spool, late), late);
     assert_string_equal(late, "not yet written");
