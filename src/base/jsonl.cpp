@@ -39,6 +39,27 @@ static_assert(simdjson::SIMDJSON_VERSION_MAJOR >= 3, "the DOM parser's tape as o
 
 namespace
 {
+/* Both ends of two texts of sizeof(T) to twice as many bytes. */
+template <typename T> inline bool same_ends(const char *a, const char *b, size_t n)
+{
+    T first[2], last[2];
+    std::memcpy(&first[0], a, sizeof(T));
+    std::memcpy(&first[1], b, sizeof(T));
+    std::memcpy(&last[0], a + n - sizeof(T), sizeof(T));
+    std::memcpy(&last[1], b + n - sizeof(T), sizeof(T));
+    return first[0] == first[1] && last[0] == last[1];
+}
+
+/* Most keys are so short that calling memcmp would take longer than comparing them. */
+inline bool same_text(const char *a, const char *b, size_t n)
+{
+    if (n >= 8 && n <= 16)
+        return same_ends<uint64_t>(a, b, n);
+    if (n >= 4 && n < 8)
+        return same_ends<uint32_t>(a, b, n);
+    return std::memcmp(a, b, n) == 0;
+}
+
 struct key_text {
     const char *text;
     uint32_t len;
@@ -48,7 +69,7 @@ struct key_text {
     }
     bool operator==(const key_text &other) const
     {
-        return len == other.len && std::memcmp(text, other.text, len) == 0;
+        return len == other.len && same_text(text, other.text, len);
     }
 };
 } // namespace
@@ -58,7 +79,7 @@ struct um_jsonl {
     simdjson::dom::document document;
     char *text = nullptr; /* copy with SIMDJSON_PADDING bytes after it */
     size_t text_cap = 0;  /* without the padding */
-    um_jdoc view = {nullptr, nullptr, 0, 0};
+    um_jdoc view = {nullptr, nullptr, 0, 0, false};
     key_text *keys = nullptr; /* of one object, to be sorted */
     size_t keys_cap = 0;
     bool has_nul = false;
@@ -190,16 +211,22 @@ static bool is_key_before(const um_jsonl *j, size_t object, size_t end, key_text
     return false;
 }
 
-/* Whether the text has a \u escape. */
-static bool has_unicode_escape(const char *text, size_t len)
+namespace
+{
+enum class escapes { NONE, SHORT, UNICODE }; /* in a line: \n and the like; \u0041 too */
+} // namespace
+
+static escapes find_escapes(const char *text, size_t len)
 {
     const char *end = text + len;
+    escapes found = escapes::NONE;
     while ((text = (const char *)std::memchr(text, '\\', (size_t)(end - text))) != nullptr) {
         if (end - text < 2 || text[1] == 'u')
-            return true;
+            return escapes::UNICODE;
+        found = escapes::SHORT;
         text += 2;
     }
-    return false;
+    return found;
 }
 
 /* Strings that were written with \u: some versions of simdjson let lone surrogates pass. */
@@ -298,13 +325,14 @@ static um_status check_tape(um_jsonl *j, bool has_escapes, um_error *err)
 }
 
 /* Looks at a document that simdjson has parsed from text[0..len). */
-static um_status finish(um_jsonl *j, const simdjson::dom::document &document, bool has_escapes,
+static um_status finish(um_jsonl *j, const simdjson::dom::document &document, escapes escaped,
                         const char *text, size_t len, um_jval *root, um_error *err)
 {
     um_error why;
     j->view.tape = document.tape.get();
     j->view.strings = reinterpret_cast<const char *>(document.string_buf.get());
-    um_status status = check_tape(j, has_escapes, &why);
+    j->view.is_plain = escaped == escapes::NONE;
+    um_status status = check_tape(j, escaped == escapes::UNICODE, &why);
     if (status == UM_ERR_MEMORY)
         return um_fail_memory(err, "a JSON text");
     if (status != UM_OK)
@@ -336,7 +364,7 @@ um_status um_jsonl_parse(um_jsonl *parser, const char *text, size_t len, um_jval
         return um_fail_memory(err, "a JSON text");
     if (result.error() != simdjson::SUCCESS)
         return explain(text, len, simdjson::error_message(result.error()), err);
-    return finish(parser, parser->document, has_unicode_escape(text, len), text, len, root, err);
+    return finish(parser, parser->document, find_escapes(text, len), text, len, root, err);
 }
 
 void um_jsonl_block(um_jsonl *parser, const char *text, size_t len)
@@ -399,8 +427,8 @@ um_status um_jsonl_line(um_jsonl *j, const char *line, size_t len, um_jval *root
         const void *found = std::memchr(j->backslash, '\\', ahead);
         j->backslash = found != nullptr ? static_cast<const char *>(found) : j->block_end;
     }
-    bool has_escapes = j->backslash < line + len && has_unicode_escape(line, len);
-    return finish(j, j->parser.doc, has_escapes, line, len, root, err);
+    escapes escaped = j->backslash < line + len ? find_escapes(line, len) : escapes::NONE;
+    return finish(j, j->parser.doc, escaped, line, len, root, err);
 }
 
 bool um_jsonl_has_nul(const um_jsonl *parser)
@@ -417,7 +445,7 @@ bool um_jval_get(um_jval object, const char *key, um_jval *out)
     for (size_t at = object.at + 1, end = um_jdoc_after(d, object.at) - 1; at < end;
          at = um_jdoc_after(d, at + 1)) {
         key_text name = string_at(d, at);
-        if (name.len == len && std::memcmp(name.text, key, len) == 0) {
+        if (name.len == len && same_text(name.text, key, len)) {
             out->document = d;
             out->at = at + 1;
             return true;
@@ -439,7 +467,7 @@ void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found)
         key_text name = string_at(d, at);
         for (size_t tried = 0, i = expected; tried < n; tried++, i = i + 1 < n ? i + 1 : 0) {
             if (name.len != keys[i].len || keys[i].name == nullptr ||
-                std::memcmp(name.text, keys[i].name, name.len) != 0)
+                !same_text(name.text, keys[i].name, name.len))
                 continue;
             found[i] = um_jval{d, at + 1};
             n_left--;
@@ -474,6 +502,16 @@ static void append_integer(um_str *out, int64_t value)
     um_str_append_n(out, text, (size_t)(end - text));
 }
 
+/* A text without escapes, as it stood in the file. */
+static void append_plain(um_str *out, const char *text, size_t len)
+{
+    char *at = um_str_extend(out, len + 2);
+    if (at == nullptr)
+        return;
+    at[0] = at[len + 1] = '"';
+    std::memcpy(at + 1, text, len);
+}
+
 void um_jval_dump(um_str *out, um_jval v)
 {
     const char *text = nullptr;
@@ -489,7 +527,10 @@ void um_jval_dump(um_str *out, um_jval v)
         break;
     case UM_J_STRING:
         (void)um_jval_str(v, &text, &len);
-        um_str_append_json_n(out, text, len);
+        if (v.document->is_plain)
+            append_plain(out, text, len);
+        else
+            um_str_append_json_n(out, text, len);
         break;
     case UM_J_INT:
         (void)um_jval_i64(v, &whole);

@@ -28,6 +28,7 @@ typedef struct um_jdoc {
     const uint64_t *tape;
     const char *strings;
     size_t n_words, n_bytes; /* of the two, for whoever copies them: copies are as good */
+    bool is_plain;           /* no string was written with an escape; none needs one in JSON */
 } um_jdoc;
 
 typedef struct um_jval {
@@ -93,6 +94,7 @@ static inline size_t um_jval_len(um_jval v); /* elements or members; 0 for other
 typedef struct um_jiter {
     um_jval container;
     size_t at, end;
+    uint32_t key_len; /* of the member in hand */
 } um_jiter;
 static inline um_jiter um_jval_iter(um_jval container);
 static inline bool um_jiter_next(um_jiter *it, const char **key, um_jval *value);
@@ -185,7 +187,7 @@ static inline bool um_jval_bool(um_jval v, bool *out)
 
 static inline um_jiter um_jval_iter(um_jval container)
 {
-    um_jiter it = {container, 0, 0};
+    um_jiter it = {container, 0, 0, 0};
     char kind = um_jdoc_kind(container);
     if (kind == '{' || kind == '[') {
         it.at = container.at + 1;
@@ -196,12 +198,11 @@ static inline um_jiter um_jval_iter(um_jval container)
 
 static inline bool um_jiter_next(um_jiter *it, const char **key, um_jval *value)
 {
-    uint32_t len = 0;
     const char *name = NULL;
     if (it->at >= it->end)
         return false;
     if (um_jdoc_kind(it->container) == '{')
-        name = um_jdoc_string(it->container.document, it->at++, &len);
+        name = um_jdoc_string(it->container.document, it->at++, &it->key_len);
     if (key != NULL)
         *key = name;
     value->document = it->container.document;

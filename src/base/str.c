@@ -75,6 +75,16 @@ void um_str_append_n(um_str *s, const void *bytes, size_t n)
     s->data[s->len] = '\0';
 }
 
+char *um_str_extend(um_str *s, size_t n)
+{
+    if (!reserve(s, n))
+        return NULL;
+    char *at = s->data + s->len;
+    s->len += n;
+    s->data[s->len] = '\0';
+    return at;
+}
+
 void um_str_append(um_str *s, const char *text)
 {
     um_str_append_n(s, text, strlen(text));

@@ -33,6 +33,8 @@ void um_str_clear(um_str *s); /* keeps the memory, forgets the failure */
 void um_str_append(um_str *s, const char *text);
 void um_str_append_n(um_str *s, const void *bytes, size_t n);
 void um_str_append_char(um_str *s, char c);
+/* Appends n bytes that the caller fills in, before anything else is appended; NULL on failure. */
+char *um_str_extend(um_str *s, size_t n);
 void um_str_appendf(um_str *s, const char *format, ...) UM_PRINTF(2, 3);
 /* Appends text as a JSON string, quotes included; invalid UTF-8 bytes become U+FFFD. */
 void um_str_append_json(um_str *s, const char *text);

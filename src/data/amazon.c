@@ -327,14 +327,8 @@ static void check_review(review_maker *m, const um_jval v[N_MEMBERS], review *ro
         um_str_appendf(bad, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
 }
 
-static void make_text(review_maker *m, um_jval v, um_str *made)
-{
-    um_str_clear(&m->text);
-    um_value_text(v, " ", &m->text);
-    um_make_text(made, um_str_text(&m->text), m->text.len);
-}
-
-static um_status make_review(void *context, um_jval object, um_str *made, um_error *err)
+static um_status make_review(void *context, um_jval object, um_str *made, um_row_hashes *hashes,
+                             um_error *err)
 {
     review_maker *m = context;
     um_jval v[N_MEMBERS];
@@ -349,12 +343,14 @@ static um_status make_review(void *context, um_jval object, um_str *made, um_err
     } else {
         row.has_votes = read_votes(v[VOTES], &row.votes);
         row.has_verified = um_jval_bool(v[VERIFIED], &row.is_verified);
+        hashes->user = um_map_hash(m->user_id.data, m->user_id.len);
+        hashes->item = um_map_hash(m->item_id.data, m->item_id.len);
         row.user_bytes = m->user_id.len + 1;
         row.item_bytes = m->item_id.len + 1;
         um_str_append_n(made, m->user_id.data, row.user_bytes);
         um_str_append_n(made, m->item_id.data, row.item_bytes);
-        make_text(m, v[TITLE], made);
-        make_text(m, v[TEXT], made);
+        um_make_value(made, v[TITLE], " ", &m->text);
+        um_make_value(made, v[TEXT], " ", &m->text);
         um_str_clear(&m->text);
         append_style(&m->text, v[STYLE]);
         um_make_text(made, um_str_text(&m->text), m->text.len);
@@ -479,8 +475,7 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
         status = um_reading_objects(r,
                                     &(um_objects_spec){.entry = l.reviews,
                                                        .has_interactions = true,
-                                                       .user = lay->user.name,
-                                                       .item = lay->item.name,
+                                                       .has_ids = true,
                                                        .make = make_review,
                                                        .makers = {&makers[0], &makers[1]},
                                                        .take = take_review,

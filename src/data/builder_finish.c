@@ -3,7 +3,8 @@
  *
  * The order is a permutation (order.h). Rows are marked as left out, reported, and squeezed from
  * it; then every column is gathered through it and freed at once, so that no more than one column
- * exists twice.
+ * exists twice but the times, which are put in order with the rows. A large log is sorted and
+ * gathered by two threads.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,10 +15,14 @@
 #include "data/builder_rows.h"
 #include "data/dataset_memory.h"
 
+#define N_THREADS 2
+#define MANY_ROWS ((size_t)1 << 16) /* fewer are done before a thread is there */
+
 typedef struct finish {
     const um_builder_finish_options *options;
     um_dataset_builder *b;
     um_dataset *dataset;
+    um_pool *pool; /* NULL = one thread */
     um_order log, skips;
     uint8_t *left_out, *skip_left_out; /* um_left_out_reason by ordinal */
     bool *user_kept, *item_kept;       /* NULL = all are */
@@ -27,6 +32,7 @@ typedef struct finish {
 
 static void finish_dispose(finish *f)
 {
+    um_pool_free(f->pool);
     um_order_dispose(&f->log);
     um_order_dispose(&f->skips);
     free(f->left_out);
@@ -94,10 +100,10 @@ static um_status order_rows(finish *f, um_error *err)
     f->n_users = (uint32_t)b->users.ids.names.len;
     f->n_items = (uint32_t)b->items.ids.names.len;
     um_status status =
-        um_order_make(&f->log, b->user.data, b->time_s.data, b->user.len, f->n_users, err);
+        um_order_make(&f->log, b->user.data, b->time_s.data, b->user.len, f->n_users, f->pool, err);
     if (status == UM_OK)
         status = um_order_make(&f->skips, b->skip_user.data, b->skip_time_s.data, b->skip_user.len,
-                               f->n_users, err);
+                               f->n_users, f->pool, err);
     if (status != UM_OK || (!o->unique && !filters && b->units.len == 0))
         return status;
     f->left_out = um_calloc(b->user.len, 1);
@@ -107,8 +113,8 @@ static um_status order_rows(finish *f, um_error *err)
     const um_builder_marks marks = {f->left_out, f->skip_left_out};
     um_builder_mark_withdrawn(b, &marks);
     if (o->unique)
-        status = um_order_mark_repeats(&f->log, b->item.data, b->time_s.data, f->left_out,
-                                       UM_LEFT_OUT_DUPLICATE, err);
+        status = um_order_mark_repeats(&f->log, b->item.data, f->left_out, UM_LEFT_OUT_DUPLICATE,
+                                       f->pool, err);
     if (status == UM_OK && filters)
         status = filter_rows(f, err);
     if (status == UM_OK && o->on_left_out != NULL)
@@ -187,38 +193,68 @@ static void renumber(const finish *f, uint32_t *items, uint64_t n)
         items[i] = f->item_row[items[i]];
 }
 
-static bool take_start(um_dataset *dataset, um_order *o, uint64_t **start)
+/* The starts of users and the times, which the order and the data set have in common. */
+static bool take_order(um_dataset *dataset, um_order *o, uint64_t **start, int64_t **time_s)
 {
-    *start = o->start;
+    const bool has_start = um_dataset_own(dataset, o->start);
+    const bool has_times = um_dataset_own(dataset, o->time_s);
+    *start = has_start ? o->start : NULL;
+    *time_s = has_times ? o->time_s : NULL;
     o->start = NULL;
-    if (um_dataset_own(dataset, *start))
-        return true;
-    *start = NULL;
-    return false;
+    o->time_s = NULL;
+    return has_start && has_times;
+}
+
+/* Each of these fills a range of rows. */
+static void gather_items(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const finish *f = context;
+    for (size_t i = begin; i < end; i++)
+        f->dataset->item[i] = f->b->item.data[f->log.ordinals[i]];
+    renumber(f, f->dataset->item + begin, end - begin);
+}
+
+/* A behaviour column on its way. */
+typedef struct column {
+    const um_order *o;
+    const um_builder_series *from;
+    um_series *to;
+} column;
+
+static void gather_texts(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const column *c = context;
+    for (size_t i = begin; i < end; i++) {
+        uint32_t at = c->o->ordinals[i];
+        c->to->texts[i] = at < c->from->texts.len ? c->from->texts.data[at] : NULL;
+    }
+}
+
+static void gather_numbers(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const column *c = context;
+    for (size_t i = begin; i < end; i++) {
+        uint32_t at = c->o->ordinals[i];
+        c->to->numbers[i] = at < c->from->numbers.len ? c->from->numbers.data[at] : NAN;
+    }
 }
 
 static um_status gather_log(finish *f, um_error *err)
 {
     um_dataset *d = f->dataset;
     um_dataset_builder *b = f->b;
-    const uint32_t *ordinals = f->log.ordinals;
     size_t n = f->log.n;
     d->n_interactions = n;
-    if (!take_start(d, &f->log, &d->user_start))
+    if (!take_order(d, &f->log, &d->user_start, &d->time_s))
         return um_fail_memory(err, "interactions");
     d->item = um_dataset_alloc(d, n, sizeof *d->item);
     if (d->item == NULL)
         return um_fail_memory(err, "interactions");
-    for (size_t i = 0; i < n; i++)
-        d->item[i] = b->item.data[ordinals[i]];
-    renumber(f, d->item, n);
+    um_pool_run(f->pool, n, 1, gather_items, f);
     um_vec_dispose(&b->item);
-    d->time_s = um_dataset_alloc(d, n, sizeof *d->time_s);
-    if (d->time_s == NULL)
-        return um_fail_memory(err, "interactions");
-    for (size_t i = 0; i < n; i++)
-        d->time_s[i] = b->time_s.data[ordinals[i]];
-    um_vec_dispose(&b->time_s);
     return UM_OK;
 }
 
@@ -233,24 +269,15 @@ static um_status gather_series(finish *f, um_error *err)
     for (size_t s = 0; s < b->series.len; s++) {
         um_builder_series *from = &b->series.data[s];
         um_series *to = &d->series[s];
+        column c = {o, from, to};
         to->name = from->name;
-        if (from->is_text) {
+        if (from->is_text)
             to->texts = um_dataset_alloc(d, o->n, sizeof *to->texts);
-            if (to->texts == NULL)
-                return um_fail_memory(err, "behaviour columns");
-            for (size_t i = 0; i < o->n; i++) {
-                uint32_t at = o->ordinals[i];
-                to->texts[i] = at < from->texts.len ? from->texts.data[at] : NULL;
-            }
-        } else {
+        else
             to->numbers = um_dataset_alloc(d, o->n, sizeof *to->numbers);
-            if (to->numbers == NULL)
-                return um_fail_memory(err, "behaviour columns");
-            for (size_t i = 0; i < o->n; i++) {
-                uint32_t at = o->ordinals[i];
-                to->numbers[i] = at < from->numbers.len ? from->numbers.data[at] : NAN;
-            }
-        }
+        if (to->texts == NULL && to->numbers == NULL)
+            return um_fail_memory(err, "behaviour columns");
+        um_pool_run(f->pool, o->n, 1, from->is_text ? gather_texts : gather_numbers, &c);
         um_vec_dispose(&from->numbers);
         um_vec_dispose(&from->texts);
         d->n_series++;
@@ -318,11 +345,10 @@ static um_status gather_skips(finish *f, um_error *err)
     um_order *o = &f->skips;
     if (o->n == 0)
         return UM_OK;
-    if (!take_start(d, o, &d->skip_start))
+    if (!take_order(d, o, &d->skip_start, &d->skip_time_s))
         return um_fail_memory(err, "lists nobody chose from");
-    d->skip_time_s = um_dataset_alloc(d, o->n, sizeof *d->skip_time_s);
     d->skip_list_start = um_dataset_alloc(d, o->n + 1, sizeof *d->skip_list_start);
-    if (d->skip_time_s == NULL || d->skip_list_start == NULL)
+    if (d->skip_list_start == NULL)
         return um_fail_memory(err, "lists nobody chose from");
     uint64_t n = gather_lists(o, b->skip_end.data, b->skip_end.len, NULL, d->skip_list_start, NULL);
     d->skip_item = um_dataset_alloc(d, (size_t)n, sizeof *d->skip_item);
@@ -331,8 +357,6 @@ static um_status gather_skips(finish *f, um_error *err)
     gather_lists(o, b->skip_end.data, b->skip_end.len, b->skip_item.data, d->skip_list_start,
                  d->skip_item);
     renumber(f, d->skip_item, n);
-    for (size_t k = 0; k < o->n; k++)
-        d->skip_time_s[k] = b->skip_time_s.data[o->ordinals[k]];
     d->n_skips = o->n;
     return UM_OK;
 }
@@ -363,10 +387,14 @@ um_status um_builder_finish_with(um_dataset_builder *b, const um_builder_finish_
     finish f = {.options = options, .b = b, .dataset = b->dataset};
     if (b->dataset == NULL)
         return um_fail(err, UM_ERR_STATE, "the builder is finished");
+    /* Where no thread can be had one does it all. */
+    if (b->user.len >= MANY_ROWS && um_pool_new(&f.pool, N_THREADS, NULL) != UM_OK)
+        f.pool = NULL;
     um_status status = order_rows(&f, err);
     if (status != UM_OK)
         goto done;
     um_vec_dispose(&b->user);
+    um_vec_dispose(&b->time_s);
     um_vec_dispose(&b->line);
     um_vec_dispose(&b->unit_line);
     um_vec_dispose(&b->units);

@@ -284,10 +284,10 @@ typedef struct log_cell {
     double number;
 } log_cell;
 
-static void make_cell(const char *name, um_jval value, um_str *made)
+static void make_cell(const char *name, size_t name_len, um_jval value, um_str *made)
 {
-    log_cell cell = {.kind = EMPTY, .name_bytes = strlen(name) + 1};
-    size_t at = made->len;
+    log_cell cell = {.kind = EMPTY, .name_bytes = name_len + 1};
+    size_t at = made->len, text = 0;
     int64_t whole = 0;
     bool exact =
         !um_jval_i64(value, &whole) || (whole <= MAX_EXACT_INTEGER && whole >= -MAX_EXACT_INTEGER);
@@ -295,14 +295,14 @@ static void make_cell(const char *name, um_jval value, um_str *made)
         cell.kind = NUMBER;
     else if (um_jval_type(value) != UM_J_NULL)
         cell.kind = TEXT;
-    um_str_append_n(made, &cell, sizeof cell);
-    um_str_append_n(made, name, cell.name_bytes);
-    if (cell.kind != TEXT)
+    char *place = um_str_extend(made, sizeof cell + cell.name_bytes);
+    if (place == NULL)
         return;
-    um_jval_dump(made, value);
-    if (made->failed != UM_OK)
-        return;
-    cell.text_len = made->len - at - sizeof cell - cell.name_bytes;
+    memcpy(place + sizeof cell, name, cell.name_bytes);
+    text = made->len;
+    if (cell.kind == TEXT)
+        um_jval_dump(made, value);
+    cell.text_len = made->len - text;
     memcpy(made->data + at, &cell, sizeof cell);
 }
 
@@ -316,7 +316,7 @@ static size_t make_cells(um_jval behaviour, const um_jval shown[N_SHOWN], um_str
     while (um_jiter_next(&it, &name, &value)) {
         if (value.at == shown[LIST].at || value.at == shown[PLACE].at)
             continue;
-        make_cell(name, value, made);
+        make_cell(name, it.key_len, value, made);
         n++;
     }
     return n;
@@ -375,8 +375,10 @@ static const char *check_interaction(canonical *c, um_jval object, log_row *row,
 }
 
 /* Runs in the threads: looks up, and changes nothing but its own context. */
-static um_status make_interaction(void *context, um_jval object, um_str *made, um_error *err)
+static um_status make_interaction(void *context, um_jval object, um_str *made,
+                                  um_row_hashes *hashes, um_error *err)
 {
+    (void)hashes;
     canonical *c = context;
     log_row row = {0};
     um_jval behaviour, shown[N_SHOWN];
@@ -384,7 +386,7 @@ static um_status make_interaction(void *context, um_jval object, um_str *made, u
     const char *bad = check_interaction(c, object, &row, &behaviour, shown);
     row.is_bad = bad != NULL;
     row.n_shown = c->shown.len;
-    um_str_append_n(made, &row, sizeof row);
+    (void)um_str_extend(made, sizeof row);
     if (row.is_bad) {
         um_str_append_n(made, bad, strlen(bad) + 1);
     } else {

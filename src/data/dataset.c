@@ -103,7 +103,7 @@ um_status um_dataset_gather_texts(const um_dataset *dataset, char *const *texts,
 
 uint64_t um_dataset_text_bytes(const um_dataset *dataset)
 {
-    return dataset->memory->texts != NULL ? um_spool_file_bytes(dataset->memory->texts) : 0;
+    return dataset->memory->texts != NULL ? um_spool_bytes(dataset->memory->texts) : 0;
 }
 
 um_status um_dataset_flush_texts(um_dataset *dataset, um_error *err)

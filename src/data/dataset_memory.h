@@ -24,7 +24,7 @@ void *um_dataset_alloc(um_dataset *dataset, size_t count, size_t size);
 /* Takes over a heap block; false when out of memory, the block is then freed. */
 bool um_dataset_own(um_dataset *dataset, void *block);
 /* Copies a text that lives as long as the data set: a behaviour text, of which there is one an
- * interaction, onto disk; a cell there only when it is long. */
+ * interaction, into a spool (spool.h); a cell there only when it is long. */
 um_status um_dataset_keep_text(um_dataset *dataset, const char *text, size_t len, char **out,
                                um_error *err) UM_CHECKED;
 um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len, char **out,
@@ -34,7 +34,7 @@ um_status um_dataset_flush_texts(um_dataset *dataset, um_error *err) UM_CHECKED;
 /* um_spool_gather of such texts. */
 um_status um_dataset_gather_texts(const um_dataset *dataset, char *const *texts, size_t n,
                                   um_str *out, size_t *place, um_error *err) UM_CHECKED;
-uint64_t um_dataset_text_bytes(const um_dataset *dataset); /* that they take on disk */
+uint64_t um_dataset_text_bytes(const um_dataset *dataset); /* of all of them, with their NULs */
 /* Lets go of the memory that reading them through pointers has filled. */
 void um_dataset_release_texts(const um_dataset *dataset);
 

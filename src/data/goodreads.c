@@ -7,8 +7,8 @@
  * An interaction is a book put on a shelf; its time is date_added. (date_updated is the last touch,
  * often years later, and read_at is missing for most.) A rating of 0 means none was given.
  * Interactions hold only the beginning of a review; the whole is joined from the reviews file by
- * review_id. That file is read before them and its texts are put aside on disk (data/textjoin.h),
- * so memory holds the catalogue, the log's numbers and a few words a review.
+ * review_id. That file is read before them and its texts are put aside (data/textjoin.h), so memory
+ * holds the catalogue, the log's numbers, a few words a review and the first 64 MiB of reviews.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -451,6 +451,7 @@ static um_status read_goodreads(um_reading *r, um_error *err)
         status = um_reading_objects(r,
                                     &(um_objects_spec){.entry = l.log,
                                                        .has_interactions = true,
+                                                       .has_ids = true,
                                                        .user = "user_id",
                                                        .item = "book_id",
                                                        .take = take_interaction,

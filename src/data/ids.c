@@ -35,9 +35,21 @@ static bool plain_decimal(const char *id, uint32_t *value)
 /* The number of an id that belongs into the array. */
 static bool id_number(const um_ids *ids, const char *id, uint32_t *value)
 {
-    if (ids->letter == '\0')
-        return plain_decimal(id, value);
-    return id[0] == ids->letter && plain_decimal(id + 1, value);
+    for (size_t i = 0; i < ids->prefix_len; i++) {
+        if (id[i] != ids->prefix[i])
+            return false;
+    }
+    return plain_decimal(id + ids->prefix_len, value);
+}
+
+/* From the first id: what stands before the digits at its end, if it has some. */
+static void set_prefix(um_ids *ids, const char *id)
+{
+    size_t len = strlen(id), n = len;
+    while (n > 0 && id[n - 1] >= '0' && id[n - 1] <= '9')
+        n--;
+    ids->prefix_len = n < len && n <= UM_IDS_PREFIX_MAX ? n : 0;
+    memcpy(ids->prefix, id, ids->prefix_len);
 }
 
 static bool grow_numeric(um_ids *ids, uint32_t value)
@@ -73,9 +85,8 @@ um_status um_ids_intern(um_ids *ids, um_arena *arena, const char *id, const char
     bool is_new = false;
     if (id[0] == '\0')
         return um_fail(err, UM_ERR_INPUT, "%s id is empty", what);
-    bool is_letter = (id[0] >= 'A' && id[0] <= 'Z') || (id[0] >= 'a' && id[0] <= 'z');
     if (ids->names.len == 0)
-        ids->letter = is_letter && plain_decimal(id + 1, &value) ? id[0] : '\0';
+        set_prefix(ids, id);
     bool numeric = id_number(ids, id, &value);
     if (numeric) {
         if (value >= ids->numeric_cap && !grow_numeric(ids, value))

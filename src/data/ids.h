@@ -3,7 +3,8 @@
  *
  * Most logs number their users and items: an id that is a plain decimal below UM_IDS_NUMERIC_MAX
  * ("17", not "017" or "+17") is looked up in an array, any other in a hash map. Where the first id
- * is a letter and a number ("N17"), the array is for ids with that letter. Ids stay text.
+ * has something before the digits at its end ("N17", "user-17"), the array is for ids with that
+ * prefix. Ids stay text.
  */
 #ifndef UM_DATA_IDS_H
 #define UM_DATA_IDS_H
@@ -13,11 +14,13 @@
 #include "mirrorer/status.h"
 
 #define UM_IDS_NUMERIC_MAX ((uint32_t)1 << 22)
+#define UM_IDS_PREFIX_MAX  16
 
 typedef struct um_ids {
     UM_VEC(char *) names; /* names.data[index], in the arena */
     um_map map;
-    char letter;       /* before the decimals of `numeric`; NUL = none */
+    char prefix[UM_IDS_PREFIX_MAX]; /* before the decimals of `numeric` */
+    size_t prefix_len;
     uint32_t *numeric; /* index + 1 by decimal value; 0 = not there */
     size_t numeric_cap;
 } um_ids;

@@ -215,3 +215,27 @@ bool um_markup_clean(um_str *out, const char *text, size_t len)
     }
     return out->len > begin;
 }
+
+/* Of the bytes of a text, those that are not plain; each is followed by the byte at its place in
+ * `next`. */
+static um_scan_bytes not_plain(um_scan_bytes b, um_scan_bytes next)
+{
+    return (b < ' ') | (b == '<') | (b == '&') | (b == '"') | (b == '\\') | (b == 0x7f) |
+           ((b == ' ') & (next == ' '));
+}
+
+bool um_markup_is_plain(const char *text, size_t len)
+{
+    char ends[2 * UM_SCAN_BYTES + 1];
+    size_t i = 0;
+    if (len == 0 || text[0] == ' ' || text[len - 1] == ' ')
+        return false;
+    for (; i + UM_SCAN_BYTES < len; i += UM_SCAN_BYTES) {
+        if (um_scan_any(not_plain(um_scan_load(text + i), um_scan_load(text + i + 1))))
+            return false;
+    }
+    /* The rest, with plain bytes after it. */
+    memset(ends, '.', sizeof ends);
+    memcpy(ends, text + i, len - i);
+    return !um_scan_any(not_plain(um_scan_load(ends), um_scan_load(ends + 1)));
+}

@@ -13,5 +13,8 @@
  * appended.
  */
 bool um_markup_clean(um_str *out, const char *text, size_t len);
+/* False where um_markup_clean may change the text, where it is empty, and where it has characters
+ * that a JSON string must escape: most texts have none of that. */
+bool um_markup_is_plain(const char *text, size_t len);
 
 #endif

@@ -49,8 +49,8 @@ um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_erro
         how.is_other = is_surely_python;
         how.to_json = um_pyliteral_to_json;
     }
+    how.builder = spec->has_ids ? r->builder : NULL;
     if (spec->user != NULL) {
-        how.builder = r->builder;
         how.user = (um_jkey){spec->user, strlen(spec->user)};
         how.item = (um_jkey){spec->item, strlen(spec->item)};
     }
@@ -316,6 +316,27 @@ void um_make_text(um_str *made, const char *text, size_t len)
         return;
     n = made->len - at - sizeof n;
     memcpy(made->data + at, &n, sizeof n);
+}
+
+void um_make_value(um_str *made, um_jval value, const char *separator, um_str *scratch)
+{
+    const char *text = NULL;
+    size_t len = 0;
+    if (um_jval_str(value, &text, &len) && um_markup_is_plain(text, len)) {
+        const size_t n = len + 2;
+        char *at = um_str_extend(made, sizeof n + n);
+        if (at == NULL)
+            return;
+        memcpy(at, &n, sizeof n);
+        at[sizeof n] = at[sizeof n + len + 1] = '"';
+        memcpy(at + sizeof n + 1, text, len);
+        return;
+    }
+    um_str_clear(scratch);
+    um_value_text(value, separator, scratch);
+    um_make_text(made, um_str_text(scratch), scratch->len);
+    if (scratch->failed != UM_OK)
+        made->failed = scratch->failed;
 }
 
 um_status um_put_made_text(um_reading *r, const char *series, const char **made, um_error *err)

@@ -17,8 +17,11 @@ typedef struct um_objects_spec {
     const um_entry *entry;
     bool is_python; /* lines may also be Python dicts (data/pyliteral.h) */
     bool has_interactions;
-    const char *user, *item; /* the log's members with the ids, to be looked up; NULL = none are */
-    um_make_fn make;         /* data/parsed.h: what it makes stands in the reading; or NULL */
+    /* The ids of its rows are looked up: its members of these names, or, without, those that the
+     * maker gives the hashes of. */
+    bool has_ids;
+    const char *user, *item;
+    um_make_fn make; /* data/parsed.h: what it makes stands in the reading; or NULL */
     void *makers[UM_PARSED_THREADS];
     bool keeps_root; /* `take` gets the object where there is a maker too */
     um_object_fn take;
@@ -85,6 +88,8 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
 /* For makers: appends a text, which is UTF-8 as um_markup_clean leaves it, without control
  * characters, as a JSON string that um_put_made_text takes; "" = absent. */
 void um_make_text(um_str *made, const char *text, size_t len);
+/* um_make_text of what um_value_text gives; `scratch` is overwritten. */
+void um_make_value(um_str *made, um_jval value, const char *separator, um_str *scratch);
 /* The made text at *made as a behaviour cell of the interaction added last; moves *made past it. */
 um_status um_put_made_text(um_reading *r, const char *series, const char **made,
                            um_error *err) UM_CHECKED;

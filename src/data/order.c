@@ -1,10 +1,11 @@
 /*
- * order.c - a counting sort by user gives each user a segment of ordinals in file order; each
- * segment is then sorted by time with a stable merge sort (most logs come sorted, so that case
- * costs one pass).
+ * order.c - a counting sort by user gives each user a segment of rows in file order; each segment
+ * is then sorted by time with a stable merge sort (most logs come sorted, so that case costs one
+ * pass).
  */
 #include "data/order.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,31 +23,38 @@ void um_order_dispose(um_order *o)
 {
     free(o->start);
     free(o->ordinals);
+    free(o->time_s);
     *o = (um_order){0};
 }
 
-static size_t longest_segment(const um_order *o)
+/* Of users begin to end - 1. */
+static size_t longest_segment(const um_order *o, size_t begin, size_t end)
 {
     uint64_t longest = 0;
-    for (uint32_t u = 0; u < o->n_users; u++) {
+    for (size_t u = begin; u < end; u++) {
         if (o->start[u + 1] - o->start[u] > longest)
             longest = o->start[u + 1] - o->start[u];
     }
     return (size_t)longest;
 }
 
-static um_status sort_by_user(um_order *o, const uint32_t *user, um_error *err)
+static um_status sort_by_user(um_order *o, const uint32_t *user, const int64_t *time_s,
+                              um_error *err)
 {
     o->start = um_calloc((size_t)o->n_users + 1, sizeof *o->start);
     o->ordinals = um_calloc(o->n, sizeof *o->ordinals);
-    if (o->start == NULL || o->ordinals == NULL)
+    o->time_s = um_calloc(o->n, sizeof *o->time_s);
+    if (o->start == NULL || o->ordinals == NULL || o->time_s == NULL)
         return um_fail_memory(err, "the order of interactions");
     for (size_t i = 0; i < o->n; i++)
         o->start[user[i] + 1]++;
     for (uint32_t u = 0; u < o->n_users; u++)
         o->start[u + 1] += o->start[u];
-    for (size_t i = 0; i < o->n; i++)
-        o->ordinals[o->start[user[i]]++] = (uint32_t)i;
+    for (size_t i = 0; i < o->n; i++) {
+        uint64_t at = o->start[user[i]]++;
+        o->ordinals[at] = (uint32_t)i;
+        o->time_s[at] = time_s[i];
+    }
     /* Each start moved to the next one's place: move them back. */
     for (uint32_t u = o->n_users; u > 0; u--)
         o->start[u] = o->start[u - 1];
@@ -92,38 +100,57 @@ static void sort_by_time(timed **rows, timed **spare, size_t n)
     }
 }
 
-static void sort_segment(uint32_t *ordinals, size_t n, const int64_t *time_s, timed **rows,
+/* Rows [begin, end). */
+static void sort_segment(const um_order *o, uint64_t begin, uint64_t end, timed **rows,
                          timed **spare)
 {
     bool sorted = true;
-    for (size_t i = 0; i < n; i++) {
-        (*rows)[i] = (timed){.time_s = time_s[ordinals[i]], .ordinal = ordinals[i]};
-        sorted = sorted && (i == 0 || (*rows)[i - 1].time_s <= (*rows)[i].time_s);
-    }
+    for (uint64_t i = begin + 1; i < end; i++)
+        sorted = sorted && o->time_s[i - 1] <= o->time_s[i];
     if (sorted)
         return;
-    sort_by_time(rows, spare, n);
-    for (size_t i = 0; i < n; i++)
-        ordinals[i] = (*rows)[i].ordinal;
+    for (uint64_t i = begin; i < end; i++)
+        (*rows)[i - begin] = (timed){.time_s = o->time_s[i], .ordinal = o->ordinals[i]};
+    sort_by_time(rows, spare, (size_t)(end - begin));
+    for (uint64_t i = begin; i < end; i++) {
+        o->time_s[i] = (*rows)[i - begin].time_s;
+        o->ordinals[i] = (*rows)[i - begin].ordinal;
+    }
+}
+
+/* What threads do, each for a range of users. */
+typedef struct pass {
+    const um_order *o;
+    const uint32_t *item;
+    uint8_t *mark, value;
+    atomic_bool out_of_memory;
+} pass;
+
+static void sort_users(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    pass *p = context;
+    const um_order *o = p->o;
+    size_t longest = longest_segment(o, begin, end);
+    timed *rows = um_calloc(longest, sizeof *rows), *spare = um_calloc(longest, sizeof *spare);
+    if (rows == NULL || spare == NULL)
+        p->out_of_memory = true;
+    for (size_t u = begin; u < end && rows != NULL && spare != NULL; u++)
+        sort_segment(o, o->start[u], o->start[u + 1], &rows, &spare);
+    free(rows);
+    free(spare);
 }
 
 um_status um_order_make(um_order *o, const uint32_t *user, const int64_t *time_s, size_t n,
-                        uint32_t n_users, um_error *err)
+                        uint32_t n_users, um_pool *pool, um_error *err)
 {
     *o = (um_order){.n_users = n_users, .n = n};
-    um_status status = sort_by_user(o, user, err);
+    um_status status = sort_by_user(o, user, time_s, err);
     if (status != UM_OK)
         return status;
-    size_t longest = longest_segment(o);
-    timed *rows = um_calloc(longest, sizeof *rows), *spare = um_calloc(longest, sizeof *spare);
-    if (rows == NULL || spare == NULL)
-        status = um_fail_memory(err, "the order of interactions");
-    for (uint32_t u = 0; u < n_users && status == UM_OK; u++)
-        sort_segment(o->ordinals + o->start[u], (size_t)(o->start[u + 1] - o->start[u]), time_s,
-                     &rows, &spare);
-    free(rows);
-    free(spare);
-    return status;
+    pass p = {.o = o};
+    um_pool_run(pool, n_users, 1, sort_users, &p);
+    return p.out_of_memory ? um_fail_memory(err, "the order of interactions") : UM_OK;
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -149,24 +176,34 @@ static void mark_run(const uint32_t *ordinals, size_t n, const uint32_t *item, u
     }
 }
 
-um_status um_order_mark_repeats(const um_order *o, const uint32_t *item, const int64_t *time_s,
-                                uint8_t *mark, uint8_t value, um_error *err)
+static void mark_users(void *context, size_t begin, size_t end, int thread)
 {
-    uint64_t *keys = um_calloc(longest_segment(o), sizeof *keys);
-    if (keys == NULL)
-        return um_fail_memory(err, "the order of interactions");
-    for (uint32_t u = 0; u < o->n_users; u++) {
-        uint64_t end = 0;
-        for (uint64_t at = o->start[u]; at < o->start[u + 1]; at = end) {
-            int64_t time = time_s[o->ordinals[at]];
-            for (end = at + 1; end < o->start[u + 1] && time_s[o->ordinals[end]] == time;)
-                end++;
-            if (end - at > 1)
-                mark_run(o->ordinals + at, (size_t)(end - at), item, keys, mark, value);
+    (void)thread;
+    pass *p = context;
+    const um_order *o = p->o;
+    uint64_t *keys = um_calloc(longest_segment(o, begin, end), sizeof *keys);
+    if (keys == NULL) {
+        p->out_of_memory = true;
+        return;
+    }
+    for (size_t u = begin; u < end; u++) {
+        uint64_t stop = 0;
+        for (uint64_t at = o->start[u]; at < o->start[u + 1]; at = stop) {
+            for (stop = at + 1; stop < o->start[u + 1] && o->time_s[stop] == o->time_s[at];)
+                stop++;
+            if (stop - at > 1)
+                mark_run(o->ordinals + at, (size_t)(stop - at), p->item, keys, p->mark, p->value);
         }
     }
     free(keys);
-    return UM_OK;
+}
+
+um_status um_order_mark_repeats(const um_order *o, const uint32_t *item, uint8_t *mark,
+                                uint8_t value, um_pool *pool, um_error *err)
+{
+    pass p = {.o = o, .item = item, .mark = mark, .value = value};
+    um_pool_run(pool, o->n_users, 1, mark_users, &p);
+    return p.out_of_memory ? um_fail_memory(err, "the order of interactions") : UM_OK;
 }
 
 void um_order_squeeze(um_order *o, const uint8_t *mark, const bool *user_kept)
@@ -176,8 +213,10 @@ void um_order_squeeze(um_order *o, const uint8_t *mark, const bool *user_kept)
     for (uint32_t u = 0; u < o->n_users; u++) {
         uint64_t end = o->start[u + 1];
         for (uint64_t i = begin; i < end; i++) {
-            if (mark[o->ordinals[i]] == 0)
-                o->ordinals[written++] = o->ordinals[i];
+            if (mark[o->ordinals[i]] != 0)
+                continue;
+            o->time_s[written] = o->time_s[i];
+            o->ordinals[written++] = o->ordinals[i];
         }
         begin = end;
         if (user_kept == NULL || user_kept[u])
@@ -185,4 +224,7 @@ void um_order_squeeze(um_order *o, const uint8_t *mark, const bool *user_kept)
     }
     o->n_users = kept;
     o->n = (size_t)written;
+    int64_t *fitting = um_reallocarray(o->time_s, o->n, sizeof *o->time_s);
+    if (fitting != NULL)
+        o->time_s = fitting;
 }

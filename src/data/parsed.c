@@ -27,12 +27,12 @@
 #define KEYS_AHEAD  6
 
 typedef struct parsed_line {
-    uint32_t line; /* in the block, from 0 */
-    bool has_nul;
-    size_t words, bytes; /* places in the values */
-    size_t bad;          /* place in messages, SIZE_MAX: good */
-    size_t made;         /* place in made */
-    uint64_t user, item; /* hashes of their ids, 0 = unknown */
+    uint32_t line;          /* in the block, from 0 */
+    bool has_nul, is_plain; /* as of its document (base/jsonl.h) */
+    size_t words, bytes;    /* places in the values */
+    size_t bad;             /* place in messages, SIZE_MAX: good */
+    size_t made;            /* place in made */
+    um_row_hashes hashes;
 } parsed_line;
 
 /* Copies of what was parsed: the parser's own is gone with the next line. */
@@ -58,7 +58,7 @@ typedef struct filler {
     um_jsonl *parser;
     um_block block;
     um_str json;   /* a line that was not JSON */
-    values values; /* where rows are made and their roots forgotten */
+    values values; /* where rows are made later and their roots forgotten */
     void *maker;
     batch batches[N_OWN];    /* come round */
     size_t n_cut, n_emptied; /* of them; under the lock */
@@ -111,25 +111,22 @@ static bool keeps_root(const um_parsed *p)
     return p->spec.make == NULL || p->spec.keeps_root;
 }
 
-static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root, um_error *err)
+/* Whether makers look ids up that are to be brought near before. */
+static bool prefetches_for_makers(const um_parsed *p)
 {
-    enum { USER, ITEM, N_IDS };
-    const um_jdoc *d = root.document;
-    values *v = keeps_root(p) ? &b->values : &f->values;
-    parsed_line row = {.line = b->n_lines,
-                       .words = v->words.len,
-                       .bytes = v->bytes.len,
-                       .bad = SIZE_MAX,
-                       .has_nul = um_jsonl_has_nul(f->parser)};
-    if (p->spec.builder != NULL) {
-        const um_jkey keys[N_IDS] = {p->spec.user, p->spec.item};
-        um_jval found[N_IDS];
-        um_jval_pick(root, keys, N_IDS, found);
-        row.user = hash_id(found[USER]);
-        row.item = hash_id(found[ITEM]);
-    }
+    return p->spec.builder != NULL && p->spec.makers_look_up;
+}
+
+/* Whether a row is made as soon as it is parsed, from where the parser put it. */
+static bool makes_at_once(const um_parsed *p)
+{
+    return !keeps_root(p) && !prefetches_for_makers(p);
+}
+
+static um_status copy_values(values *v, const um_jdoc *d, um_error *err)
+{
     if (!um_vec_reserve(&v->words, v->words.len + d->n_words) ||
-        !um_vec_reserve(&v->bytes, v->bytes.len + d->n_bytes) || !um_vec_push(&b->rows, row))
+        !um_vec_reserve(&v->bytes, v->bytes.len + d->n_bytes))
         return um_fail_memory(err, "rows");
     memcpy(v->words.data + v->words.len, d->tape, d->n_words * sizeof *d->tape);
     if (d->n_bytes > 0)
@@ -137,6 +134,30 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
     v->words.len += d->n_words;
     v->bytes.len += d->n_bytes;
     return UM_OK;
+}
+
+static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root, um_error *err)
+{
+    enum { USER, ITEM, N_IDS };
+    values *v = keeps_root(p) ? &b->values : &f->values;
+    parsed_line row = {.line = b->n_lines,
+                       .words = v->words.len,
+                       .bytes = v->bytes.len,
+                       .bad = SIZE_MAX,
+                       .made = b->made.len,
+                       .has_nul = um_jsonl_has_nul(f->parser),
+                       .is_plain = root.document->is_plain};
+    if (p->spec.builder != NULL && p->spec.user.name != NULL) {
+        const um_jkey keys[N_IDS] = {p->spec.user, p->spec.item};
+        um_jval found[N_IDS];
+        um_jval_pick(root, keys, N_IDS, found);
+        row.hashes = (um_row_hashes){hash_id(found[USER]), hash_id(found[ITEM])};
+    }
+    um_status status = makes_at_once(p) ? p->spec.make(f->maker, root, &b->made, &row.hashes, err)
+                                        : copy_values(v, root.document, err);
+    if (status == UM_OK && !um_vec_push(&b->rows, row))
+        status = um_fail_memory(err, "rows");
+    return status;
 }
 
 /* Parses a line, or what it is turned into; UM_ERR_INPUT with the reason when it is bad. */
@@ -177,24 +198,25 @@ static um_status add_line(const um_parsed *p, filler *f, batch *b, const um_line
 static um_jdoc document_of(const values *v, const parsed_line *row)
 {
     return (um_jdoc){.tape = v->words.data + row->words,
-                     .strings = v->bytes.data != NULL ? v->bytes.data + row->bytes : NULL};
+                     .strings = v->bytes.data != NULL ? v->bytes.data + row->bytes : NULL,
+                     .is_plain = row->is_plain};
 }
 
 static void prefetch(const um_parsed *p, const batch *b, size_t row)
 {
     if (row + SLOTS_AHEAD < b->rows.len) {
         const parsed_line *later = &b->rows.data[row + SLOTS_AHEAD];
-        um_builder_prefetch_slots(p->spec.builder, later->user, later->item);
+        um_builder_prefetch_slots(p->spec.builder, later->hashes.user, later->hashes.item);
     }
     if (row + KEYS_AHEAD < b->rows.len) {
         const parsed_line *later = &b->rows.data[row + KEYS_AHEAD];
-        um_builder_prefetch_keys(p->spec.builder, later->user, later->item);
+        um_builder_prefetch_keys(p->spec.builder, later->hashes.user, later->hashes.item);
     }
 }
 
 static um_status make_rows(const um_parsed *p, const filler *f, batch *b, um_error *err)
 {
-    bool prefetches = p->spec.builder != NULL && p->spec.makers_look_up;
+    const bool prefetches = prefetches_for_makers(p);
     um_status status = UM_OK;
     for (size_t i = 0; i < b->rows.len && status == UM_OK; i++) {
         parsed_line *row = &b->rows.data[i];
@@ -204,7 +226,8 @@ static um_status make_rows(const um_parsed *p, const filler *f, batch *b, um_err
             continue;
         const um_jdoc document = document_of(keeps_root(p) ? &b->values : &f->values, row);
         row->made = b->made.len;
-        status = p->spec.make(f->maker, (um_jval){.document = &document, .at = 1}, &b->made, err);
+        status = p->spec.make(f->maker, (um_jval){.document = &document, .at = 1}, &b->made,
+                              &row->hashes, err);
     }
     return status == UM_OK ? um_str_status(&b->made, err) : status;
 }
@@ -241,7 +264,8 @@ static void fill(const um_parsed *p, filler *f, batch *b)
             b->status = add_line(p, f, b, &line, &b->err);
     }
     if (p->spec.make != NULL && b->status == UM_OK)
-        b->status = make_rows(p, f, b, &b->err);
+        b->status =
+            makes_at_once(p) ? um_str_status(&b->made, &b->err) : make_rows(p, f, b, &b->err);
     if (p->spec.make != NULL && b->status != UM_OK)
         b->rows.len = 0; /* they are not made */
     b->is_last = b->is_last || b->status != UM_OK;

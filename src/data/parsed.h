@@ -13,12 +13,19 @@ typedef struct um_parsed um_parsed;
 
 #define UM_PARSED_THREADS 2
 
+/* um_map_hash of the ids of a row, 0 = unknown. */
+typedef struct um_row_hashes {
+    uint64_t user, item;
+} um_row_hashes;
+
 /*
  * Makes of an object what its row needs, in the thread that parsed it: appends it to `made`. What
- * that is only the maker and whoever takes the row know. Two calls run at a time, each with a
- * context of its own; what they share must not change while the file is read.
+ * that is only the maker and whoever takes the row know. Where ids are looked up after it, it sets
+ * their hashes. Two calls run at a time, each with a context of its own; what they share must not
+ * change while the file is read.
  */
-typedef um_status (*um_make_fn)(void *context, um_jval root, um_str *made, um_error *err);
+typedef um_status (*um_make_fn)(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+                                um_error *err);
 
 typedef struct um_parsed_spec {
     const char *noun; /* what a line should be, "JSON object" */
@@ -29,8 +36,9 @@ typedef struct um_parsed_spec {
     um_make_fn make; /* or NULL */
     bool keeps_root; /* rows have their root too where there is a maker */
     void *makers[UM_PARSED_THREADS];
-    /* Rows whose members `user` and `item` will be looked up in this builder: what that touches is
-     * brought near some rows before. NULL = they are not. */
+    /* Rows whose ids will be looked up in this builder: what that touches is brought near some rows
+     * before. NULL = they are not. They are the members `user` and `item`; without names the maker
+     * gives their hashes. */
     const um_dataset_builder *builder;
     um_jkey user, item;
     bool makers_look_up; /* the makers do, else whoever takes the rows */

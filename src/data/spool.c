@@ -12,8 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-#define HEAP_BYTES  ((size_t)1 << 20)   /* of the first piece, which is in no file */
-#define PIECE_BYTES ((size_t)64 << 20)  /* of the others, unless one text is longer */
+#define PIECE_BYTES ((size_t)64 << 20)  /* unless one text is longer; the first is on the heap */
 #define STAGE_BYTES ((size_t)256 << 10) /* written at a time: stays in the cache */
 #define SYSTEM_DIR  "/var/tmp"
 
@@ -184,19 +183,16 @@ static um_status put(um_spool *s, const char *bytes, size_t n, um_error *err)
 
 static um_status add_piece(um_spool *s, size_t need, um_error *err)
 {
-    piece p = {.cap = HEAP_BYTES};
-    if (s->pieces.len > 0 || need > HEAP_BYTES) {
-        size_t page = (size_t)sysconf(_SC_PAGESIZE);
-        p.cap = need <= PIECE_BYTES ? PIECE_BYTES : (need + page - 1) / page * page;
-    }
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    piece p = {.cap = need <= PIECE_BYTES ? PIECE_BYTES : (need + page - 1) / page * page};
     if (!um_vec_reserve(&s->pieces, s->pieces.len + 1) ||
         !um_vec_reserve(&s->by_data, s->by_data.len + 1))
         return um_fail_memory(err, "a text store");
-    if (p.cap == HEAP_BYTES) {
-        p.data = malloc(p.cap);
-        if (p.data == NULL)
-            return um_fail_memory(err, "a text store");
-    } else {
+    /* Only what is filled takes memory, in huge pages: each of the small ones would cost a fault.
+     */
+    if (s->pieces.len == 0 && need <= PIECE_BYTES)
+        p.data = um_aligned_alloc(p.cap, 1);
+    if (p.data == NULL) {
         um_status status = map_piece(s, &p, err);
         if (status != UM_OK)
             return status;
@@ -301,6 +297,14 @@ void um_spool_release(um_spool *s)
 {
     for (size_t i = 0; i < s->pieces.len; i++)
         let_go(&s->pieces.data[i]);
+}
+
+uint64_t um_spool_bytes(const um_spool *s)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < s->pieces.len; i++)
+        bytes += s->pieces.data[i].len;
+    return bytes;
 }
 
 uint64_t um_spool_file_bytes(const um_spool *s)

@@ -1,12 +1,13 @@
 /*
  * spool.h - texts kept on disk: an append-only store in an unlinked temporary file, mapped into
- * memory piece by piece for reading.
+ * memory piece by piece for reading. The first 64 MiB stay on the heap, so that most logs need no
+ * file.
  *
  * Every text has its address as soon as it is added, and keeps it until the spool is freed. It is
  * written some hundred kilobytes later: what is added can be looked at there after um_spool_flush,
  * and before that with um_spool_look. The kernel reads it back when somebody looks; memory in use
- * is only what is not yet written. The first texts stay on the heap, so that a small log needs no
- * file. One thread adds; any number may read what was flushed before.
+ * is the heap's part and what is not yet written. One thread adds; any number may read what was
+ * flushed before.
  */
 #ifndef UM_DATA_SPOOL_H
 #define UM_DATA_SPOOL_H
@@ -38,8 +39,9 @@ const char *um_spool_look(const um_spool *spool, const char *text);
  */
 um_status um_spool_gather(const um_spool *spool, char *const *texts, size_t n, um_str *out,
                           size_t *place, um_error *err) UM_CHECKED;
-/* Lets go of the memory that reading through pointers has filled. */
+/* Lets go of the memory that reading through pointers has filled; the heap's part stays. */
 void um_spool_release(um_spool *spool);
-uint64_t um_spool_file_bytes(const um_spool *spool); /* disk space taken */
+uint64_t um_spool_bytes(const um_spool *spool);      /* of all texts, with their NULs */
+uint64_t um_spool_file_bytes(const um_spool *spool); /* of the file; 0 = there is none */
 
 #endif

@@ -165,16 +165,18 @@ static um_status put_number(steam *s, um_jval review, const char *key, um_error 
 }
 
 /* The texts of a review, one after another. */
-static um_status make_texts(void *context, um_jval review, um_str *made, um_error *err)
+static um_status make_texts(void *context, um_jval review, um_str *made, um_row_hashes *hashes,
+                            um_error *err)
 {
+    (void)hashes;
     static const char *const names[] = {"text", "compensation"};
     um_str *text = context;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        um_str_clear(text);
-        um_member_text(review, names[i], " ", text);
-        um_make_text(made, um_str_text(text), text->len);
+        um_jval value = {0};
+        (void)um_jval_get(review, names[i], &value);
+        um_make_value(made, value, " ", text);
     }
-    return um_str_status(text, err);
+    return um_str_status(made, err);
 }
 
 static um_status take_review(void *context, um_jval review, uint64_t line, um_error *err)
@@ -255,6 +257,7 @@ static um_status read_steam(um_reading *r, um_error *err)
                                     &(um_objects_spec){.entry = reviews,
                                                        .is_python = true,
                                                        .has_interactions = true,
+                                                       .has_ids = true,
                                                        .user = "username",
                                                        .item = "product_id",
                                                        .make = make_texts,

@@ -320,6 +320,44 @@ static void agrees_with_jansson(void **state)
     um_jsonl_free(j);
 }
 
+/* Each line of a block is written with the escapes that it needs itself. */
+static void escapes_of_lines(void **state)
+{
+    (void)state;
+    static const char *const lines[][2] = {
+        {"{\"a\":\"plain \xC3\xA9\"}", "{\"a\":\"plain \xC3\xA9\"}"},
+        {"{\"a\":\"x\\\"y\", \"b\":[\"/\\/\"]}", "{\"a\":\"x\\\"y\",\"b\":[\"//\"]}"},
+        {"{\"a\":\"plain\", \"b\":\"\"}", "{\"a\":\"plain\",\"b\":\"\"}"},
+        {"{\"a\":\"\\u00e9\\u0022\\u0001\"}", "{\"a\":\"\xC3\xA9\\\"\\u0001\"}"},
+        {"{\"a\\\\\":\"plain\"}", "{\"a\\\\\":\"plain\"}"}};
+    enum { N = sizeof lines / sizeof *lines };
+    size_t at[N];
+    um_str block = UM_STR_INIT, text = UM_STR_INIT;
+    um_jval root;
+    void *p = parser_new();
+    for (int i = 0; i < N; i++) {
+        at[i] = block.len;
+        um_str_append(&block, lines[i][0]);
+        um_str_append_char(&block, '\n');
+    }
+    size_t len = block.len;
+    memset(um_str_extend(&block, UM_JSONL_PADDING), ' ', UM_JSONL_PADDING);
+    um_jsonl_block(p, block.data, len);
+    for (int i = 0; i < 2 * N; i++) { /* in the block, then alone */
+        const char *line = i < N ? block.data + at[i] : lines[i - N][0];
+        if (i < N)
+            assert_ok(um_jsonl_line(p, line, strlen(lines[i][0]), &root, &err), err);
+        else
+            assert_ok(um_jsonl_parse(p, line, strlen(line), &root, &err), err);
+        um_str_clear(&text);
+        um_jval_dump(&text, root);
+        assert_string_equal(um_str_text(&text), lines[i % N][1]);
+    }
+    um_jsonl_free(p);
+    um_str_dispose(&block);
+    um_str_dispose(&text);
+}
+
 /* Texts of every length around those where room is made anew; nothing past the text is read. */
 static void sizes(void **state)
 {
@@ -345,6 +383,44 @@ static void sizes(void **state)
     um_jsonl_free(NULL);
 }
 
+/* Keys are told apart at every length, wherever they differ. */
+static void keys_of_all_lengths(void **state)
+{
+    (void)state;
+    enum { MOST = 40 };
+    um_jsonl *j = NULL;
+    um_str line = UM_STR_INIT;
+    assert_ok(um_jsonl_new(&j, &err), err);
+    for (size_t n = 0; n < MOST; n++) {
+        for (size_t differs = 0; differs <= n; differs++) { /* n: nowhere */
+            um_jval root, value, found;
+            char *key = malloc(n + 1); /* nothing after it is read */
+            assert_non_null(key);
+            memset(key, 'k', n);
+            key[n] = '\0';
+            um_str_clear(&line);
+            um_str_appendf(&line, "{\"%s\":1}", key);
+            assert_ok(um_jsonl_parse(j, line.data, line.len, &root, &err), err);
+            if (differs < n)
+                key[differs] = 'q';
+            const um_jkey wanted = {key, n};
+            um_jval_pick(root, &wanted, 1, &found);
+            assert_int_equal(found.document != NULL, differs == n);
+            assert_int_equal(um_jval_get(root, key, &value), differs == n);
+            um_str_clear(&line);
+            um_str_appendf(&line, "{\"%s\":1,\"", key);
+            for (size_t i = 0; i < n; i++)
+                um_str_append_char(&line, 'k');
+            um_str_append(&line, "\":2}");
+            assert_int_equal(um_jsonl_parse(j, line.data, line.len, &root, &err),
+                             differs == n ? UM_ERR_INPUT : UM_OK);
+            free(key);
+        }
+    }
+    um_str_dispose(&line);
+    um_jsonl_free(j);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +429,8 @@ int main(void)
         cmocka_unit_test(many_keys),
         cmocka_unit_test(values_are_typed),
         cmocka_unit_test(agrees_with_jansson),
+        cmocka_unit_test(escapes_of_lines),
+        cmocka_unit_test(keys_of_all_lengths),
         cmocka_unit_test(sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,8 @@ static void test_append(void **state)
     assert_ok(um_str_status(&s, &err), err);
     assert_int_equal(s.len, 11);
     assert_memory_equal(s.data, "abcd\0e-42-x", 12);
+    memcpy(um_str_extend(&s, 2), "yz", 2);
+    assert_memory_equal(s.data + 9, "-xyz", 5);
     um_str_clear(&s);
     assert_string_equal(um_str_text(&s), "");
     for (int i = 0; i < 10000; i++)
@@ -47,6 +49,7 @@ static void test_limit(void **state)
     assert_ok(um_str_status(&s, &err), err);
     um_str_append(&s, "6");
     um_str_append(&s, ""); /* the failure is kept */
+    assert_null(um_str_extend(&s, 0));
     assert_int_equal(um_str_status(&s, &err), UM_ERR_LIMIT);
     assert_non_null(strstr(err.text, "5 bytes"));
     assert_string_equal(um_str_text(&s), "12345");

@@ -28,6 +28,13 @@ static void ids_stay_text(void **state)
         {"N7", "7", "n7", "N07", "N4194304", "N", "N0", "M7"},
         {"a", "7", "a7", "07", "b7", "0", "a0", "aa7"},
         {"zz1", "z1", "1", "z01", "z", "z4194303", "4194303", "z-1"},
+        {"user-7", "user-07", "user-", "7", "user-4194304", "user-0", "use-7", "user7"},
+        {"4194305", "7", "07", "4194304", "0", "00", "4194303", "4194306"},
+        {"007", "7", "0017", "00", "0", "008", "00a", "0008"},
+        {"sixteen letters.7", "sixteen letters.", "seventeen letters7", "7", "sixteen letters.0",
+         "sixteen letters.17", "sixteen letters7", "sixteen letters.07"},
+        {"seventeen letters7", "7", "seventeen letters", "seventeen letters17", "77", "s7", "07",
+         "seventeen letters8"},
     };
     for (size_t set = 0; set < sizeof ids / sizeof *ids; set++) {
         um_dataset_builder *b = new_builder();
@@ -51,44 +58,78 @@ static void ids_stay_text(void **state)
     }
 }
 
-/* Against a plain comparison sort: users in order, times in order, ties in file order. */
+/* Users in order, times in order, ties in file order; repeats and rare items are left out; all that
+ * belongs to a row goes with it. */
+static void check_order(int n)
+{
+    enum { USERS = 7, RARE = 100 };
+    const um_ingest_filters filters = {.min_item_interactions = 2};
+    const um_builder_finish_options options = {.unique = true, .filters = &filters};
+    const int n_items = (n - RARE) / 4; /* an item has four times, of which no two are equal */
+    um_dataset_builder *b = new_builder();
+    uint32_t random = 12345;
+    int *user_of = calloc((size_t)n, sizeof *user_of);
+    int64_t *time_of = calloc((size_t)n, sizeof *time_of);
+    char text[16], item[16];
+    assert_true(user_of != NULL && time_of != NULL);
+    for (int u = 0; u < USERS; u++) {
+        uint32_t index = 0;
+        snprintf(text, sizeof text, "%d", u);
+        assert_ok(um_dataset_builder_user(b, text, &index, NULL, &err), err);
+    }
+    for (int k = 0; k < n; k++) {
+        char user[16];
+        random = random * 1664525 + 1013904223;
+        /* User 3 has a sorted log, user 5 few times, user 6 none. */
+        const int u = user_of[k] = (int)(random >> 16) % (USERS - 1), round = k / n_items;
+        time_of[k] = u == 3 ? k : u == 5 ? round : ((int64_t)(random >> 8) % 300 - 150) * 5 + round;
+        snprintf(user, sizeof user, "%d", u);
+        snprintf(item, sizeof item, "i%d", k < n - RARE ? k % n_items : k);
+        snprintf(text, sizeof text, "%d", k);
+        for (int times = 0; times < 1 + (k % 3 == 0); times++) {
+            add(b, user, item, time_of[k]);
+            assert_ok(um_dataset_builder_number(b, "k", times == 0 ? k : -1, &err), err);
+            if (k % 5 == 0)
+                assert_ok(um_dataset_builder_text(b, "text", text, &err), err);
+        }
+    }
+    um_dataset *d = NULL;
+    assert_ok(um_builder_finish_with(b, &options, &d, &err), err);
+    assert_int_equal(d->n_interactions, n - RARE);
+    assert_int_equal(d->users.n_rows, USERS);
+    assert_int_equal(d->user_start[USERS - 1], d->user_start[USERS]);
+    const double *numbers = um_dataset_series(d, "k")->numbers;
+    char *const *texts = um_dataset_series(d, "text")->texts;
+    for (uint32_t u = 0; u < USERS - 1; u++) {
+        int before = -1;
+        for (uint64_t i = d->user_start[u]; i < d->user_start[u + 1]; i++) {
+            const int k = (int)numbers[i];
+            assert_true(k >= 0 && k < n - RARE);
+            assert_int_equal(user_of[k], u);
+            assert_int_equal(d->time_s[i], time_of[k]);
+            assert_true(before < 0 || time_of[before] < time_of[k] ||
+                        (time_of[before] == time_of[k] && before < k));
+            snprintf(item, sizeof item, "i%d", k % n_items);
+            assert_string_equal(d->items.ids[d->item[i]], item);
+            snprintf(text, sizeof text, "%d", k);
+            if (k % 5 == 0)
+                assert_string_equal(texts[i], text);
+            else
+                assert_null(texts[i]);
+            before = k;
+        }
+    }
+    free(user_of);
+    free(time_of);
+    um_dataset_free(d);
+    um_dataset_builder_free(b);
+}
+
 static void sorted_stably(void **state)
 {
     (void)state;
-    enum { N = 5000, USERS = 7 };
-    um_dataset_builder *b = new_builder();
-    uint32_t random = 12345;
-    for (int u = 0; u < USERS; u++) {
-        char id[8];
-        uint32_t index = 0;
-        snprintf(id, sizeof id, "%d", u);
-        assert_ok(um_dataset_builder_user(b, id, &index, NULL, &err), err);
-    }
-    for (int k = 0; k < N; k++) {
-        char user[16], item[16];
-        random = random * 1664525 + 1013904223;
-        /* User 3 has a sorted log, user 4 one time only, user 6 none. */
-        int u = (int)(random >> 16) % (USERS - 1);
-        int64_t time_s = u == 3 ? k : u == 4 ? 5 : (int64_t)(random >> 8) % 300 - 150;
-        snprintf(user, sizeof user, "%d", u);
-        snprintf(item, sizeof item, "i%d", k);
-        add(b, user, item, time_s);
-    }
-    um_dataset *d = NULL;
-    assert_ok(um_dataset_builder_finish(b, &d, &err), err);
-    assert_int_equal(d->n_interactions, N);
-    assert_int_equal(d->users.n_rows, USERS);
-    assert_int_equal(d->user_start[USERS - 1], d->user_start[USERS]);
-    for (uint32_t u = 0; u < USERS; u++) {
-        for (uint64_t i = d->user_start[u] + 1; i < d->user_start[u + 1]; i++) {
-            assert_true(d->time_s[i - 1] <= d->time_s[i]);
-            /* Items are numbered in file order. */
-            if (d->time_s[i - 1] == d->time_s[i])
-                assert_true(d->item[i - 1] < d->item[i]);
-        }
-    }
-    um_dataset_free(d);
-    um_dataset_builder_free(b);
+    check_order(5000);
+    check_order(60000); /* on two threads */
 }
 
 static void columns_and_series(void **state)

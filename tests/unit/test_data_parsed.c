@@ -294,8 +294,10 @@ static void long_lines_have_blocks_of_their_own(void **state)
     um_str_dispose(&text);
 }
 
-static um_status make_number(void *context, um_jval root, um_str *made, um_error *error)
+static um_status make_number(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+                             um_error *error)
 {
+    assert_true(hashes->user == 0 && hashes->item == 0);
     um_jval value;
     int64_t n = -1;
     *(size_t *)context += 1;

@@ -171,10 +171,46 @@ static void names(void **state)
     um_str_dispose(&name);
 }
 
+/* Plain is what cleaning and JSON leave as it is; at every length, whatever stands where. */
+static void plain_texts(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"a",  "\xC3\xA9", "a b",  " ",    "<",    "&",    "\"",
+                                         "\\", "\n",       "\x7f", "\x1f", "&lt;", "<br>", "  "};
+    enum { N = sizeof pieces / sizeof *pieces, N_PLAIN = 3, MAX = 40 };
+    um_str text = UM_STR_INIT, clean = UM_STR_INIT, json = UM_STR_INIT;
+    assert_false(um_markup_is_plain("", 0));
+    for (int before = 0; before < MAX; before++) {
+        for (int after = 0; after < MAX; after++) {
+            for (int k = 0; k < N; k++) {
+                um_str_clear(&text);
+                um_str_clear(&clean);
+                um_str_clear(&json);
+                um_str_appendf(&text, "%.*s%s%.*s", before,
+                               "0123456789012345678901234567890123456789", pieces[k], after,
+                               "abcdefghijabcdefghijabcdefghijabcdefghij");
+                um_markup_clean(&clean, text.data, text.len);
+                um_str_append_json_n(&json, text.data, text.len);
+                bool same = json.len == text.len + 2 && clean.len == text.len &&
+                            memcmp(clean.data, text.data, text.len) == 0;
+                bool is_plain = um_markup_is_plain(text.data, text.len);
+                if (is_plain && !same)
+                    fail_msg("'%s' is not plain", text.data);
+                if (k < N_PLAIN)
+                    assert_true(is_plain);
+            }
+        }
+    }
+    um_str_dispose(&text);
+    um_str_dispose(&clean);
+    um_str_dispose(&json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(markup),    cmocka_unit_test(markup_anywhere), cmocka_unit_test(textjoin),
-        cmocka_unit_test(long_text), cmocka_unit_test(grouped),         cmocka_unit_test(names)};
+        cmocka_unit_test(markup),     cmocka_unit_test(markup_anywhere), cmocka_unit_test(textjoin),
+        cmocka_unit_test(long_text),  cmocka_unit_test(grouped),         cmocka_unit_test(names),
+        cmocka_unit_test(plain_texts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
