@@ -84,7 +84,7 @@ static void check_order(int n)
         const int u = user_of[k] = (int)(random >> 16) % (USERS - 1), round = k / n_items;
         time_of[k] = u == 3 ? k : u == 5 ? round : ((int64_t)(random >> 8) % 300 - 150) * 5 + round;
         snprintf(user, sizeof user, "%d", u);
-        snprintf(item, sizeof item, "i%d", k < n - RARE ? k % n_items : k);
+        snprintf(item, sizeof item, "%s%d", k < RARE ? "r" : "i", k % n_items);
         snprintf(text, sizeof text, "%d", k);
         for (int times = 0; times < 1 + (k % 3 == 0); times++) {
             add(b, user, item, time_of[k]);
@@ -104,7 +104,7 @@ static void check_order(int n)
         int before = -1;
         for (uint64_t i = d->user_start[u]; i < d->user_start[u + 1]; i++) {
             const int k = (int)numbers[i];
-            assert_true(k >= 0 && k < n - RARE);
+            assert_true(k >= RARE && k < n);
             assert_int_equal(user_of[k], u);
             assert_int_equal(d->time_s[i], time_of[k]);
             assert_true(before < 0 || time_of[before] < time_of[k] ||
