@@ -155,7 +155,8 @@ static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
 {
     const linear_job *g = ctx;
     float *scratch = um_cpu_thread_scratch(g->be, thread);
-    const size_t slab_bytes = LINEAR_SLAB / UM_BLOCK * block_bytes(g->w->dtype);
+    const size_t slab_bytes =
+        acts_blocks(min_int(LINEAR_SLAB, g->terms)) * block_bytes(g->w->dtype);
     /* Few rows are at every panel once only. */
     const int group = g->m <= g->chunk ? 1 : (int)(LINEAR_GROUP_BYTES / slab_bytes);
     linear_piece piece = {.panel = (int)begin,
