@@ -2,8 +2,8 @@
  * textjoin.h - long texts by key, kept on disk (data/spool.h) until the rows they belong to are
  * read.
  *
- * In memory stand 16 to 43 bytes a text, and 64 MiB of texts (data/spool.h). Keys are stored with the texts and
- * compared, so equal hashes do no harm. Not thread-safe.
+ * In memory stand 16 to 43 bytes a text, and 64 MiB of texts (data/spool.h). Keys are stored with
+ * the texts and compared, so equal hashes do no harm. Not thread-safe.
  */
 #ifndef UM_DATA_TEXTJOIN_H
 #define UM_DATA_TEXTJOIN_H

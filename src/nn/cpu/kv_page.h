@@ -128,17 +128,33 @@ static INLINE size_t bf16_key_at(int width, int key)
     return (size_t)(key / 16 * width * 16 + key % 16 * 2);
 }
 
+static INLINE void sums_clear(vf (*sum)[KV_VECTORS], const int mr)
+{
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        UNROLL
+        for (int v = 0; v < KV_VECTORS; v++)
+            sum[i][v] = vf_zero();
+    }
+}
+
+/* Scores of keys [key, key + KV_VECTORS * VL). */
+static INLINE void scores_put(kv_unit *u, vf (*sum)[KV_VECTORS], int key, int first, const int mr)
+{
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        UNROLL
+        for (int v = 0; v < KV_VECTORS; v++)
+            vf_store(&u->s[first + i][key + v * VL], sum[i][v]);
+    }
+}
+
 /* s[i] = q[i] K^T for vectors [first, first + mr). */
 static INLINE void scores_f32(kv_unit *u, const float *k, int width, int d, int first, const int mr)
 {
     for (int key = 0; key < UM_KV_PAGE; key += KV_VECTORS * VL) {
         vf sum[KV_MR][KV_VECTORS];
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            UNROLL
-            for (int v = 0; v < KV_VECTORS; v++)
-                sum[i][v] = vf_zero();
-        }
+        sums_clear(sum, mr);
         for (int j = 0; j < d; j++) {
             vf column[KV_VECTORS];
             UNROLL
@@ -154,12 +170,7 @@ static INLINE void scores_f32(kv_unit *u, const float *k, int width, int d, int 
                     sum[i][v] = vf_fma(q, column[v], sum[i][v]);
             }
         }
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            UNROLL
-            for (int v = 0; v < KV_VECTORS; v++)
-                vf_store(&u->s[first + i][key + v * VL], sum[i][v]);
-        }
+        scores_put(u, sum, key, first, mr);
     }
 }
 
@@ -168,12 +179,7 @@ static INLINE void scores_bf16(kv_unit *u, const uint16_t *k, int width, int fir
     const char *ahead = u->ahead;
     for (int key = 0; key < UM_KV_PAGE; key += KV_VECTORS * VL) {
         vf sum[KV_MR][KV_VECTORS];
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            UNROLL
-            for (int v = 0; v < KV_VECTORS; v++)
-                sum[i][v] = vf_zero();
-        }
+        sums_clear(sum, mr);
         for (int j = 0; j < width; j += 2) {
             kv_pairs column[KV_VECTORS];
             ahead = fetch(ahead, u->lines);
@@ -189,12 +195,7 @@ static INLINE void scores_bf16(kv_unit *u, const uint16_t *k, int width, int fir
                     sum[i][v] = kv_dot(sum[i][v], column[v], q);
             }
         }
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            UNROLL
-            for (int v = 0; v < KV_VECTORS; v++)
-                vf_store(&u->s[first + i][key + v * VL], sum[i][v]);
-        }
+        scores_put(u, sum, key, first, mr);
     }
     u->ahead = ahead;
 }
@@ -219,12 +220,7 @@ static INLINE void values_f32(kv_unit *u, const float *from, int width, int keys
 {
     for (int j = 0; j < width; j += KV_VECTORS * VL) {
         vf sum[KV_MR][KV_VECTORS];
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            UNROLL
-            for (int v = 0; v < KV_VECTORS; v++)
-                sum[i][v] = vf_zero();
-        }
+        sums_clear(sum, mr);
         for (int key = 0; key < keys; key++) {
             vf value[KV_VECTORS];
             UNROLL
@@ -248,12 +244,7 @@ static INLINE void values_bf16(kv_unit *u, const uint16_t *from, int width, int 
     const char *ahead = u->ahead;
     for (int j = 0; j < width; j += KV_VECTORS * VL) {
         vf sum[KV_MR][KV_VECTORS];
-        UNROLL
-        for (int i = 0; i < mr; i++) {
-            UNROLL
-            for (int v = 0; v < KV_VECTORS; v++)
-                sum[i][v] = vf_zero();
-        }
+        sums_clear(sum, mr);
         for (int key = 0; key < keys; key += 2) {
             kv_pairs value[KV_VECTORS];
             ahead = fetch(ahead, u->lines);
