@@ -90,7 +90,8 @@ typedef struct um_responder_ops {
     /* May be NULL: this responder takes prompts of any length. The tokens of a prompt with its
      * opening and, unless NULL, the text that follows it (as in um_letter_query), and the most that
      * one sequence may have. complete() needs tokens + max_tokens <= limit, score_letters() needs
-     * tokens <= limit; both refuse a whole call for one prompt that is longer. */
+     * tokens <= limit; both refuse a whole call for one prompt that is longer, an engine also for
+     * one that its memory for keys and values cannot hold. */
     um_status (*measure)(um_responder *self, const um_prompt *prompt, const char *text,
                          uint32_t *tokens, uint32_t *limit, um_error *err);
 } um_responder_ops;

@@ -65,16 +65,6 @@ static inline bool reserve(um_str *s, size_t n)
     return (s->failed == UM_OK && n < s->cap - s->len) || grow(s, n);
 }
 
-void um_str_append_n(um_str *s, const void *bytes, size_t n)
-{
-    if (!reserve(s, n))
-        return;
-    if (n > 0)
-        memcpy(s->data + s->len, bytes, n);
-    s->len += n;
-    s->data[s->len] = '\0';
-}
-
 char *um_str_extend(um_str *s, size_t n)
 {
     if (!reserve(s, n))
@@ -83,6 +73,13 @@ char *um_str_extend(um_str *s, size_t n)
     s->len += n;
     s->data[s->len] = '\0';
     return at;
+}
+
+void um_str_append_n(um_str *s, const void *bytes, size_t n)
+{
+    char *at = um_str_extend(s, n);
+    if (at != NULL && n > 0)
+        memcpy(at, bytes, n);
 }
 
 void um_str_append(um_str *s, const char *text)

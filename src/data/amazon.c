@@ -337,6 +337,8 @@ static um_status make_review(void *context, um_jval object, um_str *made, um_row
     pick_members(m->lay, object, v);
     um_str_append_n(made, &row, sizeof row);
     check_review(m, v, &row, made);
+    if (m->user_id.failed == UM_ERR_MEMORY || m->item_id.failed == UM_ERR_MEMORY)
+        return um_fail_memory(err, "an id"); /* which is not missing */
     row.is_bad = made->len > at + sizeof row;
     if (row.is_bad) {
         um_str_append_char(made, '\0');
