@@ -8,8 +8,8 @@
  *
  *   UM_BF16  for each 32 terms: [16 rows][32]
  *   UM_I8    for each 64 terms: [16 rows][64] signed bytes; then for each UM_BLOCK terms:
- *                  [16] float scales; then for each: [16] sums of the bytes, which some
- *                  instructions need
+ *                  [16] float scales; then for each: [16] what a row's sums of products
+ *                  start at (vi_start)
  */
 #ifndef UM_NN_CPU_ACTS_H
 #define UM_NN_CPU_ACTS_H
@@ -65,7 +65,7 @@ static size_t simd_acts_bytes(um_dtype dtype, int m, int k)
 static void acts_put_bytes(char *base, int k, int row, int from, const float *x, int n)
 {
     float *scale = (float *)(base + acts_scales_at(k)) + from / UM_BLOCK * UM_TILE + row;
-    int32_t *sum = (int32_t *)(scale + acts_blocks(k) * UM_TILE);
+    int32_t *start = (int32_t *)(scale + acts_blocks(k) * UM_TILE);
     int8_t bytes[UM_BLOCK] = {0};
     vf most = vf_zero();
     for (int i = 0; i < n; i += VL)
@@ -81,7 +81,7 @@ static void acts_put_bytes(char *base, int k, int row, int from, const float *x,
     }
     const float total = vf_sum(sums);
     *scale = isnan(total) ? NAN : largest / 127.0f;
-    *sum = isnan(total) ? 0 : (int32_t)total;
+    *start = isnan(total) ? 0 : vi_start((int32_t)total);
     for (int i = 0; i < n; i += UM_STEP_I8)
         memcpy(base + (size_t)((from + i) / UM_STEP_I8 * UM_TILE + row) * UM_STEP_I8, bytes + i,
                UM_STEP_I8);

@@ -15,10 +15,13 @@ typedef struct block {
     int rows;
     const char *acts; /* of the chunk's first row */
     size_t tile_bytes;
-    int k, from;         /* of the matrix; terms [from, from + terms) */
-    size_t scales, sums; /* UM_I8: where a tile of activations has those of the block */
-    float *acc;          /* [rows rounded up to UM_TILE][UM_PANEL] */
-    char *stage;         /* LINEAR_STAGE floats */
+    int k, from;           /* of the matrix; terms [from, from + terms) */
+    size_t scales, starts; /* UM_I8: where a tile of activations has those of the block */
+    float *acc;            /* [rows rounded up to UM_TILE][UM_PANEL] */
+    float *y; /* where rows of a panel go instead after its last block; NULL: nowhere */
+    size_t ldy;
+    bool add, streams; /* to what y holds; past the caches */
+    char *stage;       /* LINEAR_STAGE floats */
     /* Memory that is read soon. */
     const char *ahead;
     size_t ahead_bytes;
@@ -55,21 +58,75 @@ typedef struct block_call {
     int lines;
 } block_call;
 
-/* acc = or += the sums of a call. */
-static INLINE void acc_add_rows(const block *g, const block_call *c, vf (*sum)[2], const int mr)
+/* Of a panel; a constant where a panel is one strip. */
+static INLINE int first_column(const block_call *c)
 {
-    float *acc = g->acc + c->row * UM_PANEL + c->strip * 2 * VL;
+    return BLOCK_STRIPS > 1 ? c->strip * 2 * VL : 0;
+}
+
+static INLINE float *acc_row(const block *g, const block_call *c, int i)
+{
+    return g->acc + (c->row + i) * UM_PANEL + first_column(c);
+}
+
+/* What row i of a call comes to, with the last block. */
+static INLINE void y_put(const block *g, const block_call *c, int i, vf s0, vf s1)
+{
+    float *y = g->y + (size_t)(c->row + i) * g->ldy + first_column(c);
+    if (g->streams) {
+        vf_stream(y, s0);
+        vf_stream(y + VL, s1);
+        return;
+    }
+    vf_store(y, g->add ? vf_add(vf_load(y), s0) : s0);
+    vf_store(y + VL, g->add ? vf_add(vf_load(y + VL), s1) : s1);
+}
+
+/* The sums of a block go on in acc, or with the last block to y. */
+static INLINE void block_put(const block *g, const block_call *c, vf (*sum)[2], const int mr)
+{
     UNROLL
-    for (int i = 0; i < mr; i++, acc += UM_PANEL) {
-        vf_store(acc, g->first ? sum[i][0] : vf_add(vf_load(acc), sum[i][0]));
-        vf_store(acc + VL, g->first ? sum[i][1] : vf_add(vf_load(acc + VL), sum[i][1]));
+    for (int i = 0; i < mr; i++) {
+        float *acc = acc_row(g, c, i);
+        if (!g->first) {
+            sum[i][0] = vf_add(vf_load(acc), sum[i][0]);
+            sum[i][1] = vf_add(vf_load(acc + VL), sum[i][1]);
+        }
+        if (g->y != NULL) {
+            y_put(g, c, i, sum[i][0], sum[i][1]);
+        } else {
+            vf_store(acc, sum[i][0]);
+            vf_store(acc + VL, sum[i][1]);
+        }
+    }
+}
+
+/* The same of byte products, times the scales of rows and outputs. */
+static INLINE void i8_put(const block *g, const block_call *c, vi (*sum)[2], const float *a_scale,
+                          const int mr, const bool first, const bool last)
+{
+    const float *w_scale = (const float *)g->w + first_column(c);
+    const vf w0 = vf_load(w_scale), w1 = vf_load(w_scale + VL);
+    UNROLL
+    for (int i = 0; i < mr; i++) {
+        float *acc = acc_row(g, c, i);
+        const vf x = vf_set(a_scale[i]), f0 = vf_mul(x, w0), f1 = vf_mul(x, w1);
+        const vf v0 = vi_float(sum[i][0]), v1 = vi_float(sum[i][1]);
+        const vf s0 = first ? vf_mul(v0, f0) : vf_fma(v0, f0, vf_load(acc));
+        const vf s1 = first ? vf_mul(v1, f1) : vf_fma(v1, f1, vf_load(acc + VL));
+        if (last) {
+            y_put(g, c, i, s0, s1);
+        } else {
+            vf_store(acc, s0);
+            vf_store(acc + VL, s1);
+        }
     }
 }
 
 /* Where the pairs (or fours) of the vector v of a strip begin, in lanes of `unit` elements. */
-static INLINE size_t strip_at(int strip, int v, size_t tile_lanes)
+static INLINE size_t strip_at(const block_call *c, int v, size_t tile_lanes)
 {
-    const int column = (strip * 2 + v) * VL;
+    const int column = first_column(c) + v * VL;
     return (size_t)(column / UM_TILE) * tile_lanes + (size_t)(column % UM_TILE);
 }
 
@@ -77,7 +134,7 @@ static INLINE size_t strip_at(int strip, int v, size_t tile_lanes)
 static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
 {
     const uint16_t *w = (const uint16_t *)g->w;
-    const size_t w0 = strip_at(c->strip, 0, 256) * 2, w1 = strip_at(c->strip, 1, 256) * 2;
+    const size_t w0 = strip_at(c, 0, 256) * 2, w1 = strip_at(c, 1, 256) * 2;
     const uint16_t *a = (const uint16_t *)(g->acts + (size_t)(c->row / UM_TILE) * g->tile_bytes) +
                         (size_t)g->from * UM_TILE + c->row % UM_TILE * UM_STEP_BF16;
     const char *ahead = c->ahead;
@@ -92,19 +149,19 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
             const vf b1 = vf_load((const float *)(w + p * 16 + w1));
             UNROLL
             for (int i = 0; i < mr; i++) {
-                const vf x = vf_pair(a + i * UM_STEP_BF16 + p);
-                sum[i][0] = vf_dot(b0, x, sum[i][0]);
-                sum[i][1] = vf_dot(b1, x, sum[i][1]);
+                const uint16_t *x = a + i * UM_STEP_BF16 + p;
+                sum[i][0] = vf_dot_pair(b0, x, sum[i][0]);
+                sum[i][1] = vf_dot_pair(b1, x, sum[i][1]);
             }
         }
     }
-    acc_add_rows(g, c, sum, mr);
+    block_put(g, c, sum, mr);
 }
 #else
 static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
 {
     const uint16_t *w = (const uint16_t *)g->w;
-    const size_t w0 = strip_at(c->strip, 0, 256) * 2, w1 = strip_at(c->strip, 1, 256) * 2;
+    const size_t w0 = strip_at(c, 0, 256) * 2, w1 = strip_at(c, 1, 256) * 2;
     const float *a = (const float *)g->acts + (size_t)c->row * (size_t)g->k + g->from;
     const char *ahead = c->ahead;
     vf sum[BLOCK_MR][2];
@@ -132,13 +189,13 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
             }
         }
     }
-    acc_add_rows(g, c, sum, mr);
+    block_put(g, c, sum, mr);
 }
 #endif
 
 static INLINE void f16_rows(const block *g, const block_call *c, const int mr)
 {
-    const uint16_t *w = (const uint16_t *)g->w + c->strip * 2 * VL;
+    const uint16_t *w = (const uint16_t *)g->w + first_column(c);
     const float *a = (const float *)g->acts + (size_t)c->row * (size_t)g->k + g->from;
     const char *ahead = c->ahead;
     vf sum[BLOCK_MR][2];
@@ -156,24 +213,23 @@ static INLINE void f16_rows(const block *g, const block_call *c, const int mr)
             sum[i][1] = vf_fma(x, w1, sum[i][1]);
         }
     }
-    acc_add_rows(g, c, sum, mr);
+    block_put(g, c, sum, mr);
 }
 
 static INLINE void i8_rows(const block *g, const block_call *c, const int mr)
 {
-    const float *w_scale = (const float *)g->w + c->strip * 2 * VL;
     const int8_t *w = (const int8_t *)g->w + UM_PANEL * sizeof(float);
-    const size_t w0 = strip_at(c->strip, 0, 256) * 4, w1 = strip_at(c->strip, 1, 256) * 4;
+    const size_t w0 = strip_at(c, 0, 256) * 4, w1 = strip_at(c, 1, 256) * 4;
     const char *acts = g->acts + (size_t)(c->row / UM_TILE) * g->tile_bytes;
     const int8_t *a =
         (const int8_t *)acts + (size_t)g->from * UM_TILE + c->row % UM_TILE * UM_STEP_I8;
     const float *a_scale = (const float *)(acts + g->scales) + c->row % UM_TILE;
-    const int32_t *a_sum = (const int32_t *)(acts + g->sums) + c->row % UM_TILE;
+    const int32_t *start = (const int32_t *)(acts + g->starts) + c->row % UM_TILE;
     const char *ahead = c->ahead;
     vi sum[BLOCK_MR][2];
     UNROLL
     for (int i = 0; i < mr; i++)
-        sum[i][0] = sum[i][1] = vi_start(a_sum[i]);
+        sum[i][0] = sum[i][1] = vi_set(start[i]);
     for (int step = 0; step < g->terms; step += UM_STEP_I8, w += 2048, a += 1024) {
         ahead = fetch(ahead, c->lines);
         for (int p = 0; p < UM_STEP_I8; p += 4) {
@@ -185,15 +241,12 @@ static INLINE void i8_rows(const block *g, const block_call *c, const int mr)
             }
         }
     }
-    const vf s0 = vf_load(w_scale), s1 = vf_load(w_scale + VL);
-    float *acc = g->acc + c->row * UM_PANEL + c->strip * 2 * VL;
-    UNROLL
-    for (int i = 0; i < mr; i++, acc += UM_PANEL) {
-        const vf x = vf_set(a_scale[i]), f0 = vf_mul(x, s0), f1 = vf_mul(x, s1);
-        const vf v0 = vi_float(sum[i][0]), v1 = vi_float(sum[i][1]);
-        vf_store(acc, g->first ? vf_mul(v0, f0) : vf_fma(v0, f0, vf_load(acc)));
-        vf_store(acc + VL, g->first ? vf_mul(v1, f1) : vf_fma(v1, f1, vf_load(acc + VL)));
-    }
+    if (g->y != NULL)
+        i8_put(g, c, sum, a_scale, mr, g->first, true);
+    else if (g->first)
+        i8_put(g, c, sum, a_scale, mr, true, false);
+    else
+        i8_put(g, c, sum, a_scale, mr, false, false);
 }
 
 typedef void (*block_rows_fn)(const block *g, const block_call *c);

@@ -78,11 +78,12 @@ static INLINE int lanes_at(size_t i, size_t end)
     return end - i < VL ? (int)(end - i) : VL;
 }
 
-/* Runs fn over rows that cost `row_elements` each. */
+/* Runs fn over rows that cost `row_elements` each, shared out evenly where they are enough. */
 static void for_rows(um_backend *be, int rows, size_t row_elements, um_pool_fn fn, void *ctx)
 {
+    const size_t enough = ELEMENT_GRAIN / (row_elements + 1) + 1;
     if (rows > 0)
-        um_cpu_for(be, (size_t)rows, ELEMENT_GRAIN / (row_elements + 1) + 1, fn, ctx);
+        um_cpu_for(be, (size_t)rows, (size_t)rows < 2 * enough ? (size_t)rows : 1, fn, ctx);
 }
 
 /* Runs fn over columns of a [rows, columns] matrix; ranges start at whole vectors. */

@@ -6,9 +6,13 @@
  * head, fill 16 vectors. Page by page, neighbours in a unit that name the same page are a run: the
  * page is read once for it (kv_page.h). Softmax is kept running (Milakov & Gimelshein, arXiv
  * 1805.02867) and updated page by page for each vector alone, so nothing of it depends on the run.
+ * What pages come next is known, and they are fetched some way ahead: those of one sequence alone
+ * come out of memory slower than they are multiplied, those of many are multiplied slower.
  */
 #ifndef UM_NN_CPU_KV_ATTENTION_H
 #define UM_NN_CPU_KV_ATTENTION_H
+
+enum { KV_LEAD_BYTES = 1 << 17 }; /* how far ahead pages are fetched */
 
 /* The largest, or the sum, of each row's lanes: lane i is that of row i. Rows are destroyed. */
 static INLINE vf rows_max(vf rows[VL])
@@ -21,24 +25,18 @@ static INLINE vf rows_max(vf rows[VL])
     return most;
 }
 
-static INLINE vf rows_sum(vf rows[VL])
+/*
+ * Scores of vectors [begin, end) for the page of key `from` become weights relative to the new
+ * maxima; those of keys beyond a vector's own become 0. VL vectors at a time, so that what is done
+ * once a vector is done in lanes. `bf16`: weights are rounded and only near e^x.
+ */
+static INLINE void soften_as(kv_unit *u, const kv_job *g, int begin, int end, int from,
+                             const bool bf16)
 {
-    vf_transpose(rows);
-    vf sum = rows[0];
-    UNROLL
-    for (int i = 1; i < VL; i++)
-        sum = vf_add(sum, rows[i]);
-    return sum;
-}
-
-/* Scores of a run become weights relative to the new maxima; those of keys beyond a vector's own
- * become 0. VL vectors at a time, so that what is done once a vector is done in lanes. */
-static void soften(kv_unit *u, int first, int end, int from)
-{
-    for (int at = first / VL * VL; at < end; at += VL) {
-        const int low = first > at ? first - at : 0, high = min_int(VL, end - at);
+    for (int at = begin / VL * VL; at < end; at += VL) {
+        const int low = begin > at ? begin - at : 0, high = min_int(VL, end - at);
         vf rows[VL];
-        float max[VL], keep[VL], sum[VL];
+        float max[VL], keep[VL];
         for (int i = 0; i < VL; i++)
             rows[i] = vf_set(-INFINITY);
         for (int i = low; i < high; i++) {
@@ -50,26 +48,37 @@ static void soften(kv_unit *u, int first, int end, int from)
                 rows[i] = vf_max(rows[i], vf_load(s + j));
         }
         const vf before = vf_load(u->max + at), top = vf_max(before, rows_max(rows));
-        const vf kept = vf_exp(vf_sub(before, top));
         vf_store(max, top);
-        vf_store(keep, kept);
-        for (int i = 0; i < VL; i++)
-            rows[i] = vf_zero();
+        vf_store(keep, vf_exp(vf_sub(before, top)));
         for (int i = low; i < high; i++) {
+            const vf most = vf_set(max[i]), least2 = vf_set(-VF_LOG2_E * max[i]);
             float *s = u->s[at + i];
-            for (int j = 0; j < UM_KV_PAGE; j += VL) {
-                const vf weight = vf_exp(vf_sub(vf_load(s + j), vf_set(max[i])));
-                vf_store(s + j, weight);
-                rows[i] = vf_add(rows[i], weight);
+            vf sum = vf_mul(vf_load(u->sum[at + i]), vf_set(keep[i]));
+            UNROLL
+            for (int j = 0; j < UM_KV_PAGE; j += 2 * VL) {
+                vf weight[2];
+                UNROLL
+                for (int v = 0; v < 2; v++) {
+                    const vf score = vf_load(s + j + v * VL);
+                    weight[v] = bf16 ? vf_exp2_near(vf_fma(score, vf_set(VF_LOG2_E), least2))
+                                     : vf_exp(vf_sub(score, most));
+                    sum = vf_add(sum, weight[v]);
+                }
+                kv_put_weights(u, g, at + i, j, weight, bf16);
             }
-        }
-        vf_store(sum, vf_fma(vf_load(u->sum + at), kept, rows_sum(rows)));
-        for (int i = low; i < high; i++) {
+            vf_store(u->sum[at + i], sum);
             u->max[at + i] = max[i];
             u->keep[at + i] = keep[i];
-            u->sum[at + i] = sum[i];
         }
     }
+}
+
+static void soften(kv_unit *u, const kv_job *g, int begin, int end, int from)
+{
+    if (kv_bf16_terms(g->cache))
+        soften_as(u, g, begin, end, from, true);
+    else
+        soften_as(u, g, begin, end, from, false);
 }
 
 /* Keys of a page that some vector of a run attends to. */
@@ -79,33 +88,6 @@ static int keys_of_run(const kv_unit *u, int first, int end, int from)
     for (int i = first; i < end && keys < UM_KV_PAGE; i++)
         keys = u->limit[i] - from > keys ? u->limit[i] - from : keys;
     return min_int(keys, UM_KV_PAGE);
-}
-
-static INLINE void end_fetching(kv_unit *u)
-{
-    if (u->ahead >= u->ahead_end)
-        u->lines = 0;
-}
-
-static void page_vectors(kv_unit *u, const kv_job *g, const void *k, const void *v, int from,
-                         int first, int end)
-{
-    const int keys = keys_of_run(u, first, end, from);
-    for (int i = first; i < end; i += KV_MR) {
-        kv_scores_fns[min_int(KV_MR, end - i) - 1](u, g, k, i);
-        end_fetching(u);
-    }
-    soften(u, first, end, from);
-    if (kv_bf16_terms(g->cache)) {
-        for (int i = first; i < end; i++) {
-            for (int j = 0; j < UM_KV_PAGE; j += VL)
-                vf_store_bf16(u->p + i * UM_KV_PAGE + j, vf_load(&u->s[i][j]));
-        }
-    }
-    for (int i = first; i < end; i += KV_MR) {
-        kv_values_fns[min_int(KV_MR, end - i) - 1](u, g, v, keys, i);
-        end_fetching(u);
-    }
 }
 
 #ifdef __AMX_TILE__
@@ -127,11 +109,7 @@ static void page_tiles(kv_unit *u, const kv_job *g, const char *k, const char *v
         _tile_stored(0, &u->s[0][t * 16], sizeof u->s[0]);
         _tile_stored(1, &u->s[0][t * 16 + 16], sizeof u->s[0]);
     }
-    soften(u, first, end, from);
-    for (int i = first; i < end; i++) {
-        for (int j = 0; j < UM_KV_PAGE; j += VL)
-            vf_store_bf16(u->p + j / 32 * 512 + i * 32 + j % 32, vf_load(&u->s[i][j]));
-    }
+    soften(u, g, first, end, from);
     for (int j = 0; j < width; j += 32) {
         _tile_zero(0);
         _tile_zero(1);
@@ -153,16 +131,6 @@ static void page_tiles(kv_unit *u, const kv_job *g, const char *k, const char *v
     }
 }
 #endif
-
-static bool kv_tiles(const um_kv_cache *cache)
-{
-#ifdef __AMX_TILE__
-    return cache->dtype == UM_BF16;
-#else
-    (void)cache;
-    return false;
-#endif
-}
 
 /* Units -------------------------------------------------------------------------------------------
  */
@@ -187,16 +155,15 @@ static const void *own_values(kv_unit *u, const um_kv_cache *cache, const void *
 static void kv_take_query(kv_unit *u, const kv_job *g, int i, const float *q)
 {
     const int d = g->shape.head_dim, width = um_kv_width(g->cache);
-    float row[KV_WIDTH_MAX];
-    for (int j = 0; j < width; j++)
-        row[j] = j < d ? q[j] * g->shape.scale : 0.0f;
-    if (!kv_bf16_terms(g->cache)) {
-        memcpy(u->q + i * KV_WIDTH_MAX, row, (size_t)width * sizeof *row);
-        return;
-    }
+    const bool bf16 = kv_bf16_terms(g->cache), tiles = kv_tiles(g->cache);
     for (int j = 0; j < width; j += VL) {
-        const int at = kv_tiles(g->cache) ? j / 32 * 512 + i * 32 + j % 32 : i * KV_WIDTH_MAX + j;
-        vf_store_bf16((uint16_t *)u->q + at, vf_load(row + j));
+        const vf terms = j < d ? vf_get(q + j, min_int(VL, d - j)) : vf_zero();
+        const vf scaled = vf_mul(terms, vf_set(g->shape.scale));
+        const int at = tiles ? j / 32 * 512 + i * 32 + j % 32 : i * KV_WIDTH_MAX + j;
+        if (bf16)
+            vf_store_bf16((uint16_t *)u->q + at, scaled);
+        else
+            vf_store(u->q + at, scaled);
     }
 }
 
@@ -215,66 +182,124 @@ static int kv_fill(kv_unit *u, const kv_job *g, int row, int rows, int head, int
     return n;
 }
 
-/* The page that is read after that of key `from` by the vectors before `end`; NULL: none. */
-static const char *next_page(const kv_unit *u, const kv_job *g, int kv_head, int begin, int end,
-                             int n, int from)
+/* The end of the run that vector `first` begins in the page of key `from`: those before it read the
+ * same page, or none at all. */
+static int run_end(const kv_unit *u, int first, int from)
 {
-    for (int i = end; i < n; i++) {
-        if (u->limit[i] > from)
-            return um_kv_half(g->cache, g->layer, u->pages[i][from / UM_KV_PAGE], kv_head, false);
+    const int at = from / UM_KV_PAGE;
+    int end = first + 1;
+    if (u->limit[first] <= from) {
+        while (end < u->end && u->limit[end] <= from)
+            end++;
+        return end;
     }
-    from += UM_KV_PAGE;
-    for (int i = begin; i < n; i++) {
-        if (u->limit[i] > from)
-            return um_kv_half(g->cache, g->layer, u->pages[i][from / UM_KV_PAGE], kv_head, false);
-    }
-    return NULL;
+    while (end < u->end && u->limit[end] > from && u->pages[end][at] == u->pages[first][at])
+        end++;
+    return end;
 }
 
-/* Both halves of the next page are fetched while a run of `vectors` is at its own. */
-static void look_ahead(kv_unit *u, const um_kv_cache *cache, const char *next, int vectors)
+/* The keys or values that the run of vector `first` reads. */
+static const char *half_of_run(const kv_unit *u, const kv_job *g, int first, int from, bool value)
 {
-    const int lines = (int)(2 * um_kv_half_bytes(cache) / 64);
-    const int steps = (vectors + KV_MR - 1) / KV_MR * UM_KV_PAGE * um_kv_width(cache) /
-                      (KV_VECTORS * VL); /* scores and values */
-    u->ahead = next;
-    u->ahead_end = next != NULL ? next + (size_t)lines * 64 : NULL;
-    u->lines = next != NULL ? (lines + steps - 1) / steps : 0;
+    return um_kv_half(g->cache, g->layer, u->pages[first][from / UM_KV_PAGE], u->kv_head, value);
 }
 
-/* Vectors [begin, n) of a unit; with `own` there is one, and it meets no values but its own. */
-static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int begin, int n, bool own)
+/* Half a page, the next that the unit reads and that was not fetched yet, is what a call fetches.
+ */
+static void look_ahead(kv_unit *u, const kv_job *g)
 {
-    int most = 0;
-    const size_t row = (size_t)um_kv_width(g->cache) * sizeof(float);
-    for (int i = begin; i < n; i++) {
-        most = u->limit[i] > most ? u->limit[i] : most;
-        u->max[i] = -INFINITY;
-        u->sum[i] = 0.0f;
-        memset(u->out[i], 0, row);
-    }
-    for (int from = 0; from < most; from += UM_KV_PAGE) {
-        const int at = from / UM_KV_PAGE;
-        for (int first = begin, end; first < n; first = end) {
-            end = first + 1;
-            if (u->limit[first] <= from)
-                continue;
-            const int page = u->pages[first][at];
-            while (end < n && u->limit[end] > from && u->pages[end][at] == page)
-                end++;
-            const char *k = um_kv_half(g->cache, g->layer, page, kv_head, false);
-            const char *v = um_kv_half(g->cache, g->layer, page, kv_head, true);
-            if (own && most - from < UM_KV_PAGE)
-                v = own_values(u, g->cache, v, most - from);
-#ifdef __AMX_TILE__
-            if (kv_tiles(g->cache)) {
-                page_tiles(u, g, k, v, from, first, end);
-                continue;
-            }
-#endif
-            look_ahead(u, g->cache, next_page(u, g, kv_head, begin, end, n, from), end - first);
-            page_vectors(u, g, k, v, from, first, end);
+    const int bytes = (int)um_kv_half_bytes(g->cache);
+    kv_cursor *c = &u->cursor;
+    u->ahead = u->ahead_end = NULL;
+    while (c->from < u->most && c->lead * bytes < KV_LEAD_BYTES && u->ahead == NULL) {
+        const kv_cursor at = *c;
+        if (u->limit[at.first] > at.from) {
+            u->ahead = half_of_run(u, g, at.first, at.from, at.value);
+            u->ahead_end = u->ahead + bytes;
+            c->lead++;
         }
+        c->first = run_end(u, at.first, at.from);
+        if (c->first == u->end) {
+            c->first = u->begin;
+            c->value = !at.value;
+            c->from += at.value ? UM_KV_PAGE : 0;
+        }
+    }
+}
+
+/* The unit meets the page of key `from`: a run after the other its keys, then its values. */
+static void attend_page(kv_unit *u, const kv_job *g, int from, bool own)
+{
+    for (int first = u->begin, end; first < u->end; first = end) {
+        end = run_end(u, first, from);
+        if (u->limit[first] <= from)
+            continue;
+        const char *k = half_of_run(u, g, first, from, false);
+        for (int i = first; i < end; i += KV_MR) {
+            look_ahead(u, g);
+            kv_scores_fns[min_int(KV_MR, end - i) - 1](u, g, k, i);
+        }
+        u->cursor.lead--;
+    }
+    soften(u, g, u->begin, u->end, from);
+    for (int first = u->begin, end; first < u->end; first = end) {
+        end = run_end(u, first, from);
+        if (u->limit[first] <= from)
+            continue;
+        const int keys = keys_of_run(u, first, end, from);
+        const char *v = half_of_run(u, g, first, from, true);
+        if (own && keys < UM_KV_PAGE)
+            v = own_values(u, g->cache, v, keys);
+        for (int i = first; i < end; i += KV_MR) {
+            look_ahead(u, g);
+            kv_values_fns[min_int(KV_MR, end - i) - 1](u, g, v, keys, i);
+        }
+        u->cursor.lead--;
+    }
+}
+
+#ifdef __AMX_TILE__
+/* The same by tiles: a run after the other, since a tile of scores is of all vectors. */
+static void attend_page_tiles(kv_unit *u, const kv_job *g, int from, bool own)
+{
+    for (int first = u->begin, end; first < u->end; first = end) {
+        end = run_end(u, first, from);
+        if (u->limit[first] <= from)
+            continue;
+        const int keys = keys_of_run(u, first, end, from);
+        const char *k = half_of_run(u, g, first, from, false);
+        const char *v = half_of_run(u, g, first, from, true);
+        if (own && keys < UM_KV_PAGE)
+            v = own_values(u, g->cache, v, keys);
+        page_tiles(u, g, k, v, from, first, end);
+    }
+}
+#endif
+
+/* Vectors [begin, end) of a unit; with `own` there is one, and it meets no values but its own. */
+static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int begin, int end, bool own)
+{
+    u->kv_head = kv_head;
+    u->begin = begin;
+    u->end = end;
+    u->most = 0;
+    for (int i = begin; i < end; i++) {
+        u->most = u->limit[i] > u->most ? u->limit[i] : u->most;
+        u->max[i] = -INFINITY;
+        vf_store(u->sum[i], vf_zero());
+        for (int j = 0; j < um_kv_width(g->cache); j += VL)
+            vf_store(&u->out[i][j], vf_zero());
+    }
+    /* The first page is read at once. */
+    u->cursor = (kv_cursor){.from = UM_KV_PAGE, .first = begin, .lead = 2};
+    for (int from = 0; from < u->most; from += UM_KV_PAGE) {
+#ifdef __AMX_TILE__
+        if (kv_tiles(g->cache)) {
+            attend_page_tiles(u, g, from, own);
+            continue;
+        }
+#endif
+        attend_page(u, g, from, own);
     }
 }
 
@@ -311,7 +336,7 @@ static void kv_units(void *ctx, size_t begin, size_t end, int thread)
                 kv_attend(u, g, kv_head, i, i + 1, true);
             float *out =
                 g->out + (size_t)(row + i / heads) * g->ldo + (size_t)((head + i % heads) * d);
-            const vf scale = vf_set(1.0f / u->sum[i]);
+            const vf scale = vf_set(1.0f / vf_sum(vf_load(u->sum[i])));
             for (int j = 0; j < d; j += VL)
                 vf_put(out + j, vf_mul(vf_load(&u->out[i][j]), scale), min_int(VL, d - j));
         }

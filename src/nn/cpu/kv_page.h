@@ -17,6 +17,13 @@ enum {
     KV_WIDTH_MAX = (UM_HEAD_DIM_MAX + UM_KV_LANE - 1) / UM_KV_LANE * UM_KV_LANE,
 };
 
+/* How far fetching is: at the keys, or values, of key `from` for vector `first`. */
+typedef struct kv_cursor {
+    int from, first;
+    bool value;
+    int lead; /* halves of pages that were fetched and not yet read */
+} kv_cursor;
+
 /* A thread's scratch. */
 typedef struct kv_unit {
     _Alignas(64) float q[KV_ROWS * KV_WIDTH_MAX];   /* scaled, rows of KV_WIDTH_MAX; of bfloat16
@@ -27,13 +34,14 @@ typedef struct kv_unit {
     _Alignas(64) float part[KV_ROWS][KV_WIDTH_MAX]; /* with AMX: one page's */
     _Alignas(64) uint16_t p[KV_ROWS * UM_KV_PAGE];  /* bfloat16 weights, rows of UM_KV_PAGE; with
                                                      * AMX tiles, [2][16][32] */
-    _Alignas(64) float max[KV_ROWS], sum[KV_ROWS], keep[KV_ROWS];
+    _Alignas(64) float max[KV_ROWS], keep[KV_ROWS];
+    _Alignas(64) float sum[KV_ROWS][VL];               /* of weights, in lanes */
     _Alignas(64) float own[UM_KV_PAGE * KV_WIDTH_MAX]; /* a page's values, see own_values */
     const int32_t *pages[KV_ROWS];                     /* of each vector's sequence */
     int limit[KV_ROWS];                                /* keys it attends to */
-    const char *ahead,
-        *ahead_end; /* the page that is read next, of bfloat16; so many lines of it */
-    int lines;      /* are fetched with each step */
+    int kv_head, begin, end, most; /* vectors [begin, end) are at work, with at most so many keys */
+    kv_cursor cursor;
+    const char *ahead, *ahead_end; /* what is fetched during a call of a kernel */
 } kv_unit;
 
 enum { KV_SCRATCH = sizeof(kv_unit) / sizeof(float) };
@@ -43,21 +51,16 @@ enum { KV_SCRATCH = sizeof(kv_unit) / sizeof(float) };
 
 #ifdef SIMD_BF16_TERMS
 typedef uint16_t kv_term;
-typedef vf kv_pairs, kv_pair;
+typedef vf kv_pairs;
 
 static INLINE kv_pairs kv_load_pairs(const uint16_t *p)
 {
     return vf_load((const float *)p);
 }
 
-static INLINE kv_pair kv_load_pair(const kv_term *p)
+static INLINE vf kv_dot(vf sum, kv_pairs a, const kv_term *pair)
 {
-    return vf_pair(p);
-}
-
-static INLINE vf kv_dot(vf sum, kv_pairs a, kv_pair b)
-{
-    return vf_dot(a, b, sum);
+    return vf_dot_pair(a, pair, sum);
 }
 
 static INLINE const kv_term *kv_weights(const kv_unit *u, int i)
@@ -68,7 +71,7 @@ static INLINE const kv_term *kv_weights(const kv_unit *u, int i)
 typedef float kv_term;
 typedef struct kv_pairs {
     vf first, second;
-} kv_pairs, kv_pair;
+} kv_pairs;
 
 static INLINE kv_pairs kv_load_pairs(const uint16_t *p)
 {
@@ -77,14 +80,9 @@ static INLINE kv_pairs kv_load_pairs(const uint16_t *p)
     return pairs;
 }
 
-static INLINE kv_pair kv_load_pair(const kv_term *p)
+static INLINE vf kv_dot(vf sum, kv_pairs a, const kv_term *pair)
 {
-    return (kv_pair){vf_set(p[0]), vf_set(p[1])};
-}
-
-static INLINE vf kv_dot(vf sum, kv_pairs a, kv_pair b)
-{
-    return vf_fma(b.second, a.second, vf_fma(b.first, a.first, sum));
+    return vf_fma(vf_set(pair[1]), a.second, vf_fma(vf_set(pair[0]), a.first, sum));
 }
 
 static INLINE const kv_term *kv_weights(const kv_unit *u, int i)
@@ -97,6 +95,16 @@ static INLINE const kv_term *kv_weights(const kv_unit *u, int i)
 static bool kv_bf16_terms(const um_kv_cache *cache)
 {
 #ifdef SIMD_BF16_TERMS
+    return cache->dtype == UM_BF16;
+#else
+    (void)cache;
+    return false;
+#endif
+}
+
+static bool kv_tiles(const um_kv_cache *cache)
+{
+#ifdef __AMX_TILE__
     return cache->dtype == UM_BF16;
 #else
     (void)cache;
@@ -122,10 +130,37 @@ typedef struct kv_job {
     int unit_rows, units;     /* rows of a unit; units of all rows */
 } kv_job;
 
+/* The weights of vector i for keys [key, key + 2 VL). */
+static INLINE void kv_put_weights(kv_unit *u, const kv_job *g, int i, int key, const vf weight[2],
+                                  const bool bf16)
+{
+#ifdef SIMD_BF16_TERMS
+    if (bf16) {
+        const int at = kv_tiles(g->cache) ? key / 32 * 512 + i * 32 : i * UM_KV_PAGE + key;
+        vf_store((float *)(u->p + at), vf_row_words(weight[0], weight[1]));
+        return;
+    }
+#else
+    (void)g, (void)bf16;
+#endif
+    vf_store(&u->s[i][key], weight[0]);
+    vf_store(&u->s[i][key + VL], weight[1]);
+}
+
 /* Where the pairs of 16 keys begin, from key `key` on. */
 static INLINE size_t bf16_key_at(int width, int key)
 {
     return (size_t)(key / 16 * width * 16 + key % 16 * 2);
+}
+
+/* Fetches two lines of what is left. */
+static INLINE const char *kv_fetch(const char *ahead, const char *end)
+{
+    if (ahead >= end)
+        return ahead;
+    __builtin_prefetch(ahead, 0, 2);
+    __builtin_prefetch(ahead + 64, 0, 2);
+    return ahead + 128;
 }
 
 static INLINE void sums_clear(vf (*sum)[KV_VECTORS], const int mr)
@@ -176,28 +211,30 @@ static INLINE void scores_f32(kv_unit *u, const float *k, int width, int d, int 
 
 static INLINE void scores_bf16(kv_unit *u, const uint16_t *k, int width, int first, const int mr)
 {
+    const kv_term *q = (const kv_term *)u->q + (size_t)first * KV_WIDTH_MAX;
     const char *ahead = u->ahead;
     for (int key = 0; key < UM_KV_PAGE; key += KV_VECTORS * VL) {
         vf sum[KV_MR][KV_VECTORS];
+        const uint16_t *keys[KV_VECTORS];
+        UNROLL
+        for (int v = 0; v < KV_VECTORS; v++)
+            keys[v] = k + bf16_key_at(width, key + v * VL);
         sums_clear(sum, mr);
-        for (int j = 0; j < width; j += 2) {
+        for (size_t j = 0; j < (size_t)width; j += 2) {
             kv_pairs column[KV_VECTORS];
-            ahead = fetch(ahead, u->lines);
+            ahead = kv_fetch(ahead, u->ahead_end);
             UNROLL
             for (int v = 0; v < KV_VECTORS; v++)
-                column[v] = kv_load_pairs(k + bf16_key_at(width, key + v * VL) + j * 16);
+                column[v] = kv_load_pairs(keys[v] + j * 16);
             UNROLL
             for (int i = 0; i < mr; i++) {
-                const kv_pair q =
-                    kv_load_pair((const kv_term *)u->q + (first + i) * KV_WIDTH_MAX + j);
                 UNROLL
                 for (int v = 0; v < KV_VECTORS; v++)
-                    sum[i][v] = kv_dot(sum[i][v], column[v], q);
+                    sum[i][v] = kv_dot(sum[i][v], column[v], q + i * KV_WIDTH_MAX + j);
             }
         }
         scores_put(u, sum, key, first, mr);
     }
-    u->ahead = ahead;
 }
 
 /* out[i] = out[i] * keep[i] + sum[i] at columns [j, j + KV_VECTORS * VL). */
@@ -243,25 +280,33 @@ static INLINE void values_bf16(kv_unit *u, const uint16_t *from, int width, int 
 {
     const char *ahead = u->ahead;
     for (int j = 0; j < width; j += KV_VECTORS * VL) {
+        const kv_term *weights = kv_weights(u, first);
         vf sum[KV_MR][KV_VECTORS];
         sums_clear(sum, mr);
-        for (int key = 0; key < keys; key += 2) {
-            kv_pairs value[KV_VECTORS];
-            ahead = fetch(ahead, u->lines);
+        for (int key = 0; key < keys; key += 32) {
+            const uint16_t *columns[KV_VECTORS];
+            const kv_term *end = weights + min_int(32, keys - key);
             UNROLL
             for (int v = 0; v < KV_VECTORS; v++)
-                value[v] = kv_load_pairs(from + bf16_value_at(width, key, j + v * VL));
-            UNROLL
-            for (int i = 0; i < mr; i++) {
-                const kv_pair p = kv_load_pair(kv_weights(u, first + i) + key);
+                columns[v] = from + bf16_value_at(width, key, j + v * VL);
+            for (; weights < end; weights += 2) {
+                kv_pairs value[KV_VECTORS];
+                ahead = kv_fetch(ahead, u->ahead_end);
                 UNROLL
-                for (int v = 0; v < KV_VECTORS; v++)
-                    sum[i][v] = kv_dot(sum[i][v], value[v], p);
+                for (int v = 0; v < KV_VECTORS; v++) {
+                    value[v] = kv_load_pairs(columns[v]);
+                    columns[v] += 32;
+                }
+                UNROLL
+                for (int i = 0; i < mr; i++) {
+                    UNROLL
+                    for (int v = 0; v < KV_VECTORS; v++)
+                        sum[i][v] = kv_dot(sum[i][v], value[v], weights + i * UM_KV_PAGE);
+                }
             }
         }
         values_add(u, sum, j, first, mr);
     }
-    u->ahead = ahead;
 }
 
 static INLINE void page_scores(kv_unit *u, const kv_job *g, const void *k, int first, const int mr)

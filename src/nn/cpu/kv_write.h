@@ -40,11 +40,16 @@ static inline int bf16_value_at(int width, int slot, int i)
 static void kv_put_bf16(uint16_t *k, uint16_t *v, int width, int slot, const float *from_k,
                         const float *from_v, int d)
 {
-    uint16_t *keys = k + slot / 16 * width * 16 + slot % 16 * 2;
-    for (int i = 0; i < d; i++) {
-        keys[i / 2 * 32 + i % 2] = um_bf16_bits(from_k[i]);
-        v[bf16_value_at(width, slot, i)] = um_bf16_bits(from_v[i]);
+    uint16_t keys[UM_HEAD_DIM_MAX + VL], values[UM_HEAD_DIM_MAX + VL];
+    for (int i = 0; i < d; i += VL) {
+        vf_store_bf16(keys + i, vf_get(from_k + i, min_int(VL, d - i)));
+        vf_store_bf16(values + i, vf_get(from_v + i, min_int(VL, d - i)));
     }
+    k += slot / 16 * width * 16 + slot % 16 * 2;
+    for (int i = 0; i < d; i += 2)
+        memcpy(k + i * 16, keys + i, 2 * sizeof *keys);
+    for (int i = 0; i < d; i++)
+        v[bf16_value_at(width, slot, i)] = values[i];
 }
 
 /* The span that row `row` of a pass is in. */

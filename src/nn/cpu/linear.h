@@ -14,10 +14,15 @@
 #define UM_NN_CPU_LINEAR_H
 
 enum {
-    LINEAR_CHUNK = 128,                   /* rows of many; whole tiles */
-    LINEAR_FEW = 128,                     /* rows that make one chunk */
-    LINEAR_SLAB = 3072,                   /* terms; whole blocks */
-    LINEAR_GROUP_BYTES = 1 << 19,         /* of weights, about */
+    LINEAR_FEW = 128,             /* rows that make one chunk; whole tiles */
+    LINEAR_SLAB = 3072,           /* terms; whole blocks */
+#ifdef __AMX_TILE__               /* where L2 caches hold 2 MiB */
+    LINEAR_GROUP_BYTES = 1 << 19, /* of weights, about */
+    LINEAR_CHUNK_BYTES = 1 << 20, /* of activations of many rows, about */
+#else
+    LINEAR_GROUP_BYTES = 1 << 18,
+    LINEAR_CHUNK_BYTES = 200 << 10,
+#endif
     LINEAR_ACC = LINEAR_FEW * UM_PANEL,   /* floats */
     LINEAR_STAGE = 4096,                  /* floats, for block kernels */
     LINEAR_GATED = LINEAR_FEW * UM_BLOCK, /* floats */
@@ -47,7 +52,8 @@ typedef struct linear_job {
 typedef struct linear_piece {
     int panel, panels;
     int from, terms;
-    const struct linear_piece *next; /* what to fetch meanwhile; NULL: nothing */
+    const struct linear_piece *next; /* what to fetch meanwhile; NULL: nothing, */
+    int shares; /* and with how many chunks of rows, a share with each; 1: all with each */
 } linear_piece;
 
 static inline size_t block_bytes(um_dtype dtype)
@@ -63,13 +69,12 @@ static inline const char *panel_at(const um_packed *w, int panel, int from)
            (size_t)(from / UM_BLOCK) * block_bytes(w->dtype);
 }
 
-/* scratch[rows][UM_PANEL] = the sums of one panel over a slab for the rows of a chunk. `share` and
- * `shares`: this call fetches so much of what comes next. */
+/* scratch[rows][UM_PANEL] = the sums of one panel over a slab for the rows of a chunk; with y, the
+ * place of these rows and this panel, they go there instead. */
 static void linear_panel(const linear_job *g, const linear_piece *piece, int panel, int row,
-                         int rows, float *scratch)
+                         int rows, float *scratch, float *y)
 {
     const um_dtype dtype = g->w->dtype;
-    const int chunk = row / g->chunk, chunks = (g->m + g->chunk - 1) / g->chunk;
     const int end = piece->from + piece->terms;
     block b = {.w = panel_at(g->w, panel, piece->from),
                .first = true,
@@ -79,21 +84,24 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
                .k = g->w->k,
                .from = piece->from,
                .acc = scratch,
+               .ldy = g->ldy,
+               .add = g->accumulate || piece->from > 0,
+               .streams = g->streams,
                .stage = (char *)(scratch + LINEAR_ACC)};
     /* Of the next piece's panel in the same place, as much as falls to this chunk. */
     const linear_piece *next = piece->next;
-    const int at = panel - piece->panel;
+    const int at = panel - piece->panel, share = piece->shares > 1 ? row / g->chunk : 0;
     const size_t scales = acts_scales_at(b.k), all = acts_blocks(b.k) * UM_TILE * sizeof(float);
     if (next != NULL && at < next->panels) {
-        const size_t blocks = acts_blocks(next->terms), bytes = blocks * block_bytes(dtype);
-        b.ahead =
-            panel_at(g->w, next->panel + at, next->from) + bytes / (size_t)chunks * (size_t)chunk;
-        b.ahead_bytes = bytes / (size_t)chunks / acts_blocks(piece->terms);
+        const size_t bytes = acts_blocks(next->terms) * block_bytes(dtype) / (size_t)piece->shares;
+        b.ahead = panel_at(g->w, next->panel + at, next->from) + bytes * (size_t)share;
+        b.ahead_bytes = bytes / acts_blocks(piece->terms);
     }
     for (; b.from < end; b.from += UM_BLOCK, b.w += block_bytes(dtype), b.first = false) {
         b.terms = min_int(UM_BLOCK, end - b.from);
+        b.y = b.from + b.terms == end ? y : NULL;
         b.scales = scales + (size_t)(b.from / UM_BLOCK * UM_TILE) * sizeof(float);
-        b.sums = b.scales + all;
+        b.starts = b.scales + all;
         if (dtype == UM_I8)
             block_i8(&b);
         else if (dtype == UM_BF16)
@@ -138,6 +146,17 @@ static void linear_store(const linear_job *g, const linear_piece *piece, int pan
     }
 }
 
+/* Where rows of a panel go if the kernels put them there without linear_store, or NULL. */
+static float *place_of(const linear_job *g, int panel, int row)
+{
+#ifdef __AMX_TILE__
+    const bool kernels_put = false;
+#else
+    const bool kernels_put = g->bias == NULL && (panel + 1) * UM_PANEL <= g->w->n;
+#endif
+    return kernels_put ? g->y + (size_t)row * g->ldy + panel * UM_PANEL : NULL;
+}
+
 /* The piece that follows in a range of panels that ends at `end`; false at the end. */
 static bool next_piece(const linear_job *g, linear_piece *piece, int group, int end)
 {
@@ -161,7 +180,8 @@ static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
     const int group = g->m <= g->chunk ? 1 : (int)(LINEAR_GROUP_BYTES / slab_bytes);
     linear_piece piece = {.panel = (int)begin,
                           .panels = min_int(group, (int)(end - begin)),
-                          .terms = min_int(LINEAR_SLAB, g->terms)};
+                          .terms = min_int(LINEAR_SLAB, g->terms),
+                          .shares = (g->m + g->chunk - 1) / g->chunk};
     block_begin();
     for (bool more = true; more;) {
         linear_piece next = piece;
@@ -170,10 +190,12 @@ static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
         for (int row = 0; row < g->m; row += g->chunk) {
             const int rows = min_int(g->chunk, g->m - row);
             for (int p = piece.panel; p < piece.panel + piece.panels; p++) {
-                if (g->m <= g->chunk && !g->streams)
+                if (!g->streams)
                     fetch_outputs(g, p, row, rows);
-                linear_panel(g, &piece, p, row, rows, scratch);
-                linear_store(g, &piece, p, row, rows, scratch);
+                float *y = place_of(g, p, row);
+                linear_panel(g, &piece, p, row, rows, scratch, y);
+                if (y == NULL)
+                    linear_store(g, &piece, p, row, rows, scratch);
             }
         }
         piece = next;
@@ -200,16 +222,17 @@ static inline int gate_outputs(um_dtype dtype)
     return dtype == UM_BF16 || dtype == UM_F16 ? UM_BLOCK / 4 : UM_BLOCK;
 }
 
-/* A panel that all rows meet at once: the one after it is what comes next. */
-static void gate_panel_once(const linear_job *g, int panel, int end, float *scratch)
+/* The sums of one panel for the rows of a chunk; meanwhile panel `then` is fetched, if there is
+ * one. */
+static void gate_panel(const linear_job *g, int panel, int then, int row, int rows, float *scratch)
 {
-    const int panels = (g->w->n / 2 + UM_TILE - 1) / UM_TILE;
-    const linear_piece next = {.panel = panel + 1, .panels = 1, .terms = g->terms};
+    const linear_piece next = {.panel = then, .panels = 1, .terms = g->terms};
     const linear_piece piece = {.panel = panel,
                                 .panels = 1,
                                 .terms = g->terms,
-                                .next = panel + 1 < min_int(end, panels) ? &next : NULL};
-    linear_panel(g, &piece, panel, 0, g->m, scratch);
+                                .next = then >= 0 ? &next : NULL,
+                                .shares = 1};
+    linear_panel(g, &piece, panel, row, rows, scratch, NULL);
 }
 
 static void gate_groups(void *ctx, size_t begin, size_t end, int thread)
@@ -222,22 +245,14 @@ static void gate_groups(void *ctx, size_t begin, size_t end, int thread)
     block_begin();
     for (size_t group = begin; group < end; group++) {
         const int from = (int)group * outputs, n = min_int(outputs, f - from);
-        const int each = outputs / UM_TILE, first = (int)group * each;
-        const linear_piece next = {.panel = first + each,
-                                   .panels = min_int(each, panels - first - each),
-                                   .terms = g->terms};
-        const linear_piece piece = {.panel = first,
-                                    .panels = min_int(each, panels - first),
-                                    .terms = g->terms,
-                                    .next = group + 1 < end ? &next : NULL};
+        const int first = (int)group * (outputs / UM_TILE);
+        const int last = min_int(first + outputs / UM_TILE, panels) - 1;
         for (int row = 0; row < g->m; row += g->chunk) {
             const int rows = min_int(g->chunk, g->m - row);
-            for (int p = 0; p < piece.panels; p++) {
-                if (g->m <= g->chunk)
-                    gate_panel_once(g, first + p, (int)end * each, scratch);
-                else
-                    linear_panel(g, &piece, first + p, row, rows, scratch);
-                gate_rows(gated + p * UM_TILE, scratch, rows);
+            const int after = row + rows < g->m ? first : group + 1 < end ? last + 1 : -1;
+            for (int panel = first; panel <= last; panel++) {
+                gate_panel(g, panel, panel < last ? panel + 1 : after, row, rows, scratch);
+                gate_rows(gated + (panel - first) * UM_TILE, scratch, rows);
             }
             for (int i = 0; i < rows; i++)
                 acts_put(g->out, g->w->dtype, f, (size_t)(row + i), from, gated + i * UM_BLOCK, n);
@@ -319,6 +334,14 @@ static void simd_packed_rows(um_backend *be, float *out, const um_packed *w, con
     }
 }
 
+/* Rows of a chunk: those of a slab, with a group of weights, stay in the L2 cache. */
+static int chunk_rows(um_dtype dtype, int m, int k)
+{
+    const size_t row = acts_tile_bytes(dtype, min_int(k, LINEAR_SLAB)) / UM_TILE;
+    const int rows = (int)(LINEAR_CHUNK_BYTES / row) / (2 * UM_TILE) * 2 * UM_TILE;
+    return m <= LINEAR_FEW || rows > LINEAR_FEW ? LINEAR_FEW : rows < UM_TILE ? UM_TILE : rows;
+}
+
 static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int m,
                         const um_packed *w, const float *bias, bool accumulate)
 {
@@ -331,7 +354,7 @@ static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int
                     .acts = acts,
                     .tile_bytes = acts_tile_bytes(w->dtype, w->k),
                     .m = m,
-                    .chunk = m <= LINEAR_FEW ? LINEAR_FEW : LINEAR_CHUNK,
+                    .chunk = chunk_rows(w->dtype, m, w->k),
                     .terms = acts_terms(w->dtype, w->k),
                     .y = y,
                     .ldy = (size_t)ldy,
@@ -354,7 +377,7 @@ static void simd_linear_gate(um_backend *be, void *out, const void *acts, int m,
                     .acts = acts,
                     .tile_bytes = acts_tile_bytes(pair->dtype, pair->k),
                     .m = m,
-                    .chunk = m <= LINEAR_FEW ? LINEAR_FEW : LINEAR_CHUNK,
+                    .chunk = chunk_rows(pair->dtype, m, pair->k),
                     .terms = acts_terms(pair->dtype, pair->k),
                     .out = out};
     const int outputs = gate_outputs(pair->dtype);

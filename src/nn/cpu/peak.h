@@ -58,7 +58,7 @@ static void peak_round(um_dtype dtype, float *memory)
         const vi_weights w = vi_load((const int8_t *)memory);
         UNROLL
         for (int j = 0; j < PEAK_SUMS; j++)
-            sum[j] = vi_start(j);
+            sum[j] = vi_set(j);
         for (int i = 0; i < PEAK_ROUNDS; i++) {
             UNROLL
             for (int j = 0; j < PEAK_SUMS; j++)

@@ -271,10 +271,10 @@ static inline vi_weights vi_load(const int8_t *p)
     return (vi_weights){w, _mm256_abs_epi8(w)};
 }
 
-static inline vi vi_start(int32_t sum)
+static inline int32_t vi_start(int32_t sum)
 {
     (void)sum;
-    return _mm256_setzero_si256();
+    return 0;
 }
 
 static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
@@ -284,6 +284,11 @@ static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
     const __m256i turned = _mm256_sign_epi8(_mm256_set1_epi32(four), w.bytes);
     const __m256i pairs = _mm256_maddubs_epi16(w.magnitudes, turned);
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+static inline vi vi_set(int32_t x)
+{
+    return _mm256_set1_epi32(x);
 }
 
 static inline vf vi_float(vi x)

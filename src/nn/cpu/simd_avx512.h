@@ -260,12 +260,13 @@ static inline vf vf_dot(vf a, vf b, vf c)
     return c;
 }
 
-/* The pair at p in all lanes. */
-static inline vf vf_pair(const uint16_t *p)
+typedef float __attribute__((may_alias, aligned(2))) vf_pair;
+
+/* c + the products of each lane's pair and the pair at p. */
+static inline vf vf_dot_pair(vf a, const uint16_t *p, vf c)
 {
-    float pair;
-    memcpy(&pair, p, sizeof pair);
-    return vf_set(pair);
+    __asm__("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(a), "m"(*(const vf_pair *)p));
+    return c;
 }
 
 /* Words whose first terms are those of a, the second ones those of b. */
@@ -319,18 +320,18 @@ static inline vi_weights vi_load(const int8_t *p)
     return (vi_weights){_mm512_xor_si512(_mm512_loadu_si512(p), flip)};
 }
 
-static inline vi vi_start(int32_t sum)
+static inline int32_t vi_start(int32_t sum)
 {
-    return _mm512_set1_epi32(-128 * sum);
+    return -128 * sum;
 }
 
+typedef int32_t __attribute__((may_alias, aligned(1))) vi_four;
+
+/* _mm512_dpbusd_epi32, of which GCC copies every sum from register to register in a loop, and
+ * spreads the four by an instruction of its own. */
 static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
 {
-    int32_t four;
-    memcpy(&four, a, sizeof four);
-    const __m512i x = _mm512_set1_epi32(four);
-    /* _mm512_dpbusd_epi32, of which GCC copies every sum from register to register in a loop. */
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w.bytes), "v"(x));
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w.bytes), "m"(*(const vi_four *)a));
     return acc;
 }
 #else
@@ -342,10 +343,10 @@ static inline vi_weights vi_load(const int8_t *p)
     return (vi_weights){_mm512_abs_epi8(w), _mm512_movepi8_mask(w)};
 }
 
-static inline vi vi_start(int32_t sum)
+static inline int32_t vi_start(int32_t sum)
 {
     (void)sum;
-    return _mm512_setzero_si512();
+    return 0;
 }
 
 static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
@@ -358,6 +359,11 @@ static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
     return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
 }
 #endif
+
+static inline vi vi_set(int32_t x)
+{
+    return _mm512_set1_epi32(x);
+}
 
 static inline vf vi_float(vi x)
 {

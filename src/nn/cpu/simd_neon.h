@@ -214,7 +214,8 @@ static inline void vf_store_i8(int8_t *p, vf x)
     memcpy(p, lane, VL);
 }
 
-/* Lanes rounded to bfloat16, the upper half of each, to nearest with ties to even; NaN stays one. */
+/* Lanes rounded to bfloat16, the upper half of each, to nearest with ties to even; NaN stays one.
+ */
 static inline uint32x4_t vf_bf16_bits(vf x)
 {
     const uint32x4_t bits = vreinterpretq_u32_f32(x);
@@ -260,10 +261,10 @@ static inline vi_weights vi_load(const int8_t *p)
     return vld1q_s8(p);
 }
 
-static inline vi vi_start(int32_t sum)
+static inline int32_t vi_start(int32_t sum)
 {
     (void)sum;
-    return vdupq_n_s32(0);
+    return 0;
 }
 
 static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
@@ -278,6 +279,11 @@ static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
     const int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(x)), high = vmull_high_s8(w, x);
     return vpadalq_s16(acc, vpaddq_s16(low, high));
 #endif
+}
+
+static inline vi vi_set(int32_t x)
+{
+    return vdupq_n_s32(x);
 }
 
 static inline vf vi_float(vi x)

@@ -9,6 +9,8 @@
 #ifndef UM_NN_CPU_VECMATH_H
 #define UM_NN_CPU_VECMATH_H
 
+#define VF_LOG2_E 1.44269504f
+
 /*
  * exp(x), within 1 ulp for normal results: x = n ln 2 + r with |r| <= ln 2 / 2, then
  * exp(r) = 1 + r + r^2 Q(r). exp(0) is exactly 1; -inf gives 0; NaN stays NaN.
@@ -18,7 +20,7 @@ static inline vf vf_exp(vf x)
     /* Beyond these ends the result is 0 or infinity anyway. The order of operands keeps NaN. */
     x = vf_max(vf_set(-104.0f), x);
     x = vf_min(vf_set(89.0f), x);
-    const vf n = vf_round(vf_mul(x, vf_set(1.44269504f)));
+    const vf n = vf_round(vf_mul(x, vf_set(VF_LOG2_E)));
     vf r = vf_fnma(n, vf_set(0.693147182f), x);
     r = vf_fnma(n, vf_set(-1.90465421e-09f), r);
     vf q = vf_set(0.00138144672f);
@@ -28,6 +30,19 @@ static inline vf vf_exp(vf x)
     q = vf_fma(q, r, vf_set(0.49999994f));
     const vf one_plus = vf_fma(vf_mul(r, r), q, r);
     return vf_scale_2(vf_add(one_plus, vf_set(1.0f)), n);
+}
+
+/* 2^x within 3e-6 of itself for x <= 0, of what is rounded to bfloat16 or less; NaN stays one. */
+static inline vf vf_exp2_near(vf x)
+{
+    x = vf_max(vf_set(-150.0f), x);
+    const vf n = vf_round(x), r = vf_sub(x, n);
+    vf q = vf_set(0.00957010210f);
+    q = vf_fma(q, r, vf_set(0.0559178591f));
+    q = vf_fma(q, r, vf_set(0.240247443f));
+    q = vf_fma(q, r, vf_set(0.693121791f));
+    q = vf_fma(q, r, vf_set(0.999999285f));
+    return vf_scale_2(q, n);
 }
 
 /* 1 / (1 + exp(-x)). */
