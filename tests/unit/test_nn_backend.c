@@ -239,7 +239,7 @@ static void test_rows_and_bias(void **state)
 {
     (void)state;
     backend_set set = open_backends(2);
-    enum { T = 700, N = 101, V = 50 };
+    enum { T = 1400, N = 101, V = 50 };
     float *x = random_floats(T * N, 1), *bias = random_floats(N, 2),
           *start = random_floats(V * N, 3);
     int32_t ids[T], rows[V];
@@ -355,7 +355,7 @@ static void test_sum_squares_and_adamw(void **state)
 static void test_row_bits(void **state)
 {
     (void)state;
-    enum { T = 900, C = 75 };
+    enum { T = 1800, C = 75 };
     backend_set set = open_backends(1), two = open_backends(2);
     float *x = random_floats(T * C, 1), *y = random_floats(T * C, 2), *w = random_floats(C, 3);
     int32_t targets[T];

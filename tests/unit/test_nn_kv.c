@@ -369,6 +369,48 @@ static void test_layers(void **state)
     close_backends(&set);
 }
 
+/*
+ * Scores far from 0 whose differences are small. A query (big, 1), a key (big, its page): page p
+ * weighs e^p against page 0, and its values are p.
+ */
+static void test_large_scores(void **state)
+{
+    (void)state;
+    static const int32_t pages[] = {5, 0, 11, 2};
+    static const float bigs[] = {1.0f, 64.0f, 1024.0f, 1e9f};
+    const um_attention_shape shape = {.n_heads = 1, .n_kv_heads = 1, .head_dim = 2, .scale = 1.0f};
+    enum { KEYS = 3 * UM_KV_PAGE };
+    backend_set set = open_backends(1);
+    for (int run = 0; run < set.n * 2 * (int)(sizeof bigs / sizeof *bigs); run++) {
+        um_backend *be = set.be[run % set.n];
+        const um_dtype dtype = formats[run / set.n % 2];
+        const float big = bigs[run / set.n / 2];
+        const float q[2] = {big, 1.0f};
+        float k[KEYS * 2], v[KEYS * 2], got[2];
+        um_kv_cache cache;
+        um_error err;
+        double mean = 0.0, total = 0.0;
+        for (int i = 0; i < KEYS; i++) {
+            const int page = i / UM_KV_PAGE;
+            k[2 * i] = big;
+            v[2 * i] = v[2 * i + 1] = k[2 * i + 1] = (float)page;
+            /* At 1e18 float32 knows no such differences. */
+            const double weight = big > 1e6f ? 1.0 : exp(page);
+            mean += weight * page;
+            total += weight;
+        }
+        assert_ok(be->ops->kv_open(be, &cache, dtype, 1, 12, 1, 2, &err), err);
+        um_kv_span span = {.len = KEYS, .pages = pages};
+        be->ops->kv_write(be, &cache, 0, k, v, 2, &span, 1);
+        span = (um_kv_span){.len = 1, .before = KEYS - 1, .pages = pages};
+        be->ops->kv_attention(be, got, 2, q, 2, &cache, 0, &shape, &span, 1);
+        assert_float_equal(got[0], (float)(mean / total), 6e-3f);
+        assert_float_equal(got[1], (float)(mean / total), 6e-3f);
+        be->ops->kv_close(be, &cache);
+    }
+    close_backends(&set);
+}
+
 static void test_open_refuses(void **state)
 {
     (void)state;
@@ -398,7 +440,7 @@ int main(void)
         cmocka_unit_test(test_against_reference), cmocka_unit_test(test_same_bits_in_pieces),
         cmocka_unit_test(test_sharing),           cmocka_unit_test(test_many_spans),
         cmocka_unit_test(test_no_leak),           cmocka_unit_test(test_layers),
-        cmocka_unit_test(test_open_refuses),
+        cmocka_unit_test(test_open_refuses),      cmocka_unit_test(test_large_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -280,12 +280,12 @@ static void test_linear(void **state)
  */
 
 /* Rows [row, row + m) of x, by themselves. */
-static void linear_of(um_backend *be, const um_packed *packed, const product *p, int row, int m,
-                      float *y)
+static void linear_of(um_backend *be, const um_packed *packed, const product *p, const float *bias,
+                      int row, int m, float *y)
 {
     um_buf acts = new_acts(be, packed->dtype, m, p->k);
     be->ops->acts_set(be, acts.data, packed->dtype, p->x + row * p->ldx, p->ldx, m, p->k);
-    be->ops->linear(be, y + row * p->n, p->n, acts.data, m, packed, p->bias, false);
+    be->ops->linear(be, y + row * p->n, p->n, acts.data, m, packed, bias, false);
     be->ops->release(be, &acts);
 }
 
@@ -299,22 +299,24 @@ static void test_same_bits(void **state)
         product p = new_product(shapes[s][0], shapes[s][1]);
         const size_t size = (size_t)M * p.n;
         for (int f = 0; f < N_FORMATS; f++) {
+            /* Without a bias kernels write to y themselves. */
+            const float *bias = (s + (size_t)f) % 2 == 0 ? p.bias : NULL;
             for (int b = 0; b < set.n - 1; b++) {
                 um_packed packed = pack(set.be[b], formats[f], p.w, p.n, p.k, false);
                 float *all = new_floats(size), *part = new_floats(size);
-                linear_of(set.be[b], &packed, &p, 0, M, all);
+                linear_of(set.be[b], &packed, &p, bias, 0, M, all);
                 for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
                     memset(part, 0xff, size * sizeof *part);
                     for (int row = 0; row < M; row += cuts[c])
-                        linear_of(set.be[b], &packed, &p, row, least(cuts[c], M - row), part);
+                        linear_of(set.be[b], &packed, &p, bias, row, least(cuts[c], M - row), part);
                     check_bits("linear, few rows at a time", set.be[b], part, all, size);
                 }
                 for (int threads = 2; threads <= 3; threads++) {
                     um_backend *more = threads == 2 ? two.be[b] : three.be[b];
                     memset(part, 0xff, size * sizeof *part);
-                    linear_of(more, &packed, &p, 0, M, part);
+                    linear_of(more, &packed, &p, bias, 0, M, part);
                     check_bits("linear, more threads", more, part, all, size);
-                    linear_of(more, &packed, &p, 7, 1, part);
+                    linear_of(more, &packed, &p, bias, 7, 1, part);
                     check_bits("linear of one row, more threads", more, part, all, size);
                 }
                 set.be[b]->ops->unpack(set.be[b], &packed);
@@ -329,14 +331,51 @@ static void test_same_bits(void **state)
     close_backends(&three);
 }
 
+/* Sums that kernels write to y, and those that a bias is added to on the way, are the same. */
+static void test_bias_of_zeros(void **state)
+{
+    (void)state;
+    static const int shapes[][2] = {{96, 40}, {70, 300}, {64, 6400}};
+    static const int rows[] = {1, 13, M};
+    backend_set set = open_backends(2);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        product p = new_product(shapes[s][0], shapes[s][1]);
+        float *zeros = new_floats((size_t)p.n);
+        memset(zeros, 0, (size_t)p.n * sizeof *zeros);
+        for (int run = 0; run < N_FORMATS * (set.n - 1) * 6; run++) {
+            const int m = rows[run % 3];
+            const bool accumulate = run / 3 % 2 == 0;
+            um_backend *be = set.be[run / 6 % (set.n - 1)];
+            const um_dtype dtype = formats[run / 6 / (set.n - 1)];
+            um_packed packed = pack(be, dtype, p.w, p.n, p.k, false);
+            um_buf acts = new_acts(be, dtype, m, p.k);
+            float *with = copy_floats(p.y, (size_t)m * p.ldy);
+            float *without = copy_floats(p.y, (size_t)m * p.ldy);
+            be->ops->acts_set(be, acts.data, dtype, p.x, p.ldx, m, p.k);
+            be->ops->linear(be, with, p.ldy, acts.data, m, &packed, zeros, accumulate);
+            be->ops->linear(be, without, p.ldy, acts.data, m, &packed, NULL, accumulate);
+            check_bits("linear without a bias", be, without, with, (size_t)m * p.ldy);
+            be->ops->release(be, &acts);
+            be->ops->unpack(be, &packed);
+            free(with);
+            free(without);
+        }
+        free(zeros);
+        free_product(&p);
+    }
+    close_backends(&set);
+}
+
 /* Many outputs of many rows, which are stored past the caches where they lie in whole vectors: as
  * few rows are stored. */
 static void test_large_results(void **state)
 {
     (void)state;
-    enum { ROWS = 30, FEW = 3, K = 40, MOST = 140032 };
-    /* n and ldy: whole vectors, a rest in the last one, rows that begin within one. */
-    static const int widths[][2] = {{MOST, MOST}, {MOST - 31, MOST}, {MOST - 31, MOST - 31}};
+    enum { ROWS = M, FEW = 13, K = 300, MOST = 32800, AHEAD = 1 };
+    /* n, ldy, where y begins: whole vectors, a rest in the last one, rows or y that begin within
+     * one. */
+    static const int widths[][3] = {
+        {MOST, MOST, 0}, {MOST - 31, MOST, 0}, {MOST - 31, MOST - 31, 0}, {MOST, MOST, AHEAD}};
     enum { N_WIDTHS = sizeof widths / sizeof *widths };
     backend_set set = open_backends(2);
     um_error err;
@@ -348,16 +387,20 @@ static void test_large_results(void **state)
     for (size_t s = 0; s < N_WIDTHS * (size_t)(set.n - 1); s++) {
         um_backend *be = set.be[s / N_WIDTHS];
         const int n = widths[s % N_WIDTHS][0], ldy = widths[s % N_WIDTHS][1];
-        um_packed packed = pack(be, UM_I8, w, n, K, false);
-        um_buf all, few, acts = new_acts(be, UM_I8, ROWS, K);
-        assert_ok(be->ops->alloc(be, &all, (size_t)ROWS * (size_t)ldy * sizeof(float), &err), err);
+        const um_dtype dtype = s % 2 == 0 ? UM_I8 : UM_BF16;
+        um_packed packed = pack(be, dtype, w, n, K, false);
+        um_buf all, few, acts = new_acts(be, dtype, ROWS, K);
+        assert_ok(
+            be->ops->alloc(be, &all, ((size_t)ROWS * (size_t)ldy + AHEAD) * sizeof(float), &err),
+            err);
         assert_ok(be->ops->alloc(be, &few, (size_t)FEW * (size_t)ldy * sizeof(float), &err), err);
-        be->ops->acts_set(be, acts.data, UM_I8, x, K, ROWS, K);
-        be->ops->linear(be, all.data, ldy, acts.data, ROWS, &packed, NULL, false);
+        float *y = (float *)all.data + widths[s % N_WIDTHS][2];
+        be->ops->acts_set(be, acts.data, dtype, x, K, ROWS, K);
+        be->ops->linear(be, y, ldy, acts.data, ROWS, &packed, NULL, false);
         for (int row = 0; row < ROWS; row += FEW) {
-            be->ops->acts_set(be, acts.data, UM_I8, x + row * K, K, FEW, K);
+            be->ops->acts_set(be, acts.data, dtype, x + row * K, K, FEW, K);
             be->ops->linear(be, few.data, ldy, acts.data, FEW, &packed, NULL, false);
-            check_bits("many outputs", be, (float *)all.data + (size_t)row * (size_t)ldy, few.data,
+            check_bits("many outputs", be, y + (size_t)row * (size_t)ldy, few.data,
                        (size_t)FEW * (size_t)ldy);
         }
         be->ops->release(be, &all);
@@ -386,12 +429,12 @@ static void test_rows_do_not_leak(void **state)
         for (int b = 0; b < set.n; b++) {
             um_packed packed = pack(set.be[b], formats[f], p.w, p.n, p.k, false);
             float *clean = new_floats((size_t)M * p.n), *y = new_floats((size_t)M * p.n);
-            linear_of(set.be[b], &packed, &p, 0, M, clean);
+            linear_of(set.be[b], &packed, &p, NULL, 0, M, clean);
             for (int i = 0; i < 2 * N_BAD; i++) { /* in the middle of vectors and at the end */
                 float *at = &p.x[(i * 9 + 4) * p.ldx + (i < N_BAD ? 301 + i : p.k - 1)];
                 const float was = *at;
                 *at = um_bits_float(bad[i % N_BAD]);
-                linear_of(set.be[b], &packed, &p, 0, M, y);
+                linear_of(set.be[b], &packed, &p, NULL, 0, M, y);
                 for (int row = 0; row < M; row++) {
                     if (row != i * 9 + 4)
                         check_bits("another row's NaN", set.be[b], y + row * p.n, clean + row * p.n,
@@ -430,10 +473,10 @@ static void test_extreme_blocks(void **state)
                 const double limit = (double)sizes[s] * 2 * p.k * 6 + 1e-30;
                 memset(p.bias, 0, (size_t)p.n * sizeof *p.bias);
                 memset(q.bias, 0, (size_t)q.n * sizeof *q.bias);
-                linear_of(set.be[b], &plain, &p, 0, M, y);
+                linear_of(set.be[b], &plain, &p, p.bias, 0, M, y);
                 for (int i = 0; i < M * p.n; i++)
                     assert_close(y[i], 0, limit);
-                linear_of(set.be[b], &small, &q, 0, M, y);
+                linear_of(set.be[b], &small, &q, q.bias, 0, M, y);
                 for (int i = 0; i < M * p.n && (formats[f] != UM_F16 || sizes[s] < 1.0f); i++)
                     assert_close(y[i], 0, limit);
                 set.be[b]->ops->unpack(set.be[b], &plain);
@@ -454,7 +497,7 @@ int main(void)
         cmocka_unit_test(test_pair_order),       cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_linear),           cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_rows_do_not_leak), cmocka_unit_test(test_extreme_blocks),
-        cmocka_unit_test(test_large_results),
+        cmocka_unit_test(test_large_results),    cmocka_unit_test(test_bias_of_zeros),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,8 @@
  * block.h - one K-block of one panel of weights against the rows of a chunk, in vectors. AMX has
  * its own (block_amx.h).
  *
- * acc[row][32] = or += the block's sums, one chain of terms a block; what a row gets does not
- * depend on the rows beside it.
+ * acc[row][32] = or += the block's sums, one chain of terms a block; the last block's go on to y.
+ * What a row gets does not depend on the rows beside it.
  */
 #ifndef UM_NN_CPU_BLOCK_H
 #define UM_NN_CPU_BLOCK_H
@@ -28,7 +28,7 @@ typedef struct block {
 } block;
 
 #ifdef SIMD_32_REGISTERS
-enum { BLOCK_MR = 12 }; /* rows at a time: 12 x 2 sums, 2 of weights, 1 of activations */
+enum { BLOCK_MR = 12 }; /* rows at a time: 12 x 2 sums, 2 of weights, 1 or none of activations */
 #else
 enum { BLOCK_MR = 4 };
 #endif
@@ -123,7 +123,7 @@ static INLINE void i8_put(const block *g, const block_call *c, vi (*sum)[2], con
     }
 }
 
-/* Where the pairs (or fours) of the vector v of a strip begin, in lanes of `unit` elements. */
+/* Where the pairs (or fours) of vector v of a call's strip begin, in pairs (or fours). */
 static INLINE size_t strip_at(const block_call *c, int v, size_t tile_lanes)
 {
     const int column = first_column(c) + v * VL;

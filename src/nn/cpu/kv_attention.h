@@ -14,7 +14,7 @@
 
 enum { KV_LEAD_BYTES = 1 << 17 }; /* how far ahead pages are fetched */
 
-/* The largest, or the sum, of each row's lanes: lane i is that of row i. Rows are destroyed. */
+/* The largest of each row's lanes: lane i is that of row i. Rows are destroyed. */
 static INLINE vf rows_max(vf rows[VL])
 {
     vf_transpose(rows);
@@ -51,7 +51,7 @@ static INLINE void soften_as(kv_unit *u, const kv_job *g, int begin, int end, in
         vf_store(max, top);
         vf_store(keep, vf_exp(vf_sub(before, top)));
         for (int i = low; i < high; i++) {
-            const vf most = vf_set(max[i]), least2 = vf_set(-VF_LOG2_E * max[i]);
+            const vf most = vf_set(max[i]);
             float *s = u->s[at + i];
             vf sum = vf_mul(vf_load(u->sum[at + i]), vf_set(keep[i]));
             UNROLL
@@ -59,9 +59,9 @@ static INLINE void soften_as(kv_unit *u, const kv_job *g, int begin, int end, in
                 vf weight[2];
                 UNROLL
                 for (int v = 0; v < 2; v++) {
-                    const vf score = vf_load(s + j + v * VL);
-                    weight[v] = bf16 ? vf_exp2_near(vf_fma(score, vf_set(VF_LOG2_E), least2))
-                                     : vf_exp(vf_sub(score, most));
+                    const vf below = vf_sub(vf_load(s + j + v * VL), most);
+                    weight[v] =
+                        bf16 ? vf_exp2_near(vf_mul(below, vf_set(VF_LOG2_E))) : vf_exp(below);
                     sum = vf_add(sum, weight[v]);
                 }
                 kv_put_weights(u, g, at + i, j, weight, bf16);
@@ -91,7 +91,7 @@ static int keys_of_run(const kv_unit *u, int first, int end, int from)
 }
 
 #ifdef __AMX_TILE__
-/* The same in tiles: all 16 vectors are multiplied, those of the run are kept. */
+/* A run meets a page, in tiles: all 16 vectors are multiplied, those of the run are kept. */
 static void page_tiles(kv_unit *u, const kv_job *g, const char *k, const char *v, int from,
                        int first, int end)
 {
@@ -259,7 +259,7 @@ static void attend_page(kv_unit *u, const kv_job *g, int from, bool own)
 }
 
 #ifdef __AMX_TILE__
-/* The same by tiles: a run after the other, since a tile of scores is of all vectors. */
+/* The same in tiles: a run after the other, since a tile of scores is of all vectors. */
 static void attend_page_tiles(kv_unit *u, const kv_job *g, int from, bool own)
 {
     for (int first = u->begin, end; first < u->end; first = end) {
@@ -290,8 +290,10 @@ static void kv_attend(kv_unit *u, const kv_job *g, int kv_head, int begin, int e
         for (int j = 0; j < um_kv_width(g->cache); j += VL)
             vf_store(&u->out[i][j], vf_zero());
     }
-    /* The first page is read at once. */
-    u->cursor = (kv_cursor){.from = UM_KV_PAGE, .first = begin, .lead = 2};
+    /* The first pages are read at once. */
+    u->cursor = (kv_cursor){.from = UM_KV_PAGE, .first = begin};
+    for (int first = begin; first < end; first = run_end(u, first, 0))
+        u->cursor.lead += 2;
     for (int from = 0; from < u->most; from += UM_KV_PAGE) {
 #ifdef __AMX_TILE__
         if (kv_tiles(g->cache)) {

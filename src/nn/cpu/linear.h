@@ -31,6 +31,9 @@ enum {
     GATE_F32_SCRATCH = GEMM_SCRATCH + 2 * GATE_F32_CHUNK * UM_BLOCK,
 };
 
+_Static_assert((size_t)LINEAR_GROUP_BYTES >= sizeof(uint16_t) * UM_PANEL * LINEAR_SLAB,
+               "a group is one panel at least");
+
 typedef struct linear_job {
     um_backend *be;
     const um_packed *w;
@@ -52,8 +55,8 @@ typedef struct linear_job {
 typedef struct linear_piece {
     int panel, panels;
     int from, terms;
-    const struct linear_piece *next; /* what to fetch meanwhile; NULL: nothing, */
-    int shares; /* and with how many chunks of rows, a share with each; 1: all with each */
+    const struct linear_piece *next; /* what to fetch meanwhile; NULL: nothing */
+    int shares; /* chunks of rows that fetch a part of it each; 1: each fetches all of it */
 } linear_piece;
 
 static inline size_t block_bytes(um_dtype dtype)
@@ -112,7 +115,7 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
     }
 }
 
-/* The lines of y that few rows will write to: none is near another. */
+/* The lines of y that rows of a chunk will write to: none is near another. */
 static void fetch_outputs(const linear_job *g, int panel, int row, int rows)
 {
     for (int i = 0; i < rows; i++) {
@@ -334,12 +337,16 @@ static void simd_packed_rows(um_backend *be, float *out, const um_packed *w, con
     }
 }
 
-/* Rows of a chunk: those of a slab, with a group of weights, stay in the L2 cache. */
-static int chunk_rows(um_dtype dtype, int m, int k)
+/* Rows of a chunk. Few rows are one: each panel meets them all at once and is not read again. Of
+ * many, so many tiles (two, which AMX multiplies together, at least) as stay in the L2 cache with a
+ * group of weights, given that they are read `terms` at a time. */
+static int chunk_rows(um_dtype dtype, int m, int terms)
 {
-    const size_t row = acts_tile_bytes(dtype, min_int(k, LINEAR_SLAB)) / UM_TILE;
+    if (m <= LINEAR_FEW)
+        return LINEAR_FEW;
+    const size_t row = acts_tile_bytes(dtype, terms) / UM_TILE + 1;
     const int rows = (int)(LINEAR_CHUNK_BYTES / row) / (2 * UM_TILE) * 2 * UM_TILE;
-    return m <= LINEAR_FEW || rows > LINEAR_FEW ? LINEAR_FEW : rows < UM_TILE ? UM_TILE : rows;
+    return rows > LINEAR_FEW ? LINEAR_FEW : rows < 2 * UM_TILE ? 2 * UM_TILE : rows;
 }
 
 static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int m,
@@ -354,7 +361,7 @@ static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int
                     .acts = acts,
                     .tile_bytes = acts_tile_bytes(w->dtype, w->k),
                     .m = m,
-                    .chunk = chunk_rows(w->dtype, m, w->k),
+                    .chunk = chunk_rows(w->dtype, m, min_int(w->k, LINEAR_SLAB)),
                     .terms = acts_terms(w->dtype, w->k),
                     .y = y,
                     .ldy = (size_t)ldy,

@@ -260,12 +260,13 @@ static inline vf vf_dot(vf a, vf b, vf c)
     return c;
 }
 
-typedef float __attribute__((may_alias, aligned(2))) vf_pair;
+typedef float __attribute__((may_alias, aligned(2))) vf_pair_bits;
 
 /* c + the products of each lane's pair and the pair at p. */
 static inline vf vf_dot_pair(vf a, const uint16_t *p, vf c)
 {
-    __asm__("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(a), "m"(*(const vf_pair *)p));
+    simd_reads(p);
+    __asm__("vdpbf16ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(a), "m"(*(const vf_pair_bits *)p));
     return c;
 }
 
@@ -331,6 +332,7 @@ typedef int32_t __attribute__((may_alias, aligned(1))) vi_four;
  * spreads the four by an instruction of its own. */
 static inline vi vi_dot(vi acc, vi_weights w, const int8_t *a)
 {
+    simd_reads(a);
     __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w.bytes), "m"(*(const vi_four *)a));
     return acc;
 }

@@ -32,7 +32,8 @@ static inline vf vf_exp(vf x)
     return vf_scale_2(vf_add(one_plus, vf_set(1.0f)), n);
 }
 
-/* 2^x within 3e-6 of itself for x <= 0, of what is rounded to bfloat16 or less; NaN stays one. */
+/* 2^x for x <= 0, with a relative error of at most 3e-6: for what is rounded to bfloat16. NaN stays
+ * NaN. */
 static inline vf vf_exp2_near(vf x)
 {
     x = vf_max(vf_set(-150.0f), x);
