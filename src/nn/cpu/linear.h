@@ -4,9 +4,9 @@
  *
  * A thread owns whole panels. What lies beyond the L2 cache is some six times slower to read than
  * what lies in it, so for many rows the work is cut into pieces that stay there: LINEAR_SLAB terms
- * of a group of panels, past which the rows go in chunks. Meanwhile the next chunk and the next
- * group are fetched, a few lines at a time (`ahead`). Within a panel and a chunk the sums are built
- * block by block: a block of weights stays in the L1 cache for all rows of the chunk.
+ * of a group of panels, past which the rows go in chunks. Meanwhile the next group is fetched, a
+ * few lines at a time (`ahead`). Within a panel and a chunk the sums are built block by block: a
+ * block of weights stays in the L1 cache for all rows of the chunk.
  *
  * Sums of a slab are one chain; slabs are added in order. None of this depends on the rows.
  */
