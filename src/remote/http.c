@@ -33,6 +33,7 @@ typedef struct transfer {
     void *token;
     um_str body;
     bool too_big;
+    uint32_t deadline_ms;
     uint64_t begun_ms, mark_ms; /* mark: start of the current idle window */
     size_t mark_len;
     int64_t retry_s, retry_ms; /* -1: not given */
@@ -443,8 +444,9 @@ um_status um_http_send(um_http *http, um_http_target *target, const char *body, 
     forget_headers(t);
     t->begun_ms = t->mark_ms = um_clock_ms();
     t->mark_len = 0;
+    t->deadline_ms = deadline_ms > 0 ? deadline_ms : http->options.deadline_ms;
     bool ok = true;
-    SET(CURLOPT_TIMEOUT_MS, (long)(deadline_ms > 0 ? deadline_ms : http->options.deadline_ms));
+    SET(CURLOPT_TIMEOUT_MS, (long)t->deadline_ms);
     if (target->post) {
         SET(CURLOPT_POSTFIELDS, body);
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
@@ -529,23 +531,35 @@ static um_status collect(um_http *http, um_on_reply on_reply, void *context, um_
     return UM_OK;
 }
 
-/* Ends answers that have begun and bring next to nothing. */
+/* What ends a transfer that curl does not end. Answers that have begun and bring next to nothing;
+ * and deadlines, which curl 7.88 now and then loses where the process stood still for as long. */
+static um_http_fault overdue(um_http *http, transfer *t, uint64_t now, const char **why)
+{
+    if (now >= t->begun_ms + t->deadline_ms + SWEEP_MS) {
+        *why = "no answer in time";
+        return fault_of(t, CURLE_OPERATION_TIMEDOUT);
+    }
+    if (t->body.len == 0 || now - t->mark_ms < http->options.idle_timeout_ms)
+        return UM_HTTP_OK;
+    const bool idle = t->mark_len > 0 && t->body.len - t->mark_len < IDLE_BYTES;
+    t->mark_ms = now;
+    t->mark_len = t->body.len;
+    *why = "the answer began and then came too slowly";
+    return idle ? UM_HTTP_IDLE : UM_HTTP_OK;
+}
+
 static um_status sweep(um_http *http, uint64_t now, um_on_reply on_reply, void *context,
                        um_error *err)
 {
     transfer *next;
     for (transfer *t = http->active; t != NULL; t = next) {
         next = t->next;
-        if (t->body.len == 0 || now - t->mark_ms < http->options.idle_timeout_ms)
-            continue;
-        bool idle = t->mark_len > 0 && t->body.len - t->mark_len < IDLE_BYTES;
-        t->mark_ms = now;
-        t->mark_len = t->body.len;
-        if (!idle)
+        const char *why = "";
+        const um_http_fault fault = overdue(http, t, now, &why);
+        if (fault == UM_HTTP_OK)
             continue;
         deactivate(http, t);
-        um_status status = hand_over(t, UM_HTTP_IDLE, "the answer began and then came too slowly",
-                                     on_reply, context, err);
+        um_status status = hand_over(t, fault, why, on_reply, context, err);
         if (status != UM_OK)
             return status;
         next = http->active; /* the callback may have started requests: look at all again */

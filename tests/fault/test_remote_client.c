@@ -1,5 +1,6 @@
 /* A well-behaved endpoint: samples, openings, replay, abilities, limits, stopping. */
 #include "remote_util.h"
+#include "steady.h"
 
 #include <signal.h>
 #include <sys/time.h>
@@ -517,7 +518,7 @@ static void test_forecast(void **state)
     fault_stop(s);
 }
 
-int main(void)
+static int test_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_abilities),     cmocka_unit_test(test_missing_abilities),
@@ -528,4 +529,9 @@ int main(void)
         cmocka_unit_test(test_journal_fails), cmocka_unit_test(test_forecast),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return steady_run(test_all);
 }

@@ -3,7 +3,10 @@
  * what must come of it. The server's counts are the outside view.
  */
 #include "remote_util.h"
+#include "steady.h"
 
+#include <curl/curl.h>
+#include <dlfcn.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -505,6 +508,41 @@ static void test_outage_without_retries(void **state)
     fault_stop(s);
 }
 
+/* In the place of curl's: what is to be done at a time is forgotten from a time on. */
+static uint64_t forgets_from_ms = UINT64_MAX;
+
+CURLMcode curl_multi_socket_action(CURLM *multi, curl_socket_t fd, int events, int *running)
+{
+    static CURLMcode (*real)(CURLM *, curl_socket_t, int, int *);
+    if (real == NULL)
+        real = (CURLMcode(*)(CURLM *, curl_socket_t, int, int *))dlsym(RTLD_NEXT, __func__);
+    if (fd == CURL_SOCKET_TIMEOUT && um_clock_ms() >= forgets_from_ms)
+        return CURLM_OK;
+    return real(multi, fd, events, running);
+}
+
+/* Curl loses deadlines where the process is stopped at the wrong time. They hold all the same. */
+static void test_lost_deadlines(void **state)
+{
+    bench *b = *state;
+    um_error err;
+    collected got;
+    um_remote_options o = b->options;
+    o.outage_limit_ms = 400;
+    o.retries = 0;
+    um_remote *remote = open_client(b->server, &o);
+    fault_reset(b->server, "");
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    assert_true(fault_reset(b->server, "when=all silence\n"));
+    forgets_from_ms = um_clock_ms() + o.deadline_ms / 2;
+    assert_int_equal(run_samples(remote, NULL, &b->p, 1, &got, NULL, &err), UM_ERR_REMOTE);
+    forgets_from_ms = UINT64_MAX;
+    assert_non_null(strstr(err.text, "deadline passed"));
+    assert_int_equal(got.got, 0);
+    collected_free(&got);
+    um_remote_free(remote);
+}
+
 /* It does not come back: the run ends in time, and the next one goes on. */
 static void test_long_outage(void **state)
 {
@@ -607,7 +645,7 @@ static void test_one_of_two(void **state)
     }
 }
 
-int main(void)
+static int test_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cases),
@@ -622,8 +660,14 @@ int main(void)
         cmocka_unit_test(test_refused_groups),
         cmocka_unit_test(test_outage),
         cmocka_unit_test(test_long_outage),
+        cmocka_unit_test(test_lost_deadlines),
         cmocka_unit_test(test_adapts),
         cmocka_unit_test(test_one_of_two),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
+}
+
+int main(void)
+{
+    return steady_run(test_all);
 }

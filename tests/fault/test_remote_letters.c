@@ -1,5 +1,6 @@
 /* Distributions over letters: exact, bounded, estimated, refused; and rows of embeddings. */
 #include "remote_util.h"
+#include "steady.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -430,7 +431,7 @@ static void test_embeddings(void **state)
     fault_stop(s);
 }
 
-int main(void)
+static int test_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exact),         cmocka_unit_test(test_bound),
@@ -439,4 +440,9 @@ int main(void)
         cmocka_unit_test(test_letter_faults), cmocka_unit_test(test_embeddings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return steady_run(test_all);
 }

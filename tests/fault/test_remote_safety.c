@@ -1,5 +1,6 @@
 /* Keys that go nowhere else, addresses, options, batch files, and a bounded soak. */
 #include "remote_util.h"
+#include "steady.h"
 
 #include <unistd.h>
 
@@ -490,7 +491,7 @@ static void test_soak(void **state)
     fault_stop(s);
 }
 
-int main(void)
+static int test_all(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mask),      cmocka_unit_test(test_reading_keys),
@@ -499,4 +500,9 @@ int main(void)
         cmocka_unit_test(test_batch),     cmocka_unit_test(test_soak),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return steady_run(test_all);
 }
