@@ -50,8 +50,12 @@ static INLINE const char *fetch(const char *ahead, int lines)
     return ahead;
 }
 
-/* What a call of a kernel is about: rows [row, row + mr) of one strip; `lines` are fetched with
- * each step of terms. */
+/*
+ * What a call of a kernel is about: rows [row, row + mr) of one strip. A kernel that is called once
+ * for a block (`once`) has the next block fetched as fast as it reads its own, evenly: few rows
+ * take no longer to multiply than to read, and lines asked for together wait for one another. Else
+ * `lines` are fetched with each step of terms.
+ */
 typedef struct block_call {
     int row, strip;
     const char *ahead;
@@ -131,7 +135,7 @@ static INLINE size_t strip_at(const block_call *c, int v, size_t tile_lanes)
 }
 
 #ifdef SIMD_BF16_TERMS
-static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
+static INLINE void bf16_rows(const block *g, const block_call *c, const int mr, const bool once)
 {
     const uint16_t *w = (const uint16_t *)g->w;
     const size_t w0 = strip_at(c, 0, 256) * 2, w1 = strip_at(c, 1, 256) * 2;
@@ -143,8 +147,11 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
     for (int i = 0; i < mr; i++)
         sum[i][0] = sum[i][1] = vf_zero();
     for (int step = 0; step < g->terms; step += UM_STEP_BF16, w += 1024, a += 512) {
-        ahead = fetch(ahead, c->lines);
+        if (!once)
+            ahead = fetch(ahead, c->lines);
         for (int p = 0; p < UM_STEP_BF16; p += 2) {
+            if (once)
+                ahead = fetch(ahead, 2);
             const vf b0 = vf_load((const float *)(w + p * 16 + w0));
             const vf b1 = vf_load((const float *)(w + p * 16 + w1));
             UNROLL
@@ -158,7 +165,7 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
     block_put(g, c, sum, mr);
 }
 #else
-static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
+static INLINE void bf16_rows(const block *g, const block_call *c, const int mr, const bool once)
 {
     const uint16_t *w = (const uint16_t *)g->w;
     const size_t w0 = strip_at(c, 0, 256) * 2, w1 = strip_at(c, 1, 256) * 2;
@@ -174,7 +181,9 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
         vf_load_bf16_pairs(at + w0, &even0, &odd0);
         vf_load_bf16_pairs(at + w1, &even1, &odd1);
         const bool both = p + 1 < g->terms;
-        if (p % UM_STEP_BF16 == 0)
+        if (once)
+            ahead = fetch(ahead, 2);
+        else if (p % UM_STEP_BF16 == 0)
             ahead = fetch(ahead, c->lines);
         UNROLL
         for (int i = 0; i < mr; i++) {
@@ -193,7 +202,7 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr)
 }
 #endif
 
-static INLINE void f16_rows(const block *g, const block_call *c, const int mr)
+static INLINE void f16_rows(const block *g, const block_call *c, const int mr, const bool once)
 {
     const uint16_t *w = (const uint16_t *)g->w + first_column(c);
     const float *a = (const float *)g->acts + (size_t)c->row * (size_t)g->k + g->from;
@@ -204,7 +213,9 @@ static INLINE void f16_rows(const block *g, const block_call *c, const int mr)
         sum[i][0] = sum[i][1] = vf_zero();
     for (int p = 0; p < g->terms; p++, w += UM_PANEL) {
         const vf w0 = vf_load_f16(w), w1 = vf_load_f16(w + VL);
-        if (p % UM_STEP_BF16 == 0)
+        if (once)
+            ahead = fetch(ahead, 1);
+        else if (p % UM_STEP_BF16 == 0)
             ahead = fetch(ahead, c->lines);
         UNROLL
         for (int i = 0; i < mr; i++) {
@@ -216,7 +227,7 @@ static INLINE void f16_rows(const block *g, const block_call *c, const int mr)
     block_put(g, c, sum, mr);
 }
 
-static INLINE void i8_rows(const block *g, const block_call *c, const int mr)
+static INLINE void i8_rows(const block *g, const block_call *c, const int mr, const bool once)
 {
     const int8_t *w = (const int8_t *)g->w + UM_PANEL * sizeof(float);
     const size_t w0 = strip_at(c, 0, 256) * 4, w1 = strip_at(c, 1, 256) * 4;
@@ -230,9 +241,14 @@ static INLINE void i8_rows(const block *g, const block_call *c, const int mr)
     UNROLL
     for (int i = 0; i < mr; i++)
         sum[i][0] = sum[i][1] = vi_set(start[i]);
+    if (once)
+        ahead = fetch(ahead, UM_PANEL * sizeof(float) / 64);
     for (int step = 0; step < g->terms; step += UM_STEP_I8, w += 2048, a += 1024) {
-        ahead = fetch(ahead, c->lines);
+        if (!once)
+            ahead = fetch(ahead, c->lines);
         for (int p = 0; p < UM_STEP_I8; p += 4) {
+            if (once)
+                ahead = fetch(ahead, 2);
             const vi_weights b0 = vi_load(w + p * 16 + w0), b1 = vi_load(w + p * 16 + w1);
             UNROLL
             for (int i = 0; i < mr; i++) {
@@ -254,15 +270,20 @@ typedef void (*block_rows_fn)(const block *g, const block_call *c);
 #define BLOCK_ROWS(format, mr)                                                                     \
     static void format##_rows_##mr(const block *g, const block_call *c)                            \
     {                                                                                              \
-        format##_rows(g, c, mr);                                                                   \
+        format##_rows(g, c, mr, false);                                                            \
+    }                                                                                              \
+    static void format##_once_##mr(const block *g, const block_call *c)                            \
+    {                                                                                              \
+        format##_rows(g, c, mr, true);                                                             \
     }
 #define BLOCK_ROWS_4(format)                                                                       \
     BLOCK_ROWS(format, 1)                                                                          \
     BLOCK_ROWS(format, 2)                                                                          \
     BLOCK_ROWS(format, 3)                                                                          \
     BLOCK_ROWS(format, 4)
+#define BLOCK_FNS_4(fn) fn##_1, fn##_2, fn##_3, fn##_4
 #ifdef SIMD_32_REGISTERS
-#define BLOCK_FORMAT(format)                                                                       \
+#define BLOCK_ROWS_ALL(format)                                                                     \
     BLOCK_ROWS_4(format)                                                                           \
     BLOCK_ROWS(format, 5)                                                                          \
     BLOCK_ROWS(format, 6)                                                                          \
@@ -271,17 +292,18 @@ typedef void (*block_rows_fn)(const block *g, const block_call *c);
     BLOCK_ROWS(format, 9)                                                                          \
     BLOCK_ROWS(format, 10)                                                                         \
     BLOCK_ROWS(format, 11)                                                                         \
-    BLOCK_ROWS(format, 12)                                                                         \
-    static const block_rows_fn format##_rows_fn[] = {                                              \
-        format##_rows_1, format##_rows_2,  format##_rows_3,  format##_rows_4,                      \
-        format##_rows_5, format##_rows_6,  format##_rows_7,  format##_rows_8,                      \
-        format##_rows_9, format##_rows_10, format##_rows_11, format##_rows_12};
+    BLOCK_ROWS(format, 12)
+#define BLOCK_FNS(fn)                                                                              \
+    BLOCK_FNS_4(fn), fn##_5, fn##_6, fn##_7, fn##_8, fn##_9, fn##_10, fn##_11, fn##_12
 #else
-#define BLOCK_FORMAT(format)                                                                       \
-    BLOCK_ROWS_4(format)                                                                           \
-    static const block_rows_fn format##_rows_fn[] = {format##_rows_1, format##_rows_2,             \
-                                                     format##_rows_3, format##_rows_4};
+#define BLOCK_ROWS_ALL(format) BLOCK_ROWS_4(format)
+#define BLOCK_FNS(fn)          BLOCK_FNS_4(fn)
 #endif
+/* By `once`, then by rows. */
+#define BLOCK_FORMAT(format)                                                                       \
+    BLOCK_ROWS_ALL(format)                                                                         \
+    static const block_rows_fn format##_fn[2][BLOCK_MR] = {{BLOCK_FNS(format##_rows)},             \
+                                                           {BLOCK_FNS(format##_once)}};
 
 BLOCK_FORMAT(f16)
 #ifndef __AMX_TILE__
@@ -296,10 +318,11 @@ static INLINE int tile_cuts(int rows)
 }
 
 /* Groups do not cross a tile. */
-static void block_by_rows(const block *g, const block_rows_fn *fn, int step)
+static void block_by_rows(const block *g, const block_rows_fn (*fn)[BLOCK_MR], int step)
 {
     const int cuts = g->rows / UM_TILE * tile_cuts(UM_TILE) + tile_cuts(g->rows % UM_TILE);
     const int steps = (g->terms + step - 1) / step;
+    const bool once = cuts * BLOCK_STRIPS == 1 && g->ahead_bytes > 0;
     block_call call = {.ahead = g->ahead, .lines = lines_a_step(g, cuts * BLOCK_STRIPS * steps)};
     for (int first = 0; first < g->rows; first += UM_TILE) {
         const int rows = min_int(UM_TILE, g->rows - first);
@@ -308,7 +331,7 @@ static void block_by_rows(const block *g, const block_rows_fn *fn, int step)
             const int mr = tile_start(rows, tile_cuts(rows), c + 1) - row;
             call.row = first + row;
             for (call.strip = 0; call.strip < BLOCK_STRIPS; call.strip++) {
-                fn[mr - 1](g, &call);
+                fn[once][mr - 1](g, &call);
                 call.ahead += (size_t)(call.lines * steps) * 64;
             }
         }
@@ -317,18 +340,18 @@ static void block_by_rows(const block *g, const block_rows_fn *fn, int step)
 
 static void block_f16(const block *g)
 {
-    block_by_rows(g, f16_rows_fn, UM_STEP_BF16);
+    block_by_rows(g, f16_fn, UM_STEP_BF16);
 }
 
 #ifndef __AMX_TILE__
 static void block_bf16(const block *g)
 {
-    block_by_rows(g, bf16_rows_fn, UM_STEP_BF16);
+    block_by_rows(g, bf16_fn, UM_STEP_BF16);
 }
 
 static void block_i8(const block *g)
 {
-    block_by_rows(g, i8_rows_fn, UM_STEP_I8);
+    block_by_rows(g, i8_fn, UM_STEP_I8);
 }
 
 /* Around all blocks of a call on a thread. */
