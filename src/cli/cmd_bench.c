@@ -126,12 +126,13 @@ static void print_report(const um_bench_options *o, const um_bench_report *r, co
            rate((double)c->prompt_tokens, r->first_s),
            100 * rate((double)c->prompt_tokens * r->prompt_ops, r->first_s * r->peak_ops_s));
     if (decoded > 0)
-        printf("decode     %8.2f s  %9.1f tok/s  %5.1f rows a pass, %5.1f GB/s of weights, %5.1f %% "
-               "of the reading\n",
-               decode_s, rate(decoded, decode_s), rate((double)c->rows, (double)c->passes),
-               rate((double)c->passes * r->weight_bytes, r->complete_s) * 1e-9,
-               100 * rate((double)(o->new_tokens - 1) * r->weight_bytes,
-                          decode_s * r->read_bytes_s));
+        printf("decode     %8.2f s  %9.1f tok/s  %5.1f %% of the reading\n", decode_s,
+               rate(decoded, decode_s),
+               100 *
+                   rate((double)(o->new_tokens - 1) * r->weight_bytes, decode_s * r->read_bytes_s));
+    printf("both       %8llu passes of %.1f rows; they read weights at %.1f GB/s\n",
+           (unsigned long long)c->passes, rate((double)c->rows, (double)c->passes),
+           rate((double)c->passes * r->weight_bytes, r->complete_s) * 1e-9);
     if (o->letters > 0)
         printf("letters    %8.2f s  %9.1f texts/s, %llu tokens computed, %llu found again\n",
                r->score_s, rate((double)o->prompts * o->samples, r->score_s),
