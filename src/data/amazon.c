@@ -3,233 +3,23 @@
  * and Python dicts of metadata), 2018 (<CAT>.json, asin, reviewerID) and 2023 (<CAT>.jsonl,
  * parent_asin, user_id, milliseconds).
  *
- * One category a reading. The metadata are read first: reviews of items that they lack are
- * rejected, there would be nothing to show. Average rating, number of ratings and sales rank are
- * those of the day the site was read, later than most reviews; so they are features, and no text
- * shows them unless a template asks for it.
+ * One category a reading. The metadata (amazon_meta.c) are read first: reviews of items that they
+ * lack are rejected, there would be nothing to show.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "data/amazon.h"
-#include "data/dates.h"
 #include "data/markup.h"
 
 /* Past the year 5138 in seconds; 1973 in milliseconds. */
-#define TIME_LIMIT      100000000000
-#define MAX_PRICE_BYTES 40
+#define TIME_LIMIT 100000000000
 
 typedef struct amazon {
     um_reading *r;
-    const um_amazon_layout *lay;
-    um_arena arena;
-    um_ids left_out; /* items that min_rating_count leaves out */
-    um_releases releases;
-    um_str item_id, text, json;
+    um_amazon_items items;
 } amazon;
-
-/* Metadata ------------------------------------------------------------------------------------
- */
-
-/* Appends "$12.99", "$9.99 - $19.99"; nothing for null, "None", "", style sheets and the like. */
-static void append_price(um_str *out, um_jval meta)
-{
-    um_jval v;
-    double number = 0;
-    const char *text;
-    size_t len = 0;
-    if (!um_jval_get(meta, "price", &v))
-        return;
-    if (um_jval_f64(v, &number)) {
-        if (number > 0)
-            um_str_appendf(out, "$%.2f", number);
-        return;
-    }
-    if (!um_jval_str(v, &text, &len))
-        return;
-    size_t begin = len >= 5 && memcmp(text, "from ", 5) == 0 ? 5 : 0;
-    bool has_digit = false;
-    if (len > MAX_PRICE_BYTES)
-        return;
-    for (size_t i = begin; i < len; i++) {
-        if (text[i] >= '0' && text[i] <= '9')
-            has_digit = true;
-        else if (text[i] == '\0' || strchr("$.,- ", text[i]) == NULL)
-            return;
-    }
-    if (!has_digit)
-        return;
-    um_str_append_n(out, text, begin);
-    if (text[begin] != '$')
-        um_str_append_char(out, '$');
-    um_str_append_n(out, text + begin, len - begin);
-}
-
-/* The categories from the widest to the narrowest; of several paths (2014) the first. */
-static void append_categories(um_str *out, um_jval meta, const char *key)
-{
-    um_jval v, first;
-    const char *no_key;
-    if (!um_jval_get(meta, key, &v))
-        return;
-    um_jiter it = um_jval_iter(v);
-    if (um_jval_type(v) != UM_J_ARRAY || !um_jiter_next(&it, &no_key, &first))
-        return;
-    if (um_jval_type(first) != UM_J_ARRAY) {
-        um_member_text(meta, key, " > ", out);
-        return;
-    }
-    it = um_jval_iter(first);
-    um_jval name;
-    const char *text;
-    size_t len = 0;
-    for (bool any = false; um_jiter_next(&it, &no_key, &name);) {
-        if (!um_jval_str(name, &text, &len))
-            continue;
-        um_str_append(out, any ? " > " : "");
-        any = um_markup_clean(out, text, len) || any;
-    }
-}
-
-/* "742 in Magazine Subscriptions (" as it stands; {"Toys & Games": 21} as "21 in Toys & Games". */
-static void append_rank(um_str *out, um_jval meta)
-{
-    um_jval ranks, rank;
-    const char *key = NULL;
-    int64_t place = 0;
-    if (!um_jval_get(meta, "salesRank", &ranks)) {
-        um_member_text(meta, "rank", "; ", out);
-        while (out->len > 0 && strchr(" (", out->data[out->len - 1]) != NULL)
-            out->data[--out->len] = '\0';
-        return;
-    }
-    if (um_jval_type(ranks) != UM_J_OBJECT)
-        return;
-    um_jiter it = um_jval_iter(ranks);
-    if (um_jiter_next(&it, &key, &rank) && um_jval_i64(rank, &place))
-        um_str_appendf(out, "%lld in %s", (long long)place, key);
-}
-
-static um_status put_rank(amazon *a, uint32_t item, um_jval meta, um_error *err)
-{
-    um_str_clear(&a->text);
-    um_str_clear(&a->json);
-    append_rank(&a->text, meta);
-    if (a->text.len > 0)
-        um_str_append_json(&a->json, um_str_text(&a->text));
-    um_status status = um_str_status(&a->text, err);
-    if (status == UM_OK)
-        status = um_str_status(&a->json, err);
-    if (status == UM_OK)
-        status = um_dataset_builder_set_item(a->r->builder, item, "sales_rank", UM_COLUMN_FEATURE,
-                                             a->json.len > 0 ? um_str_text(&a->json) : NULL, err);
-    return status;
-}
-
-static um_status put_member(amazon *a, uint32_t item, um_jval meta, const char *key,
-                            const char *column, const char *separator, um_error *err)
-{
-    um_str_clear(&a->text);
-    if (key != NULL)
-        um_member_text(meta, key, separator, &a->text);
-    return um_put_text(a->r, item, column, &a->text, err);
-}
-
-static um_status put_count(amazon *a, uint32_t item, um_jval meta, const char *key, um_error *err)
-{
-    double number = 0;
-    bool has = um_member_number(meta, key, &number);
-    return um_put_number(a->r, item, key, has, number, err);
-}
-
-static um_status put_release(amazon *a, uint32_t item, um_jval meta, um_error *err)
-{
-    um_jval details = meta, v;
-    const char *text, *key = a->lay->release;
-    size_t len = 0;
-    int64_t time_s = 0;
-    if (key == NULL) {
-        key = "Date First Available";
-        if (!um_jval_get(meta, "details", &details) || um_jval_type(details) != UM_J_OBJECT)
-            return UM_OK;
-    }
-    if (!um_jval_get(details, key, &v) || !um_jval_str(v, &text, &len) ||
-        !um_date_parse_words(text, &time_s))
-        return UM_OK;
-    return um_releases_set(&a->releases, a->r, item, time_s, err);
-}
-
-static um_status describe_item(amazon *a, uint32_t item, um_jval meta, um_error *err)
-{
-    const um_amazon_layout *lay = a->lay;
-    um_status status = put_member(a, item, meta, "title", "title", " ", err);
-    if (status == UM_OK)
-        status = put_member(a, item, meta, lay->main_category, "category", " ", err);
-    um_str_clear(&a->text);
-    append_categories(&a->text, meta, lay->categories);
-    if (status == UM_OK)
-        status = um_put_text(a->r, item, "categories", &a->text, err);
-    if (status == UM_OK)
-        status = put_member(a, item, meta, lay->brand, "brand", " ", err);
-    um_str_clear(&a->text);
-    append_price(&a->text, meta);
-    if (status == UM_OK)
-        status = um_put_text(a->r, item, "price", &a->text, err);
-    if (status == UM_OK)
-        status = put_member(a, item, meta, lay->features, "features", "; ", err);
-    if (status == UM_OK)
-        status = put_member(a, item, meta, "description", "description", " ", err);
-    if (status == UM_OK)
-        status = put_count(a, item, meta, "average_rating", err);
-    if (status == UM_OK)
-        status = put_count(a, item, meta, "rating_number", err);
-    if (status == UM_OK)
-        status = put_rank(a, item, meta, err);
-    if (status == UM_OK)
-        status = put_release(a, item, meta, err);
-    return status;
-}
-
-/* Details are an object, or its JSON text where the file went through a table. */
-static bool has_details(um_jval meta)
-{
-    um_jval v;
-    const char *text;
-    size_t len = 0;
-    if (!um_jval_get(meta, "details", &v))
-        return false;
-    if (um_jval_str(v, &text, &len))
-        return len > 0 && strcmp(text, "{}") != 0 && strcmp(text, "null") != 0;
-    return um_jval_len(v) > 0;
-}
-
-static um_status take_meta(void *context, um_jval meta, uint64_t line, um_error *err)
-{
-    amazon *a = context;
-    um_reading *r = a->r;
-    uint32_t item = 0;
-    bool added = false;
-    double n_ratings = 0;
-    int64_t limit = r->filters.min_rating_count;
-    if (!um_member_id(meta, a->lay->item.name, &a->item_id))
-        return um_reading_reject(r, err, line, "%s is missing", a->lay->item.name);
-    const char *id = um_str_text(&a->item_id);
-    if (um_builder_find_item(r->builder, id, &item) || um_ids_find(&a->left_out, id, &item))
-        return um_reading_reject(r, err, line, "item '%.40s' was described before", id);
-    um_member_number(meta, "rating_number", &n_ratings);
-    if (limit > 0 && (n_ratings < (double)limit || !has_details(meta))) {
-        um_status status = um_ids_intern(&a->left_out, &a->arena, id, "item", &item, &added, err);
-        if (status != UM_OK)
-            return status;
-        if (n_ratings < (double)limit)
-            return um_reading_filter(r, err, line, "item '%.40s' has %.0f ratings, need %lld", id,
-                                     n_ratings, (long long)limit);
-        return um_reading_filter(r, err, line, "item '%.40s' has no details", id);
-    }
-    um_status status = um_dataset_builder_item(r->builder, id, &item, &added, err);
-    return status == UM_OK ? describe_item(a, item, meta, err) : status;
-}
 
 /* Reviews -------------------------------------------------------------------------------------
  */
@@ -377,7 +167,7 @@ static um_status add_review(amazon *a, const review *row, const char *made, uint
     if (status == UM_OK)
         status = um_builder_set_line(b, line, err);
     if (status == UM_OK)
-        status = um_releases_seen(&a->releases, a->r, item, row->time_s, err);
+        status = um_releases_seen(&a->items.releases, a->r, item, row->time_s, err);
     if (status == UM_OK)
         status = um_dataset_builder_number(b, "rating", row->rating, err);
     if (status == UM_OK)
@@ -405,7 +195,7 @@ static um_status take_review(void *context, um_jval object, uint64_t line, um_er
     if (row.is_bad)
         return um_reading_reject(r, err, line, "%s", made);
     if (!um_builder_find_item(r->builder, id, &item))
-        return um_ids_find(&a->left_out, id, &item)
+        return um_ids_find(&a->items.left_out, id, &item)
                    ? um_reading_filter(r, err, line,
                                        "item '%.40s' has too few ratings, or no details", id)
                    : um_reading_reject(r, err, line, "item '%.40s' is not in the metadata", id);
@@ -450,7 +240,7 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
 {
     um_amazon_files l;
     um_partner meta = {0};
-    amazon a = {.r = r, .lay = lay};
+    amazon a = {.r = r};
     review_maker makers[UM_PARSED_THREADS] = {{.lay = lay}, {.lay = lay}};
     um_status status = um_amazon_locate_one(&l, r->bundle, lay, err);
     if (status == UM_OK && r->filters.min_rating_count > 0 && !lay->has_counts)
@@ -464,13 +254,7 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
         status = um_fail(err, UM_ERR_INPUT, "%s: no file, or more than one, called %s",
                          r->bundle->path, um_str_text(&l.meta));
     if (status == UM_OK)
-        status = um_reading_objects(r,
-                                    &(um_objects_spec){.bundle = meta.bundle,
-                                                       .entry = meta.entry,
-                                                       .is_python = lay->meta_is_python,
-                                                       .take = take_meta,
-                                                       .context = &a},
-                                    err);
+        status = um_amazon_read_items(r, lay, meta.bundle, meta.entry, &a.items, err);
     if (status == UM_OK)
         status = declare(r, err);
     if (status == UM_OK)
@@ -485,12 +269,7 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
                                     err);
     um_partner_close(&meta);
     um_amazon_files_dispose(&l);
-    um_ids_dispose(&a.left_out);
-    um_arena_dispose(&a.arena);
-    um_vec_dispose(&a.releases);
-    um_str_dispose(&a.item_id);
-    um_str_dispose(&a.text);
-    um_str_dispose(&a.json);
+    um_amazon_items_dispose(&a.items);
     for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
         um_str_dispose(&makers[i].user_id);
         um_str_dispose(&makers[i].item_id);

@@ -16,8 +16,8 @@ const um_amazon_layout um_amazon_2014 = {.name = "amazon-2014",
                                          .title = UM_JKEY("summary"),
                                          .text = UM_JKEY("reviewText"),
                                          .votes = UM_JKEY("helpful"),
-                                         .categories = "categories",
-                                         .brand = "brand"};
+                                         .categories = UM_JKEY("categories"),
+                                         .brand = UM_JKEY("brand")};
 const um_amazon_layout um_amazon_2018 = {.name = "amazon-2018",
                                          .review_prefix = "",
                                          .review_suffix = ".json",
@@ -29,11 +29,11 @@ const um_amazon_layout um_amazon_2018 = {.name = "amazon-2018",
                                          .text = UM_JKEY("reviewText"),
                                          .verified = UM_JKEY("verified"),
                                          .votes = UM_JKEY("vote"),
-                                         .main_category = "main_cat",
-                                         .categories = "category",
-                                         .brand = "brand",
-                                         .features = "feature",
-                                         .release = "date"};
+                                         .main_category = UM_JKEY("main_cat"),
+                                         .categories = UM_JKEY("category"),
+                                         .brand = UM_JKEY("brand"),
+                                         .features = UM_JKEY("feature"),
+                                         .release = UM_JKEY("date")};
 const um_amazon_layout um_amazon_2023 = {.name = "amazon-2023",
                                          .review_prefix = "",
                                          .review_suffix = ".jsonl",
@@ -47,10 +47,10 @@ const um_amazon_layout um_amazon_2023 = {.name = "amazon-2023",
                                          .text = UM_JKEY("text"),
                                          .verified = UM_JKEY("verified_purchase"),
                                          .votes = UM_JKEY("helpful_vote"),
-                                         .main_category = "main_category",
-                                         .categories = "categories",
-                                         .brand = "store",
-                                         .features = "features"};
+                                         .main_category = UM_JKEY("main_category"),
+                                         .categories = UM_JKEY("categories"),
+                                         .brand = UM_JKEY("store"),
+                                         .features = UM_JKEY("features")};
 
 /* The metadata of a category, "meta_<CAT>.json" or ".jsonl", in `name`; false when there are none.
  */

@@ -1,0 +1,344 @@
+/*
+ * amazon_meta.c - what Amazon says of items, in the three layouts. Cells are made in the threads
+ * that parse, in the order of `cells`; a line is taken into the data set as it was made.
+ *
+ * Average rating, number of ratings and sales rank are those of the day the site was read, later
+ * than most reviews; so they are features, and no text shows them unless a template asks for it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/amazon.h"
+#include "data/dates.h"
+#include "data/markup.h"
+
+#define MAX_PRICE_BYTES 40
+
+enum {
+    CATEGORY,
+    TITLE,
+    AVERAGE,
+    COUNT,
+    FEATURES,
+    DESCRIPTION,
+    PRICE,
+    BRAND,
+    CATEGORIES,
+    DETAILS,
+    ITEM,
+    RANKS,
+    RANK,
+    RELEASE,
+    N_MEMBERS
+};
+
+/* In the order of the 2023 files; absent where the layout has none. */
+static void pick_members(const um_amazon_layout *lay, um_jval meta, um_jval v[N_MEMBERS])
+{
+    const um_jkey keys[N_MEMBERS] = {
+        lay->main_category,       UM_JKEY("title"), UM_JKEY("average_rating"),
+        UM_JKEY("rating_number"), lay->features,    UM_JKEY("description"),
+        UM_JKEY("price"),         lay->brand,       lay->categories,
+        UM_JKEY("details"),       lay->item,        UM_JKEY("salesRank"),
+        UM_JKEY("rank"),          lay->release,
+    };
+    um_jval_pick(meta, keys, N_MEMBERS, v);
+}
+
+/* Cells ---------------------------------------------------------------------------------------- */
+
+/* Appends "$12.99", "$9.99 - $19.99"; nothing for null, "None", "", style sheets and the like. */
+static void append_price(um_str *out, um_jval v)
+{
+    double number = 0;
+    const char *text;
+    size_t len = 0;
+    if (um_jval_f64(v, &number)) {
+        if (number > 0)
+            um_str_appendf(out, "$%.2f", number);
+        return;
+    }
+    if (!um_jval_str(v, &text, &len))
+        return;
+    size_t begin = len >= 5 && memcmp(text, "from ", 5) == 0 ? 5 : 0;
+    bool has_digit = false;
+    if (len > MAX_PRICE_BYTES)
+        return;
+    for (size_t i = begin; i < len; i++) {
+        if (text[i] >= '0' && text[i] <= '9')
+            has_digit = true;
+        else if (text[i] == '\0' || strchr("$.,- ", text[i]) == NULL)
+            return;
+    }
+    if (!has_digit)
+        return;
+    um_str_append_n(out, text, begin);
+    if (text[begin] != '$')
+        um_str_append_char(out, '$');
+    um_str_append_n(out, text + begin, len - begin);
+}
+
+/* The categories from the widest to the narrowest; of several paths (2014) the first. */
+static void append_categories(um_str *out, um_jval v)
+{
+    um_jval first, name;
+    const char *no_key, *text;
+    size_t len = 0;
+    um_jiter it = um_jval_iter(v);
+    if (um_jval_type(v) != UM_J_ARRAY || !um_jiter_next(&it, &no_key, &first))
+        return;
+    if (um_jval_type(first) != UM_J_ARRAY) {
+        um_value_text(v, " > ", out);
+        return;
+    }
+    it = um_jval_iter(first);
+    for (bool any = false; um_jiter_next(&it, &no_key, &name);) {
+        if (!um_jval_str(name, &text, &len))
+            continue;
+        um_str_append(out, any ? " > " : "");
+        any = um_markup_clean(out, text, len) || any;
+    }
+}
+
+/* "742 in Magazine Subscriptions (" as it stands; {"Toys & Games": 21} as "21 in Toys & Games". */
+static void append_rank(um_str *out, um_jval ranks, um_jval rank)
+{
+    um_jval place;
+    const char *key = NULL;
+    int64_t number = 0;
+    if (ranks.document == NULL) { /* no such member */
+        um_value_text(rank, "; ", out);
+        while (out->len > 0 && strchr(" (", out->data[out->len - 1]) != NULL)
+            out->data[--out->len] = '\0';
+        return;
+    }
+    if (um_jval_type(ranks) != UM_J_OBJECT)
+        return;
+    um_jiter it = um_jval_iter(ranks);
+    if (um_jiter_next(&it, &key, &place) && um_jval_i64(place, &number))
+        um_str_appendf(out, "%lld in %s", (long long)number, key);
+}
+
+/* Cells of an item in the order in which they are made. What is absent makes its column too. */
+static const struct {
+    const char *column;
+    um_column_kind kind;
+} cells[] = {
+    {"title", UM_COLUMN_DESCRIPTION},       {"category", UM_COLUMN_DESCRIPTION},
+    {"categories", UM_COLUMN_DESCRIPTION},  {"brand", UM_COLUMN_DESCRIPTION},
+    {"price", UM_COLUMN_DESCRIPTION},       {"features", UM_COLUMN_DESCRIPTION},
+    {"description", UM_COLUMN_DESCRIPTION}, {"average_rating", UM_COLUMN_FEATURE},
+    {"rating_number", UM_COLUMN_FEATURE},   {"sales_rank", UM_COLUMN_FEATURE},
+};
+enum { N_CELLS = sizeof cells / sizeof *cells };
+
+/* A cell is the length of its text, the text, and a NUL; of no text, the length 0 alone. */
+static size_t begin_cell(um_str *made)
+{
+    const size_t at = made->len, none = 0;
+    um_str_append_n(made, (const char *)&none, sizeof none);
+    return at;
+}
+
+static void end_cell(um_str *made, size_t at)
+{
+    const size_t len = made->len - at - sizeof len;
+    if (made->failed != UM_OK || len == 0)
+        return;
+    um_str_append_char(made, '\0');
+    if (made->failed == UM_OK)
+        memcpy(made->data + at, &len, sizeof len);
+}
+
+static void make_text(um_str *made, um_jval value, const char *separator)
+{
+    const size_t at = begin_cell(made);
+    um_value_text(value, separator, made);
+    end_cell(made, at);
+}
+
+static void make_number(um_str *made, um_jval value)
+{
+    const size_t at = begin_cell(made);
+    double number = 0;
+    if (um_value_number(value, &number))
+        um_str_append_number(made, number);
+    end_cell(made, at);
+}
+
+/* Items ---------------------------------------------------------------------------------------- */
+
+typedef struct meta_maker {
+    const um_amazon_layout *lay;
+    int64_t min_ratings; /* 0: no limit */
+    um_str id, text;
+} meta_maker;
+
+/* What is made of an item. Behind it: its id with a NUL, then its cells unless it is left out. */
+typedef struct item_meta {
+    size_t id_bytes; /* 0: it has none */
+    double n_ratings;
+    int64_t release_s;
+    bool has_details, has_release, is_left_out;
+} item_meta;
+
+/* Details are an object, or its JSON text where the file went through a table. */
+static bool has_details(um_jval details)
+{
+    const char *text;
+    size_t len = 0;
+    if (um_jval_str(details, &text, &len))
+        return len > 0 && strcmp(text, "{}") != 0 && strcmp(text, "null") != 0;
+    return um_jval_len(details) > 0;
+}
+
+static bool read_release(const um_amazon_layout *lay, const um_jval v[N_MEMBERS], int64_t *time_s)
+{
+    um_jval date = v[RELEASE];
+    const char *text;
+    size_t len = 0;
+    if (lay->release.name == NULL && (um_jval_type(v[DETAILS]) != UM_J_OBJECT ||
+                                      !um_jval_get(v[DETAILS], "Date First Available", &date)))
+        return false;
+    return um_jval_str(date, &text, &len) && um_date_parse_words(text, time_s);
+}
+
+static void make_cells(meta_maker *m, const um_jval v[N_MEMBERS], um_str *made)
+{
+    make_text(made, v[TITLE], " ");
+    make_text(made, v[CATEGORY], " ");
+    size_t at = begin_cell(made);
+    append_categories(made, v[CATEGORIES]);
+    end_cell(made, at);
+    make_text(made, v[BRAND], " ");
+    at = begin_cell(made);
+    append_price(made, v[PRICE]);
+    end_cell(made, at);
+    make_text(made, v[FEATURES], "; ");
+    make_text(made, v[DESCRIPTION], " ");
+    make_number(made, v[AVERAGE]);
+    make_number(made, v[COUNT]);
+    um_str_clear(&m->text);
+    append_rank(&m->text, v[RANKS], v[RANK]);
+    at = begin_cell(made);
+    if (m->text.len > 0)
+        um_str_append_json(made, um_str_text(&m->text));
+    end_cell(made, at);
+}
+
+static um_status make_meta(void *context, um_jval object, um_str *made, um_row_hashes *hashes,
+                           um_error *err)
+{
+    meta_maker *m = context;
+    um_jval v[N_MEMBERS];
+    item_meta meta = {0};
+    (void)hashes;
+    pick_members(m->lay, object, v);
+    if (um_value_id(v[ITEM], &m->id))
+        meta.id_bytes = m->id.len + 1;
+    um_value_number(v[COUNT], &meta.n_ratings);
+    meta.has_details = has_details(v[DETAILS]);
+    meta.has_release = read_release(m->lay, v, &meta.release_s);
+    meta.is_left_out =
+        m->min_ratings > 0 && (meta.n_ratings < (double)m->min_ratings || !meta.has_details);
+    um_str_append_n(made, &meta, sizeof meta);
+    um_str_append_n(made, um_str_text(&m->id), meta.id_bytes);
+    if (meta.id_bytes > 0 && !meta.is_left_out)
+        make_cells(m, v, made);
+    um_status status = um_str_status(&m->id, err);
+    if (status == UM_OK)
+        status = um_str_status(&m->text, err);
+    return status == UM_OK ? um_str_status(made, err) : status;
+}
+
+typedef struct meta_taker {
+    um_reading *r;
+    const um_amazon_layout *lay;
+    um_amazon_items *items;
+} meta_taker;
+
+static um_status put_cells(um_reading *r, uint32_t item, const char *made, um_error *err)
+{
+    um_status status = UM_OK;
+    for (size_t i = 0; i < N_CELLS && status == UM_OK; i++) {
+        size_t len = 0;
+        memcpy(&len, made, sizeof len);
+        made += sizeof len;
+        status = um_dataset_builder_set_item(r->builder, item, cells[i].column, cells[i].kind,
+                                             len > 0 ? made : NULL, err);
+        made += len > 0 ? len + 1 : 0;
+    }
+    return status;
+}
+
+static um_status leave_out(meta_taker *t, const item_meta *meta, const char *id, uint64_t line,
+                           um_error *err)
+{
+    um_reading *r = t->r;
+    const int64_t limit = r->filters.min_rating_count;
+    uint32_t number = 0;
+    bool added = false;
+    um_status status =
+        um_ids_intern(&t->items->left_out, &t->items->arena, id, "item", &number, &added, err);
+    if (status != UM_OK)
+        return status;
+    if (meta->n_ratings < (double)limit)
+        return um_reading_filter(r, err, line, "item '%.40s' has %.0f ratings, need %lld", id,
+                                 meta->n_ratings, (long long)limit);
+    return um_reading_filter(r, err, line, "item '%.40s' has no details", id);
+}
+
+static um_status take_meta(void *context, um_jval object, uint64_t line, um_error *err)
+{
+    (void)object;
+    meta_taker *t = context;
+    um_reading *r = t->r;
+    item_meta meta;
+    uint32_t item = 0;
+    bool added = false;
+    memcpy(&meta, r->made, sizeof meta);
+    const char *id = r->made + sizeof meta;
+    if (meta.id_bytes == 0)
+        return um_reading_reject(r, err, line, "%s is missing", t->lay->item.name);
+    if (um_builder_find_item(r->builder, id, &item) || um_ids_find(&t->items->left_out, id, &item))
+        return um_reading_reject(r, err, line, "item '%.40s' was described before", id);
+    if (meta.is_left_out)
+        return leave_out(t, &meta, id, line, err);
+    um_status status = um_dataset_builder_item(r->builder, id, &item, &added, err);
+    if (status == UM_OK)
+        status = put_cells(r, item, id + meta.id_bytes, err);
+    if (status == UM_OK && meta.has_release)
+        status = um_releases_set(&t->items->releases, r, item, meta.release_s, err);
+    return status;
+}
+
+um_status um_amazon_read_items(um_reading *r, const um_amazon_layout *lay, um_bundle *bundle,
+                               const um_entry *entry, um_amazon_items *items, um_error *err)
+{
+    meta_taker taker = {r, lay, items};
+    meta_maker makers[UM_PARSED_THREADS];
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++)
+        makers[i] = (meta_maker){.lay = lay, .min_ratings = r->filters.min_rating_count};
+    um_status status = um_reading_objects(r,
+                                          &(um_objects_spec){.bundle = bundle,
+                                                             .entry = entry,
+                                                             .is_python = lay->meta_is_python,
+                                                             .make = make_meta,
+                                                             .makers = {&makers[0], &makers[1]},
+                                                             .take = take_meta,
+                                                             .context = &taker},
+                                          err);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
+        um_str_dispose(&makers[i].id);
+        um_str_dispose(&makers[i].text);
+    }
+    return status;
+}
+
+void um_amazon_items_dispose(um_amazon_items *items)
+{
+    um_ids_dispose(&items->left_out);
+    um_arena_dispose(&items->arena);
+    um_vec_dispose(&items->releases);
+}
