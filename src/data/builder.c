@@ -139,9 +139,12 @@ void um_builder_prefetch_keys(const um_dataset_builder *b, uint64_t user, uint64
 static um_status get_column(um_dataset_builder *b, um_builder_side *side, const char *name,
                             um_column_kind kind, um_builder_column **out, um_error *err)
 {
-    for (size_t i = 0; i < side->columns.len; i++) {
+    /* Rows mostly give their cells in one order: the column after the last one is tried first. */
+    for (size_t tried = 0, i = side->next_column; tried < side->columns.len; tried++, i++) {
+        i = i < side->columns.len ? i : 0;
         um_builder_column *column = &side->columns.data[i];
         if (column->kind == kind && strcmp(column->name, name) == 0) {
+            side->next_column = i + 1;
             *out = column;
             return UM_OK;
         }

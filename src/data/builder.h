@@ -31,6 +31,7 @@ typedef struct um_builder_series {
 typedef struct um_builder_side {
     um_ids ids;
     UM_VEC(um_builder_column) columns;
+    size_t next_column; /* where the next one is looked for first */
 } um_builder_side;
 
 /* Where the rows of a file begin. */
