@@ -130,7 +130,7 @@ static void print_report(const um_bench_options *o, const um_bench_report *r, co
                rate(decoded, decode_s),
                100 *
                    rate((double)(o->new_tokens - 1) * r->weight_bytes, decode_s * r->read_bytes_s));
-    printf("both       %8llu passes of %.1f rows; they read weights at %.1f GB/s\n",
+    printf("passes     %8llu of %.1f rows on average; they read weights at %.1f GB/s\n",
            (unsigned long long)c->passes, rate((double)c->rows, (double)c->passes),
            rate((double)c->passes * r->weight_bytes, r->complete_s) * 1e-9);
     if (o->letters > 0)

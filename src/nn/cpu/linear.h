@@ -40,6 +40,7 @@ typedef struct linear_job {
     const char *acts;
     size_t tile_bytes;
     int m, terms;
+    int slab;  /* terms of a piece, but those of the last of a panel may be fewer */
     int chunk; /* rows */
     /* linear */
     float *y;
@@ -91,11 +92,16 @@ static void linear_panel(const linear_job *g, const linear_piece *piece, int pan
                .add = g->accumulate || piece->from > 0,
                .streams = g->streams,
                .stage = (char *)(scratch + LINEAR_ACC)};
-    /* Of the next piece's panel in the same place, as much as falls to this chunk. */
     const linear_piece *next = piece->next;
     const int at = panel - piece->panel, share = piece->shares > 1 ? row / g->chunk : 0;
     const size_t scales = acts_scales_at(b.k), all = acts_blocks(b.k) * UM_TILE * sizeof(float);
-    if (next != NULL && at < next->panels) {
+    if (next != NULL && g->m <= g->chunk) {
+        /* Few rows read all of a thread's panels one after another, a slab behind the fetching. */
+        b.in_order = true;
+        b.ahead = b.w + acts_blocks(g->slab) * block_bytes(dtype);
+        b.ahead_bytes = block_bytes(dtype);
+    } else if (next != NULL && at < next->panels) {
+        /* Of the next piece's panel in the same place, as much as falls to this chunk. */
         const size_t bytes = acts_blocks(next->terms) * block_bytes(dtype) / (size_t)piece->shares;
         b.ahead = panel_at(g->w, next->panel + at, next->from) + bytes * (size_t)share;
         b.ahead_bytes = bytes / acts_blocks(piece->terms);
@@ -168,7 +174,7 @@ static bool next_piece(const linear_job *g, linear_piece *piece, int group, int 
         piece->from = 0;
         piece->panel += piece->panels;
     }
-    piece->terms = min_int(LINEAR_SLAB, g->terms - piece->from);
+    piece->terms = min_int(g->slab, g->terms - piece->from);
     piece->panels = min_int(group, end - piece->panel);
     return piece->panels > 0;
 }
@@ -177,13 +183,12 @@ static void linear_panels(void *ctx, size_t begin, size_t end, int thread)
 {
     const linear_job *g = ctx;
     float *scratch = um_cpu_thread_scratch(g->be, thread);
-    const size_t slab_bytes =
-        acts_blocks(min_int(LINEAR_SLAB, g->terms)) * block_bytes(g->w->dtype);
+    const size_t slab_bytes = acts_blocks(g->slab) * block_bytes(g->w->dtype);
     /* Few rows are at every panel once only. */
     const int group = g->m <= g->chunk ? 1 : (int)(LINEAR_GROUP_BYTES / slab_bytes);
     linear_piece piece = {.panel = (int)begin,
                           .panels = min_int(group, (int)(end - begin)),
-                          .terms = min_int(LINEAR_SLAB, g->terms),
+                          .terms = g->slab,
                           .shares = (g->m + g->chunk - 1) / g->chunk};
     block_begin();
     for (bool more = true; more;) {
@@ -356,13 +361,15 @@ static void simd_linear(um_backend *be, float *y, int ldy, const void *acts, int
         gemm_linear(be, y, ldy, acts, m, w, bias, accumulate);
         return;
     }
+    const int terms = acts_terms(w->dtype, w->k);
     linear_job g = {.be = be,
                     .w = w,
                     .acts = acts,
                     .tile_bytes = acts_tile_bytes(w->dtype, w->k),
                     .m = m,
                     .chunk = chunk_rows(w->dtype, m, min_int(w->k, LINEAR_SLAB)),
-                    .terms = acts_terms(w->dtype, w->k),
+                    .terms = terms,
+                    .slab = min_int(LINEAR_SLAB, terms),
                     .y = y,
                     .ldy = (size_t)ldy,
                     .bias = bias,
@@ -386,6 +393,7 @@ static void simd_linear_gate(um_backend *be, void *out, const void *acts, int m,
                     .m = m,
                     .chunk = chunk_rows(pair->dtype, m, pair->k),
                     .terms = acts_terms(pair->dtype, pair->k),
+                    .slab = acts_terms(pair->dtype, pair->k),
                     .out = out};
     const int outputs = gate_outputs(pair->dtype);
     const size_t groups = (size_t)((pair->n / 2 + outputs - 1) / outputs);
