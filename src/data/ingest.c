@@ -136,11 +136,12 @@ static void name_file(const um_ingest_report *report, um_ingest_file *file, cons
     char number[16] = "";
     bool is_taken = true;
     for (int copy = 2; is_taken; copy++) {
-        size_t len = strlen(path), room = sizeof file->name - 1 - strlen(number);
-        if (len <= room)
-            snprintf(file->name, sizeof file->name, "%s%s", path, number);
-        else
-            snprintf(file->name, sizeof file->name, "...%s%s", path + len - (room - 3), number);
+        const size_t len = strlen(path), room = sizeof file->name - 1 - strlen(number);
+        const size_t kept = len < room ? len : room;
+        memcpy(file->name, path + len - kept, kept);
+        if (kept < len)
+            memcpy(file->name, "...", 3);
+        memcpy(file->name + kept, number, strlen(number) + 1);
         is_taken = false;
         for (const um_ingest_file *f = report->files; f < file; f++)
             is_taken = is_taken || strcmp(f->name, file->name) == 0;

@@ -322,4 +322,38 @@ static inline um_status run_samples(um_remote *remote, memory_journal *j, const 
     return status;
 }
 
+/* A server, options of a client that waits briefly, prompts -------------------------------------
+ */
+
+#define BENCH_ROWS 9
+
+typedef struct bench {
+    fault_server *server;
+    um_remote_options options;
+    prompts p;
+} bench;
+
+static inline int bench_open(void **state)
+{
+    static bench b;
+    fault_config config = {0};
+    b.server = fault_start(&config);
+    b.options = quick_options();
+    b.options.deadline_ms = 300;
+    b.options.idle_timeout_ms = 80;
+    b.options.max_choices = 1;
+    b.options.max_body_bytes = 65536;
+    prompts_init(&b.p, BENCH_ROWS, OPENING);
+    *state = &b;
+    return 0;
+}
+
+static inline int bench_close(void **state)
+{
+    bench *b = *state;
+    prompts_free(&b->p);
+    fault_stop(b->server);
+    return 0;
+}
+
 #endif
