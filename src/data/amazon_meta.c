@@ -143,9 +143,9 @@ static size_t begin_cell(um_str *made)
 
 static void end_cell(um_str *made, size_t at)
 {
-    const size_t len = made->len - at - sizeof len;
-    if (made->failed != UM_OK || len == 0)
+    if (made->failed != UM_OK || made->len == at + sizeof(size_t))
         return;
+    const size_t len = made->len - at - sizeof len;
     um_str_append_char(made, '\0');
     if (made->failed == UM_OK)
         memcpy(made->data + at, &len, sizeof len);

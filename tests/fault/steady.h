@@ -50,7 +50,8 @@ static inline void *steady_look(void *context)
     while (!atomic_load(&w->watch->over)) {
         const uint64_t begun = um_clock_ms();
         usleep(STEADY_TICK_MS * 1000);
-        const uint64_t late = um_clock_ms() - begun - STEADY_TICK_MS;
+        const uint64_t took = um_clock_ms() - begun;
+        const uint64_t late = took > STEADY_TICK_MS ? took - STEADY_TICK_MS : 0;
         unsigned latest = atomic_load(&w->watch->latest_ms);
         while (late > latest &&
                !atomic_compare_exchange_weak(&w->watch->latest_ms, &latest, (unsigned)late))

@@ -25,7 +25,7 @@ typedef struct block {
     /* Memory that is read soon. */
     const char *ahead;
     size_t ahead_bytes;
-    bool in_order; /* it is as much as this block, for the rows of this call alone */
+    bool in_order; /* it is as much as a block, for the rows of this call alone */
 } block;
 
 #ifdef SIMD_32_REGISTERS
@@ -36,7 +36,6 @@ enum { BLOCK_MR = 4 };
 
 enum {
     BLOCK_STRIPS = UM_PANEL / (2 * VL), /* a strip is two vectors of outputs */
-    STRIP_LINES = 2 / BLOCK_STRIPS,     /* to fetch for a strip's share of 128 bytes of weights */
 };
 
 /* Lines to fetch with each of `steps` steps. */
@@ -54,7 +53,7 @@ static INLINE const char *fetch(const char *ahead, int lines)
 
 /*
  * What a call of a kernel is about: rows [row, row + mr) of one strip. A kernel that is called once
- * for a strip (`once`) has as much fetched as it reads, evenly: few rows take no longer to multiply
+ * for a block (`once`) has as much fetched as it reads, evenly: few rows take no longer to multiply
  * than to read, and lines asked for together wait for one another. Else `lines` are fetched with
  * each step of terms.
  */
@@ -153,7 +152,7 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr, 
             ahead = fetch(ahead, c->lines);
         for (int p = 0; p < UM_STEP_BF16; p += 2) {
             if (once)
-                ahead = fetch(ahead, STRIP_LINES);
+                ahead = fetch(ahead, 2);
             const vf b0 = vf_load((const float *)(w + p * 16 + w0));
             const vf b1 = vf_load((const float *)(w + p * 16 + w1));
             UNROLL
@@ -184,7 +183,7 @@ static INLINE void bf16_rows(const block *g, const block_call *c, const int mr, 
         vf_load_bf16_pairs(at + w1, &even1, &odd1);
         const bool both = p + 1 < g->terms;
         if (once)
-            ahead = fetch(ahead, STRIP_LINES);
+            ahead = fetch(ahead, 2);
         else if (p % UM_STEP_BF16 == 0)
             ahead = fetch(ahead, c->lines);
         UNROLL
@@ -250,7 +249,7 @@ static INLINE void i8_rows(const block *g, const block_call *c, const int mr, co
             ahead = fetch(ahead, c->lines);
         for (int p = 0; p < UM_STEP_I8; p += 4) {
             if (once)
-                ahead = fetch(ahead, STRIP_LINES);
+                ahead = fetch(ahead, 2);
             const vi_weights b0 = vi_load(w + p * 16 + w0), b1 = vi_load(w + p * 16 + w1);
             UNROLL
             for (int i = 0; i < mr; i++) {
@@ -324,7 +323,7 @@ static void block_by_rows(const block *g, const block_rows_fn (*fn)[BLOCK_MR], i
 {
     const int cuts = g->rows / UM_TILE * tile_cuts(UM_TILE) + tile_cuts(g->rows % UM_TILE);
     const int steps = (g->terms + step - 1) / step;
-    const bool once = g->in_order && cuts == 1 && STRIP_LINES > 0;
+    const bool once = g->in_order && cuts * BLOCK_STRIPS == 1;
     block_call call = {.ahead = g->ahead, .lines = lines_a_step(g, cuts * BLOCK_STRIPS * steps)};
     for (int first = 0; first < g->rows; first += UM_TILE) {
         const int rows = min_int(UM_TILE, g->rows - first);
