@@ -259,7 +259,7 @@ static void run_canonical(const uint8_t *data, size_t size)
     CHECK(um_dataset_write_canonical(d, out[1], &err) == UM_OK);
     um_dataset_free(d);
     for (size_t i = 0; i < 3; i++) {
-        char path[2][400], *bytes[2] = {NULL, NULL};
+        char path[2][640], *bytes[2] = {NULL, NULL};
         size_t n[2] = {0, 0};
         for (int k = 0; k < 2; k++) {
             snprintf(path[k], sizeof path[k], "%s/%s", out[k], files[i]);
