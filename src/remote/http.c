@@ -532,8 +532,7 @@ static um_status collect(um_http *http, um_on_reply on_reply, void *context, um_
 }
 
 /* What ends a transfer that curl does not end: an answer that has begun and brings next to nothing,
- * and a deadline that has passed for so long that curl, which is to tell, will not. Where a process
- * is stopped for about the length of a deadline curl 7.88 loses it now and then. */
+ * and a deadline that curl 7.88 lost, as it may where a process is stopped for about as long. */
 static um_http_fault overdue(um_http *http, transfer *t, uint64_t now, const char **why)
 {
     if (now >= t->begun_ms + t->deadline_ms + SWEEP_MS) {

@@ -12,6 +12,7 @@ for weights in int8 bf16; do
 done
 run 0 bench prefill --shape llama-135m --prompts 1 --prompt-tokens 20 --shared 0 -q
 out_has '^prefill '
+out_has '^passes  *1 of 20.0 rows on average; '
 run 2 bench
 run 2 bench all
 err_has "found 'all', need generate, prefill or score"

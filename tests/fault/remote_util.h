@@ -356,4 +356,16 @@ static inline int bench_close(void **state)
     return 0;
 }
 
+/* A client of the bench's server, which does as the script says from now on. */
+static inline um_remote *bench_client(const bench *b, const um_remote_options *options,
+                                      const char *script)
+{
+    um_error err;
+    um_remote *remote = open_client(b->server, options);
+    assert_true(fault_reset(b->server, ""));
+    assert_ok(um_remote_assume(remote, "vllm", &err), err);
+    assert_true(fault_reset(b->server, script));
+    return remote;
+}
+
 #endif

@@ -108,10 +108,7 @@ static void test_lost_deadlines(void **state)
     um_remote_options o = b->options;
     o.outage_limit_ms = 400;
     o.retries = 0;
-    um_remote *remote = open_client(b->server, &o);
-    fault_reset(b->server, "");
-    assert_ok(um_remote_assume(remote, "vllm", &err), err);
-    assert_true(fault_reset(b->server, "when=all silence\n"));
+    um_remote *remote = bench_client(b, &o, "when=all silence\n");
     forgets_from_ms = um_clock_ms() + o.deadline_ms / 2;
     const um_status status = run_samples(remote, NULL, &b->p, 1, &got, NULL, &err);
     forgets_from_ms = UINT64_MAX;

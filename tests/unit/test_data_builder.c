@@ -147,6 +147,7 @@ static void columns_and_series(void **state)
     assert_ok(um_dataset_builder_set_item(b, 1, "size", UM_COLUMN_FEATURE, "3", &err), err);
     assert_ok(um_dataset_builder_set_item(b, 0, "title", UM_COLUMN_DESCRIPTION, "X", &err), err);
     assert_ok(um_dataset_builder_set_item(b, 1, "title", UM_COLUMN_DESCRIPTION, NULL, &err), err);
+    assert_ok(um_dataset_builder_set_item(b, 0, "size", UM_COLUMN_FEATURE, NULL, &err), err);
     um_dataset *d = NULL;
     assert_ok(um_dataset_builder_finish(b, &d, &err), err);
     const um_series *rating = um_dataset_series(d, "rating"),
@@ -161,7 +162,9 @@ static void columns_and_series(void **state)
     assert_string_equal(mixed->texts[1], "2");
     assert_string_equal(mixed->texts[2], "0.1");
     assert_true(isnan(um_dataset_series(d, "never")->numbers[0]));
-    /* Descriptions come before features. */
+    assert_int_equal(d->n_series, 3);
+    /* Descriptions come before features; a name makes one column, in whatever order it comes. */
+    assert_int_equal(d->items.n_columns, 2);
     assert_string_equal(d->items.columns[0], "title");
     assert_string_equal(um_table_cell(&d->items, 0, 0), "X");
     assert_null(um_table_cell(&d->items, 1, 0));
