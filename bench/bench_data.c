@@ -117,7 +117,7 @@ static um_status parse_file(work *w, um_jsonl *parser, um_bundle *bundle, const 
         if (status != UM_OK || line.text == NULL)
             break;
         w->rows++;
-        status = um_jsonl_parse(parser, line.text, line.len, &root, err);
+        status = um_jsonl_parse_in_place(parser, line.text, line.len, &root, err);
     }
     w->bytes += lines.bytes;
     um_lines_close(&lines);

@@ -92,6 +92,14 @@ static void run_jsonl(const uint8_t *data, size_t size)
         CHECK((by_other && json_is_object(other)) || um_jsonl_has_nul(parser));
     else
         CHECK(!by_other || !json_is_object(other) || memchr(data, '\0', size) != NULL);
+    /* In place, and now with the keys that the parser has seen. */
+    char *place = malloc(size + UM_JSONL_PADDING);
+    CHECK(place != NULL);
+    if (size > 0)
+        memcpy(place, data, size);
+    memset(place + size, ' ', UM_JSONL_PADDING);
+    CHECK((um_jsonl_parse_in_place(parser, place, size, &root, &err) == UM_OK) == taken);
+    CHECK(taken || size == 0 || memcmp(place, data, size) == 0);
     if (taken) {
         um_jval_dump(&first, root);
         CHECK(um_str_status(&first, &err) == UM_OK);
@@ -99,6 +107,7 @@ static void run_jsonl(const uint8_t *data, size_t size)
         um_jval_dump(&again, root);
         CHECK(strcmp(um_str_text(&first), um_str_text(&again)) == 0);
     }
+    free(place);
     json_decref(other);
     um_str_dispose(&first);
     um_str_dispose(&again);

@@ -88,9 +88,14 @@ bool um_map_put(um_map *m, const char *key, uint32_t value, bool *inserted)
 
 bool um_map_get(const um_map *m, const char *key, uint32_t *value)
 {
+    return m->len > 0 && um_map_get_hashed(m, key, um_map_hash(key, strlen(key)), value);
+}
+
+bool um_map_get_hashed(const um_map *m, const char *key, uint64_t hash, uint32_t *value)
+{
     if (m->len == 0)
         return false;
-    const um_map_slot *slot = find_slot(m, key, (uint32_t)um_map_hash(key, strlen(key)));
+    const um_map_slot *slot = find_slot(m, key, (uint32_t)hash);
     if (slot->key == NULL)
         return false;
     if (value != NULL)

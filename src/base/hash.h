@@ -30,6 +30,8 @@ void um_map_dispose(um_map *m);
 /* False on out of memory. An existing key keeps its value; *inserted (may be NULL) tells. */
 bool um_map_put(um_map *m, const char *key, uint32_t value, bool *inserted);
 bool um_map_get(const um_map *m, const char *key, uint32_t *value);
+/* The same with um_map_hash of the key. */
+bool um_map_get_hashed(const um_map *m, const char *key, uint64_t hash, uint32_t *value);
 /*
  * For whoever knows keys some time before they are looked up: both bring memory near, the slot
  * first and, when that has come, the key in it. hash is um_map_hash of the key.

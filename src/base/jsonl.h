@@ -1,5 +1,5 @@
 /*
- * jsonl.h - one JSON object a line, read fast (simdjson behind a C face).
+ * jsonl.h - one JSON object a line, read fast.
  *
  * For reading logs, where jansson's tree of heap nodes would cost more than the file. Values are
  * two words, valid until the next parse of the same parser. A parser serves one thread.
@@ -15,21 +15,29 @@
 #include "base/str.h"
 #include "mirrorer/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 #define UM_JSONL_MAX_DEPTH 64
 
 typedef struct um_jsonl um_jsonl;
 
-/* What a text was parsed into; only the functions below look inside (jsonl.cpp has the layout). */
+/*
+ * What a text was parsed into; only the functions below look inside. Values are words of a tape one
+ * after another, word 1 the object. The highest byte of a word is the kind of value, the rest is
+ * its payload:
+ *
+ *     { [      the word after the matching } or ]
+ *     } ]      the word that it ends; members of an object are key, value, key, value, ...
+ *     "        length and, in the low UM_JWORD_BITS, the place of the text, which has a NUL after it
+ *     l d      the next word is an int64_t, a double
+ *     t f n    true, false, null
+ */
 typedef struct um_jdoc {
     const uint64_t *tape;
     const char *strings;
-    size_t n_words, n_bytes; /* of the two, for whoever copies them: copies are as good */
+    const uint32_t *members; /* words of the wanted members of the object, 0 = absent */
+    size_t n_words, n_bytes; /* of the first two, for whoever copies them: copies are as good */
     bool is_plain;           /* no string was written with an escape; none needs one in JSON */
 } um_jdoc;
+#define UM_JWORD_BITS 28
 
 typedef struct um_jval {
     const um_jdoc *document; /* NULL: no value; reads as null of length 0 */
@@ -57,22 +65,18 @@ void um_jsonl_free(um_jsonl *parser);
 um_status um_jsonl_parse(um_jsonl *parser, const char *text, size_t len, um_jval *root,
                          um_error *err) UM_CHECKED;
 /*
- * The same for the lines of a block, which is quicker. The block stays where it is until its last
- * line was parsed, with UM_JSONL_PADDING bytes after it that may be read; lines are parts of it in
- * their order, without their line ends, and may be left out. What each gives, good or bad, is what
- * um_jsonl_parse gives.
+ * The same, quicker, of a text that is overwritten while it holds the values: text[len] too, and
+ * UM_JSONL_PADDING bytes from there on may be read. A text that is refused is as it was, but for
+ * text[len].
  */
 #define UM_JSONL_PADDING 64
-void um_jsonl_block(um_jsonl *parser, const char *text, size_t len);
-um_status um_jsonl_line(um_jsonl *parser, const char *line, size_t len, um_jval *root,
-                        um_error *err) UM_CHECKED;
-/* Whether any string of the text parsed last holds U+0000. */
-bool um_jsonl_has_nul(const um_jsonl *parser);
-
-static inline um_jtype um_jval_type(um_jval v);
-bool um_jval_get(um_jval object, const char *key, um_jval *out); /* false when absent */
-/* The members of n names in one pass, found[i] without a document where keys[i] is absent, or has
- * no name. Quickest when the members come in the order of the keys. */
+um_status um_jsonl_parse_in_place(um_jsonl *parser, char *text, size_t len, um_jval *root,
+                                  um_error *err) UM_CHECKED;
+/*
+ * The members that objects are read for, at most UM_JSONL_MAX_WANTED, one without a name being
+ * always absent: um_jval_member gives them without a search. Their names must stay.
+ */
+#define UM_JSONL_MAX_WANTED 16
 typedef struct um_jkey {
     const char *name;
     size_t len;
@@ -81,6 +85,15 @@ typedef struct um_jkey {
     {                                                                                              \
         (text), sizeof(text) - 1                                                                   \
     }
+void um_jsonl_want(um_jsonl *parser, const um_jkey *keys, size_t n);
+static inline um_jval um_jval_member(um_jval root, size_t i); /* no document: absent */
+/* Whether any string of the text parsed last holds U+0000. */
+bool um_jsonl_has_nul(const um_jsonl *parser);
+
+static inline um_jtype um_jval_type(um_jval v);
+bool um_jval_get(um_jval object, const char *key, um_jval *out); /* false when absent */
+/* The members of n names in one pass, found[i] without a document where keys[i] is absent, or has
+ * no name. Quickest when the members come in the order of the keys. */
 void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found);
 /* Each is false when v is of another type. Strings are NUL-terminated; one that holds U+0000 is
  * longer than its first NUL. f64 takes integers too. */
@@ -94,7 +107,7 @@ static inline size_t um_jval_len(um_jval v); /* elements or members; 0 for other
 typedef struct um_jiter {
     um_jval container;
     size_t at, end;
-    uint32_t key_len; /* of the member in hand */
+    size_t key_len; /* of the member in hand */
 } um_jiter;
 static inline um_jiter um_jval_iter(um_jval container);
 static inline bool um_jiter_next(um_jiter *it, const char **key, um_jval *value);
@@ -116,14 +129,20 @@ static inline size_t um_jdoc_after(const um_jdoc *d, size_t at)
     char kind = (char)(d->tape[at] >> 56);
     if (kind == '{' || kind == '[')
         return (uint32_t)d->tape[at];
-    return kind == 'l' || kind == 'u' || kind == 'd' ? at + 2 : at + 1;
+    return kind == 'l' || kind == 'd' ? at + 2 : at + 1;
 }
 
-static inline const char *um_jdoc_string(const um_jdoc *d, size_t at, uint32_t *len)
+static inline const char *um_jdoc_string(const um_jdoc *d, size_t at, size_t *len)
 {
-    const char *place = d->strings + (d->tape[at] & UINT64_C(0x00ffffffffffffff));
-    memcpy(len, place, sizeof *len);
-    return place + sizeof *len;
+    const uint64_t mask = ((uint64_t)1 << UM_JWORD_BITS) - 1;
+    *len = d->tape[at] >> UM_JWORD_BITS & mask;
+    return d->strings + (d->tape[at] & mask);
+}
+
+static inline um_jval um_jval_member(um_jval root, size_t i)
+{
+    const size_t at = root.document->members[i];
+    return (um_jval){at > 0 ? root.document : NULL, at};
 }
 
 static inline um_jtype um_jval_type(um_jval v)
@@ -149,11 +168,9 @@ static inline um_jtype um_jval_type(um_jval v)
 
 static inline bool um_jval_str(um_jval v, const char **text, size_t *len)
 {
-    uint32_t n = 0;
     if (um_jdoc_kind(v) != '"')
         return false;
-    *text = um_jdoc_string(v.document, v.at, &n);
-    *len = n;
+    *text = um_jdoc_string(v.document, v.at, len);
     return true;
 }
 
@@ -221,7 +238,4 @@ static inline size_t um_jval_len(um_jval v)
     return n;
 }
 
-#ifdef __cplusplus
-}
-#endif
 #endif

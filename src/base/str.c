@@ -152,6 +152,19 @@ bool um_utf8_valid(const char *text, size_t n)
     return true;
 }
 
+size_t um_utf8_encode(char bytes[4], uint32_t c)
+{
+    if (c < 0x80) {
+        bytes[0] = (char)c;
+        return 1;
+    }
+    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = n - 1; i > 0; i--, c >>= 6)
+        bytes[i] = (char)(0x80 | (c & 63));
+    bytes[0] = (char)((n == 2 ? 0xc0 : n == 3 ? 0xe0 : 0xf0) | c);
+    return n;
+}
+
 void um_str_append_latin1(um_str *s, const char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -52,6 +52,7 @@ char *um_strndup(const char *text, size_t n);
 bool um_str_starts(const char *text, const char *prefix);
 bool um_str_ends(const char *text, const char *suffix);
 bool um_utf8_valid(const char *text, size_t n);
+size_t um_utf8_encode(char bytes[4], uint32_t code); /* of a character that there is; its length */
 /* Appends latin-1 bytes as UTF-8. */
 void um_str_append_latin1(um_str *s, const char *bytes, size_t n);
 /* Parse a whole string as a number: false on empty, trailing bytes, overflow, NaN or infinity. */

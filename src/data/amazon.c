@@ -12,13 +12,20 @@
 #include "base/error.h"
 #include "data/amazon.h"
 #include "data/markup.h"
+#include "data/text_maker.h"
 
 /* Past the year 5138 in seconds; 1973 in milliseconds. */
 #define TIME_LIMIT 100000000000
 
+/* Behaviour columns, which every layout has, so that one template serves all. */
+enum { RATED, TITLED, REVIEWED, STYLED, IS_VERIFIED, HELPFUL, N_SERIES };
+static const char *const series_names[N_SERIES] = {"rating", "review_title", "review",
+                                                   "style",  "verified",     "helpful_votes"};
+
 typedef struct amazon {
     um_reading *r;
     um_amazon_items items;
+    uint32_t series[N_SERIES]; /* numbers in the builder */
 } amazon;
 
 /* Reviews -------------------------------------------------------------------------------------
@@ -26,27 +33,29 @@ typedef struct amazon {
 
 enum { RATING, TITLE, TEXT, ITEM, USER, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
 
-/* What is made of a review. Behind it: the ids with a NUL each, title, text and style; or, where it
- * is bad, the reason. */
+/* What is made of a review. Behind it: the ids with a NUL each; or, where it is bad, the reason. */
 typedef struct review {
     int64_t time_s;
     double rating, votes;
+    um_row_hashes hashes;
+    char *title, *text, *style; /* NULL = absent */
     size_t user_bytes, item_bytes;
     bool is_bad, has_votes, has_verified, is_verified;
 } review;
 
 typedef struct review_maker {
     const um_amazon_layout *lay;
-    um_str user_id, item_id, text;
+    um_text_maker texts;
+    um_str text;
 } review_maker;
 
-/* The members of a review in the order of the 2023 files; absent where the layout has none. */
-static void pick_members(const um_amazon_layout *lay, um_jval object, um_jval v[N_MEMBERS])
+/* The members of a review in the order of their numbers; absent where the layout has none. */
+static void name_members(const um_amazon_layout *lay, um_jkey keys[N_MEMBERS])
 {
-    const um_jkey keys[N_MEMBERS] = {lay->rating, lay->title,    lay->text,
-                                     lay->item,   lay->user,     lay->time,
-                                     lay->votes,  lay->verified, UM_JKEY("style")};
-    um_jval_pick(object, keys, N_MEMBERS, v);
+    const um_jkey names[N_MEMBERS] = {lay->rating, lay->title,    lay->text,
+                                      lay->item,   lay->user,     lay->time,
+                                      lay->votes,  lay->verified, UM_JKEY("style")};
+    memcpy(keys, names, sizeof names);
 }
 
 /* NULL when the time is good, else why it is not. */
@@ -100,68 +109,93 @@ static void append_style(um_str *out, um_jval style)
     }
 }
 
-/* Appends why a review is bad; nothing when it is good. */
-static void check_review(review_maker *m, const um_jval v[N_MEMBERS], review *row, um_str *bad)
+/* An id as it is, or written as text. */
+typedef struct review_id {
+    char number[UM_ID_NUMBER_BYTES];
+    const char *text;
+    size_t len;
+} review_id;
+
+static bool read_id(um_jval value, review_id *id)
 {
-    const um_amazon_layout *lay = m->lay;
+    return um_value_id(value, id->number, &id->text, &id->len);
+}
+
+/* Appends why a review is bad; nothing when it is good. */
+static void check_review(const um_amazon_layout *lay, um_jval root, review *row, review_id *user,
+                         review_id *item, um_str *bad)
+{
     const char *why = NULL;
-    if (!um_value_id(v[USER], &m->user_id))
+    if (!read_id(um_jval_member(root, USER), user))
         um_str_appendf(bad, "%s is missing", lay->user.name);
-    else if (!um_value_id(v[ITEM], &m->item_id))
+    else if (!read_id(um_jval_member(root, ITEM), item))
         um_str_appendf(bad, "%s is missing", lay->item.name);
-    else if ((why = read_time(lay, v[TIME], &row->time_s)) != NULL)
+    else if ((why = read_time(lay, um_jval_member(root, TIME), &row->time_s)) != NULL)
         um_str_appendf(bad, "%s %s", lay->time.name, why);
-    else if (!um_value_number(v[RATING], &row->rating))
+    else if (!um_value_number(um_jval_member(root, RATING), &row->rating))
         um_str_appendf(bad, "%s is missing or no number", lay->rating.name);
     else if (!(row->rating >= 1 && row->rating <= 5))
         um_str_appendf(bad, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
 }
 
-static um_status make_review(void *context, um_jval object, um_str *made, um_row_hashes *hashes,
+static um_status make_texts(review_maker *m, um_jval root, review *row, um_error *err)
+{
+    um_status status =
+        um_keep_value(&m->texts, um_jval_member(root, TITLE), " ", &row->title, err);
+    if (status == UM_OK)
+        status = um_keep_value(&m->texts, um_jval_member(root, TEXT), " ", &row->text, err);
+    if (status != UM_OK || um_jval_type(um_jval_member(root, STYLE)) != UM_J_OBJECT)
+        return status;
+    um_str_clear(&m->text);
+    append_style(&m->text, um_jval_member(root, STYLE));
+    status = um_str_status(&m->text, err);
+    return status == UM_OK
+               ? um_keep_text(&m->texts, um_str_text(&m->text), m->text.len, &row->style, err)
+               : status;
+}
+
+static um_status make_review(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
                              um_error *err)
 {
     review_maker *m = context;
-    um_jval v[N_MEMBERS];
     review row = {0};
-    size_t at = made->len;
-    pick_members(m->lay, object, v);
-    um_str_append_n(made, &row, sizeof row);
-    check_review(m, v, &row, made);
-    if (m->user_id.failed == UM_ERR_MEMORY || m->item_id.failed == UM_ERR_MEMORY)
-        return um_fail_memory(err, "an id"); /* which is not missing */
+    review_id user, item;
+    const size_t at = made->len;
+    (void)um_str_extend(made, sizeof row);
+    check_review(m->lay, root, &row, &user, &item, made);
     row.is_bad = made->len > at + sizeof row;
-    if (row.is_bad) {
-        um_str_append_char(made, '\0');
-    } else {
-        row.has_votes = read_votes(v[VOTES], &row.votes);
-        row.has_verified = um_jval_bool(v[VERIFIED], &row.is_verified);
-        hashes->user = um_map_hash(m->user_id.data, m->user_id.len);
-        hashes->item = um_map_hash(m->item_id.data, m->item_id.len);
-        row.user_bytes = m->user_id.len + 1;
-        row.item_bytes = m->item_id.len + 1;
-        um_str_append_n(made, m->user_id.data, row.user_bytes);
-        um_str_append_n(made, m->item_id.data, row.item_bytes);
-        um_make_value(made, v[TITLE], " ", &m->text);
-        um_make_value(made, v[TEXT], " ", &m->text);
-        um_str_clear(&m->text);
-        append_style(&m->text, v[STYLE]);
-        um_make_text(made, um_str_text(&m->text), m->text.len);
-    }
     um_status status = um_str_status(made, err);
+    if (status == UM_OK && row.is_bad) {
+        um_str_append_char(made, '\0');
+    } else if (status == UM_OK) {
+        row.has_votes = read_votes(um_jval_member(root, VOTES), &row.votes);
+        row.has_verified = um_jval_bool(um_jval_member(root, VERIFIED), &row.is_verified);
+        row.hashes.user = um_map_hash(user.text, user.len);
+        row.hashes.item = um_map_hash(item.text, item.len);
+        row.user_bytes = user.len + 1;
+        row.item_bytes = item.len + 1;
+        um_str_append_n(made, user.text, row.user_bytes);
+        um_str_append_n(made, item.text, row.item_bytes);
+        *hashes = row.hashes;
+        status = make_texts(m, root, &row, err);
+    }
     if (status == UM_OK)
-        status = um_str_status(&m->text, err);
+        status = um_str_status(made, err);
     if (status == UM_OK)
         memcpy(made->data + at, &row, sizeof row);
     return status;
 }
 
-static um_status add_review(amazon *a, const review *row, const char *made, uint64_t line,
+static um_status add_review(amazon *a, const review *row, const char *user_id, uint64_t line,
                             uint32_t item, um_error *err)
 {
     um_dataset_builder *b = a->r->builder;
+    char *const texts[N_SERIES] = {
+        [TITLED] = row->title, [REVIEWED] = row->text, [STYLED] = row->style};
     uint32_t user = 0;
-    um_status status = um_dataset_builder_user(b, made, &user, NULL, err);
-    made += row->user_bytes + row->item_bytes;
+    um_status status = UM_OK;
+    if (!um_builder_find_user_hashed(b, user_id, row->hashes.user, &user))
+        status = um_dataset_builder_user(b, user_id, &user, NULL, err);
     if (status == UM_OK)
         status = um_dataset_builder_interaction(b, user, item, row->time_s, err);
     if (status == UM_OK)
@@ -169,17 +203,15 @@ static um_status add_review(amazon *a, const review *row, const char *made, uint
     if (status == UM_OK)
         status = um_releases_seen(&a->items.releases, a->r, item, row->time_s, err);
     if (status == UM_OK)
-        status = um_dataset_builder_number(b, "rating", row->rating, err);
-    if (status == UM_OK)
-        status = um_put_made_text(a->r, "review_title", &made, err);
-    if (status == UM_OK)
-        status = um_put_made_text(a->r, "review", &made, err);
-    if (status == UM_OK)
-        status = um_put_made_text(a->r, "style", &made, err);
+        status = um_builder_set_number(b, a->series[RATED], row->rating, err);
+    for (int i = TITLED; i <= STYLED && status == UM_OK; i++) {
+        if (texts[i] != NULL)
+            status = um_builder_set_kept(b, a->series[i], texts[i], err);
+    }
     if (status == UM_OK && row->has_verified)
-        status = um_dataset_builder_number(b, "verified", row->is_verified, err);
+        status = um_builder_set_number(b, a->series[IS_VERIFIED], row->is_verified, err);
     if (status == UM_OK && row->has_votes)
-        status = um_dataset_builder_number(b, "helpful_votes", row->votes, err);
+        status = um_builder_set_number(b, a->series[HELPFUL], row->votes, err);
     return status;
 }
 
@@ -194,7 +226,7 @@ static um_status take_review(void *context, um_jval object, uint64_t line, um_er
     const char *made = r->made + sizeof row, *id = made + row.user_bytes;
     if (row.is_bad)
         return um_reading_reject(r, err, line, "%s", made);
-    if (!um_builder_find_item(r->builder, id, &item))
+    if (!um_builder_find_item_hashed(r->builder, id, row.hashes.item, &item))
         return um_ids_find(&a->items.left_out, id, &item)
                    ? um_reading_filter(r, err, line,
                                        "item '%.40s' has too few ratings, or no details", id)
@@ -225,14 +257,33 @@ static um_status make_name(const um_bundle *bundle, um_str *name, const um_amazo
     return status;
 }
 
-/* Series that every layout has, so that one template serves all. */
-static um_status declare(um_reading *r, um_error *err)
+static um_status read_reviews(amazon *a, const um_amazon_layout *lay, const um_entry *entry,
+                              um_error *err)
 {
-    static const char *const names[] = {"rating", "review_title", "review",
-                                        "style",  "verified",     "helpful_votes"};
+    review_maker makers[UM_PARSED_THREADS] = {{.lay = lay}, {.lay = lay}};
+    um_jkey members[N_MEMBERS];
     um_status status = UM_OK;
-    for (size_t i = 0; i < sizeof names / sizeof *names && status == UM_OK; i++)
-        status = um_builder_declare_series(r->builder, names[i], err);
+    name_members(lay, members);
+    for (size_t i = 0; i < N_SERIES && status == UM_OK; i++)
+        status = um_builder_find_series(a->r->builder, series_names[i], &a->series[i], err);
+    for (size_t i = 0; i < UM_PARSED_THREADS && status == UM_OK; i++)
+        status = um_text_maker_open(&makers[i].texts, a->r->builder, err);
+    if (status == UM_OK)
+        status = um_reading_objects(a->r,
+                                    &(um_objects_spec){.entry = entry,
+                                                       .has_interactions = true,
+                                                       .has_ids = true,
+                                                       .members = members,
+                                                       .n_members = N_MEMBERS,
+                                                       .make = make_review,
+                                                       .makers = {&makers[0], &makers[1]},
+                                                       .take = take_review,
+                                                       .context = a},
+                                    err);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
+        status = um_text_maker_close(&makers[i].texts, status, err);
+        um_str_dispose(&makers[i].text);
+    }
     return status;
 }
 
@@ -241,7 +292,6 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
     um_amazon_files l;
     um_partner meta = {0};
     amazon a = {.r = r};
-    review_maker makers[UM_PARSED_THREADS] = {{.lay = lay}, {.lay = lay}};
     um_status status = um_amazon_locate_one(&l, r->bundle, lay, err);
     if (status == UM_OK && r->filters.min_rating_count > 0 && !lay->has_counts)
         status = um_fail(err, UM_ERR_INPUT,
@@ -256,25 +306,10 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
     if (status == UM_OK)
         status = um_amazon_read_items(r, lay, meta.bundle, meta.entry, &a.items, err);
     if (status == UM_OK)
-        status = declare(r, err);
-    if (status == UM_OK)
-        status = um_reading_objects(r,
-                                    &(um_objects_spec){.entry = l.reviews,
-                                                       .has_interactions = true,
-                                                       .has_ids = true,
-                                                       .make = make_review,
-                                                       .makers = {&makers[0], &makers[1]},
-                                                       .take = take_review,
-                                                       .context = &a},
-                                    err);
+        status = read_reviews(&a, lay, l.reviews, err);
     um_partner_close(&meta);
     um_amazon_files_dispose(&l);
     um_amazon_items_dispose(&a.items);
-    for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
-        um_str_dispose(&makers[i].user_id);
-        um_str_dispose(&makers[i].item_id);
-        um_str_dispose(&makers[i].text);
-    }
     return status;
 }
 

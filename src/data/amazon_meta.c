@@ -33,17 +33,17 @@ enum {
     N_MEMBERS
 };
 
-/* In the order of the 2023 files; absent where the layout has none. */
-static void pick_members(const um_amazon_layout *lay, um_jval meta, um_jval v[N_MEMBERS])
+/* In the order of their numbers; absent where the layout has none. */
+static void name_members(const um_amazon_layout *lay, um_jkey keys[N_MEMBERS])
 {
-    const um_jkey keys[N_MEMBERS] = {
+    const um_jkey names[N_MEMBERS] = {
         lay->main_category,       UM_JKEY("title"), UM_JKEY("average_rating"),
         UM_JKEY("rating_number"), lay->features,    UM_JKEY("description"),
         UM_JKEY("price"),         lay->brand,       lay->categories,
         UM_JKEY("details"),       lay->item,        UM_JKEY("salesRank"),
         UM_JKEY("rank"),          lay->release,
     };
-    um_jval_pick(meta, keys, N_MEMBERS, v);
+    memcpy(keys, names, sizeof names);
 }
 
 /* Cells ---------------------------------------------------------------------------------------- */
@@ -172,7 +172,7 @@ static void make_number(um_str *made, um_jval value)
 typedef struct meta_maker {
     const um_amazon_layout *lay;
     int64_t min_ratings; /* 0: no limit */
-    um_str id, text;
+    um_str text;
 } meta_maker;
 
 /* What is made of an item. Behind it: its id with a NUL, then its cells unless it is left out. */
@@ -193,62 +193,61 @@ static bool has_details(um_jval details)
     return um_jval_len(details) > 0;
 }
 
-static bool read_release(const um_amazon_layout *lay, const um_jval v[N_MEMBERS], int64_t *time_s)
+static bool read_release(const um_amazon_layout *lay, um_jval root, int64_t *time_s)
 {
-    um_jval date = v[RELEASE];
+    um_jval details = um_jval_member(root, DETAILS), date = um_jval_member(root, RELEASE);
     const char *text;
     size_t len = 0;
-    if (lay->release.name == NULL && (um_jval_type(v[DETAILS]) != UM_J_OBJECT ||
-                                      !um_jval_get(v[DETAILS], "Date First Available", &date)))
+    if (lay->release.name == NULL && (um_jval_type(details) != UM_J_OBJECT ||
+                                      !um_jval_get(details, "Date First Available", &date)))
         return false;
     return um_jval_str(date, &text, &len) && um_date_parse_words(text, time_s);
 }
 
-static void make_cells(meta_maker *m, const um_jval v[N_MEMBERS], um_str *made)
+static void make_cells(meta_maker *m, um_jval root, um_str *made)
 {
-    make_text(made, v[TITLE], " ");
-    make_text(made, v[CATEGORY], " ");
+    make_text(made, um_jval_member(root, TITLE), " ");
+    make_text(made, um_jval_member(root, CATEGORY), " ");
     size_t at = begin_cell(made);
-    append_categories(made, v[CATEGORIES]);
+    append_categories(made, um_jval_member(root, CATEGORIES));
     end_cell(made, at);
-    make_text(made, v[BRAND], " ");
+    make_text(made, um_jval_member(root, BRAND), " ");
     at = begin_cell(made);
-    append_price(made, v[PRICE]);
+    append_price(made, um_jval_member(root, PRICE));
     end_cell(made, at);
-    make_text(made, v[FEATURES], "; ");
-    make_text(made, v[DESCRIPTION], " ");
-    make_number(made, v[AVERAGE]);
-    make_number(made, v[COUNT]);
+    make_text(made, um_jval_member(root, FEATURES), "; ");
+    make_text(made, um_jval_member(root, DESCRIPTION), " ");
+    make_number(made, um_jval_member(root, AVERAGE));
+    make_number(made, um_jval_member(root, COUNT));
     um_str_clear(&m->text);
-    append_rank(&m->text, v[RANKS], v[RANK]);
+    append_rank(&m->text, um_jval_member(root, RANKS), um_jval_member(root, RANK));
     at = begin_cell(made);
     if (m->text.len > 0)
         um_str_append_json(made, um_str_text(&m->text));
     end_cell(made, at);
 }
 
-static um_status make_meta(void *context, um_jval object, um_str *made, um_row_hashes *hashes,
+static um_status make_meta(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
                            um_error *err)
 {
     meta_maker *m = context;
-    um_jval v[N_MEMBERS];
+    char number[UM_ID_NUMBER_BYTES];
+    const char *id = NULL;
+    size_t id_len = 0;
     item_meta meta = {0};
     (void)hashes;
-    pick_members(m->lay, object, v);
-    if (um_value_id(v[ITEM], &m->id))
-        meta.id_bytes = m->id.len + 1;
-    um_value_number(v[COUNT], &meta.n_ratings);
-    meta.has_details = has_details(v[DETAILS]);
-    meta.has_release = read_release(m->lay, v, &meta.release_s);
+    if (um_value_id(um_jval_member(root, ITEM), number, &id, &id_len))
+        meta.id_bytes = id_len + 1;
+    um_value_number(um_jval_member(root, COUNT), &meta.n_ratings);
+    meta.has_details = has_details(um_jval_member(root, DETAILS));
+    meta.has_release = read_release(m->lay, root, &meta.release_s);
     meta.is_left_out =
         m->min_ratings > 0 && (meta.n_ratings < (double)m->min_ratings || !meta.has_details);
     um_str_append_n(made, &meta, sizeof meta);
-    um_str_append_n(made, um_str_text(&m->id), meta.id_bytes);
+    um_str_append_n(made, id, meta.id_bytes);
     if (meta.id_bytes > 0 && !meta.is_left_out)
-        make_cells(m, v, made);
-    um_status status = um_str_status(&m->id, err);
-    if (status == UM_OK)
-        status = um_str_status(&m->text, err);
+        make_cells(m, root, made);
+    um_status status = um_str_status(&m->text, err);
     return status == UM_OK ? um_str_status(made, err) : status;
 }
 
@@ -318,21 +317,23 @@ um_status um_amazon_read_items(um_reading *r, const um_amazon_layout *lay, um_bu
 {
     meta_taker taker = {r, lay, items};
     meta_maker makers[UM_PARSED_THREADS];
+    um_jkey members[N_MEMBERS];
+    name_members(lay, members);
     for (size_t i = 0; i < UM_PARSED_THREADS; i++)
         makers[i] = (meta_maker){.lay = lay, .min_ratings = r->filters.min_rating_count};
     um_status status = um_reading_objects(r,
                                           &(um_objects_spec){.bundle = bundle,
                                                              .entry = entry,
                                                              .is_python = lay->meta_is_python,
+                                                             .members = members,
+                                                             .n_members = N_MEMBERS,
                                                              .make = make_meta,
                                                              .makers = {&makers[0], &makers[1]},
                                                              .take = take_meta,
                                                              .context = &taker},
                                           err);
-    for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
-        um_str_dispose(&makers[i].id);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++)
         um_str_dispose(&makers[i].text);
-    }
     return status;
 }
 

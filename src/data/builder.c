@@ -119,6 +119,18 @@ bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t 
     return um_ids_find(&b->items.ids, id, index);
 }
 
+bool um_builder_find_user_hashed(const um_dataset_builder *b, const char *id, uint64_t hash,
+                                 uint32_t *index)
+{
+    return um_ids_find_hashed(&b->users.ids, id, hash, index);
+}
+
+bool um_builder_find_item_hashed(const um_dataset_builder *b, const char *id, uint64_t hash,
+                                 uint32_t *index)
+{
+    return um_ids_find_hashed(&b->items.ids, id, hash, index);
+}
+
 bool um_builder_is_hashed(const um_dataset_builder *b)
 {
     return b->users.ids.map.len > 0 || b->items.ids.map.len > 0;
@@ -275,10 +287,36 @@ static um_status get_series(um_dataset_builder *b, const char *name, um_builder_
     return UM_OK;
 }
 
+um_status um_builder_find_series(um_dataset_builder *b, const char *name, uint32_t *series,
+                                 um_error *err)
+{
+    um_builder_series *found = NULL;
+    um_status status = get_series(b, name, &found, err);
+    if (status == UM_OK)
+        *series = (uint32_t)(found - b->series.data);
+    return status;
+}
+
 um_status um_builder_declare_series(um_dataset_builder *b, const char *name, um_error *err)
 {
     um_builder_series *series = NULL;
     return get_series(b, name, &series, err);
+}
+
+um_status um_builder_spool(um_dataset_builder *b, um_spool **out, um_error *err)
+{
+    return um_dataset_spool(b->dataset, out, err);
+}
+
+/* A text of the spool. */
+static um_status put_kept(um_builder_series *series, size_t row, char *json, um_error *err)
+{
+    if (!um_vec_reserve(&series->texts, row + 1))
+        return um_fail_memory(err, "behaviour cells");
+    while (series->texts.len <= row)
+        series->texts.data[series->texts.len++] = NULL;
+    series->texts.data[row] = json;
+    return UM_OK;
 }
 
 static um_status put_text(um_dataset_builder *b, um_builder_series *series, size_t row,
@@ -286,14 +324,7 @@ static um_status put_text(um_dataset_builder *b, um_builder_series *series, size
 {
     char *copy = NULL;
     um_status status = um_dataset_keep_text(b->dataset, json, len, &copy, err);
-    if (status != UM_OK)
-        return status;
-    if (!um_vec_reserve(&series->texts, row + 1))
-        return um_fail_memory(err, "behaviour cells");
-    while (series->texts.len <= row)
-        series->texts.data[series->texts.len++] = NULL;
-    series->texts.data[row] = copy;
-    return UM_OK;
+    return status == UM_OK ? put_kept(series, row, copy, err) : status;
 }
 
 static um_status put_number_as_text(um_dataset_builder *b, um_builder_series *series, size_t row,
@@ -322,18 +353,14 @@ static um_status turn_to_text(um_dataset_builder *b, um_builder_series *series, 
     return status;
 }
 
-um_status um_dataset_builder_number(um_dataset_builder *b, const char *name, double value,
-                                    um_error *err)
+static um_status put_number(um_dataset_builder *b, um_builder_series *series, double value,
+                            um_error *err)
 {
-    um_builder_series *series = NULL;
-    if (b->user.len == 0)
-        return um_fail(err, UM_ERR_STATE, "behaviour '%.80s' before any interaction", name);
-    size_t row = b->user.len - 1;
-    um_status status = get_series(b, name, &series, err);
-    if (status != UM_OK || isnan(value))
-        return status;
+    const size_t row = b->user.len - 1;
+    if (isnan(value))
+        return UM_OK;
     if (isinf(value))
-        return um_fail(err, UM_ERR_NUMERIC, "behaviour '%.80s' is infinite", name);
+        return um_fail(err, UM_ERR_NUMERIC, "behaviour '%.80s' is infinite", series->name);
     if (series->is_text)
         return put_number_as_text(b, series, row, value, err);
     series->is_number = true;
@@ -343,6 +370,36 @@ um_status um_dataset_builder_number(um_dataset_builder *b, const char *name, dou
         series->numbers.data[series->numbers.len++] = NAN;
     series->numbers.data[row] = value;
     return UM_OK;
+}
+
+static um_status find_cell(um_dataset_builder *b, const char *name, um_builder_series **series,
+                           um_error *err)
+{
+    if (b->user.len == 0)
+        return um_fail(err, UM_ERR_STATE, "behaviour '%.80s' before any interaction", name);
+    return get_series(b, name, series, err);
+}
+
+static um_status check_cell(const um_dataset_builder *b, uint32_t series, um_error *err)
+{
+    return b->user.len > 0 && series < b->series.len
+               ? UM_OK
+               : um_fail(err, UM_ERR_STATE, "behaviour column %u of %zu, interaction %zu", series,
+                         b->series.len, b->user.len);
+}
+
+um_status um_dataset_builder_number(um_dataset_builder *b, const char *name, double value,
+                                    um_error *err)
+{
+    um_builder_series *series = NULL;
+    um_status status = find_cell(b, name, &series, err);
+    return status == UM_OK ? put_number(b, series, value, err) : status;
+}
+
+um_status um_builder_set_number(um_dataset_builder *b, uint32_t series, double value, um_error *err)
+{
+    um_status status = check_cell(b, series, err);
+    return status == UM_OK ? put_number(b, &b->series.data[series], value, err) : status;
 }
 
 um_status um_dataset_builder_text(um_dataset_builder *b, const char *name, const char *json,
@@ -355,17 +412,23 @@ um_status um_builder_text_n(um_dataset_builder *b, const char *name, const char 
                             um_error *err)
 {
     um_builder_series *series = NULL;
-    if (b->user.len == 0)
-        return um_fail(err, UM_ERR_STATE, "behaviour '%.80s' before any interaction", name);
-    um_status status = get_series(b, name, &series, err);
+    um_status status = find_cell(b, name, &series, err);
     if (status != UM_OK || json == NULL)
         return status;
-    if (!series->is_text) {
+    if (!series->is_text)
         status = turn_to_text(b, series, err);
-        if (status != UM_OK)
-            return status;
-    }
-    return put_text(b, series, b->user.len - 1, json, len, err);
+    return status == UM_OK ? put_text(b, series, b->user.len - 1, json, len, err) : status;
+}
+
+um_status um_builder_set_kept(um_dataset_builder *b, uint32_t series, char *json, um_error *err)
+{
+    um_status status = check_cell(b, series, err);
+    if (status != UM_OK)
+        return status;
+    um_builder_series *s = &b->series.data[series];
+    if (!s->is_text)
+        status = turn_to_text(b, s, err);
+    return status == UM_OK ? put_kept(s, b->user.len - 1, json, err) : status;
 }
 
 um_status um_dataset_builder_impressions(um_dataset_builder *b, const uint32_t *items, size_t n,

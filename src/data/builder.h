@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "data/filter.h"
 #include "data/ids.h"
+#include "data/spool.h"
 #include "mirrorer/dataset.h"
 
 #define UM_BUILDER_MAX_COLUMNS 256 /* of users, of items, and of behaviour */
@@ -78,6 +79,11 @@ um_status um_builder_set_spool_dir(um_dataset_builder *b, const char *dir,
                                    um_error *err) UM_CHECKED;
 bool um_builder_find_user(const um_dataset_builder *b, const char *id, uint32_t *index);
 bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t *index);
+/* The same with um_map_hash of the id. */
+bool um_builder_find_user_hashed(const um_dataset_builder *b, const char *id, uint64_t hash,
+                                 uint32_t *index);
+bool um_builder_find_item_hashed(const um_dataset_builder *b, const char *id, uint64_t hash,
+                                 uint32_t *index);
 /* Whether any id is looked up by its hash (data/ids.h). */
 bool um_builder_is_hashed(const um_dataset_builder *b);
 /* Of rows that come later: brings near what looking up their ids will touch, first the slots, then,
@@ -90,6 +96,17 @@ um_status um_builder_text_n(um_dataset_builder *b, const char *name, const char 
 /* Makes a behaviour column that may stay without a value. */
 um_status um_builder_declare_series(um_dataset_builder *b, const char *name,
                                     um_error *err) UM_CHECKED;
+/* The same, and its number, by which the cells of the interaction added last are set more quickly
+ * than by name. Numbers as for um_dataset_builder_number. */
+um_status um_builder_find_series(um_dataset_builder *b, const char *name, uint32_t *series,
+                                 um_error *err) UM_CHECKED;
+um_status um_builder_set_number(um_dataset_builder *b, uint32_t series, double value,
+                                um_error *err) UM_CHECKED;
+/* A JSON text that was kept by a writer of the spool. */
+um_status um_builder_set_kept(um_dataset_builder *b, uint32_t series, char *json,
+                              um_error *err) UM_CHECKED;
+/* Where texts are put aside, for writers (data/spool.h), which are closed before the finish. */
+um_status um_builder_spool(um_dataset_builder *b, um_spool **out, um_error *err) UM_CHECKED;
 /* What is added from here on comes from another file. */
 um_status um_builder_begin_table(um_dataset_builder *b, um_error *err) UM_CHECKED;
 /* Remembers the file line of the interactions and skips added since it was last called: what has

@@ -15,12 +15,22 @@
 #include "base/str.h"
 #include "data/ingest.h"
 #include "data/parsed.h"
+#include "data/text_maker.h"
 
 #define MAX_EXACT_INTEGER ((int64_t)1 << 53) /* every integer up to here is a double */
 #define MAX_MEMBERS       UM_BUILDER_MAX_COLUMNS
 #define MAX_IMPRESSIONS   100000
+#define NO_SERIES         UINT32_MAX
+
+/* Names of behaviour columns that a thread has met. */
+typedef struct log_names {
+    UM_VEC(um_jkey) names;
+    um_arena memory;
+    size_t next; /* where the next one is looked for first */
+} log_names;
 
 typedef struct canonical {
+    unsigned number; /* of the thread */
     um_reading *reading;
     um_dataset_builder *builder;
     uint64_t line;
@@ -28,6 +38,9 @@ typedef struct canonical {
     uint64_t n_lists;         /* impression lists looked at so far */
     UM_VEC(uint64_t) in_list; /* [item] n_lists when a list last had it */
     um_str text;
+    um_text_maker texts;
+    log_names names;
+    UM_VEC(uint32_t) series; /* [log_cell.name] column in the builder, NO_SERIES: not asked yet */
 } canonical;
 
 /*
@@ -117,32 +130,32 @@ static um_status set_cells(canonical *c, set_fn set, uint32_t row, um_jval cells
 
 typedef um_status (*take_fn)(canonical *c, const um_parsed_row *row, um_error *err);
 
+/* Members of users and of items. */
+enum { ID, DESCRIPTION, FEATURES };
+
 static um_status take_user(canonical *c, const um_parsed_row *row, um_error *err)
 {
-    enum { ID, DESCRIPTION, FEATURES, N };
-    static const um_jkey keys[N] = {UM_JKEY("user_id"), UM_JKEY("user_description"),
-                                    UM_JKEY("user_features")};
-    um_jval found[N];
+    const um_jval description = um_jval_member(row->root, DESCRIPTION);
+    const um_jval features = um_jval_member(row->root, FEATURES);
     const char *id = NULL;
     uint32_t user = 0;
     bool added = false;
-    um_jval_pick(row->root, keys, N, found);
-    const char *bad = check_id(c, found[ID], "user_id", &id);
+    const char *bad = check_id(c, um_jval_member(row->root, ID), "user_id", &id);
     if (bad == NULL)
-        bad = check_descriptions(c, found[DESCRIPTION], "user_description");
+        bad = check_descriptions(c, description, "user_description");
     if (bad == NULL)
-        bad = check_object(c, found[FEATURES], "user_features");
+        bad = check_object(c, features, "user_features");
     if (bad != NULL)
         return um_reading_reject(c->reading, err, c->line, "%s", bad);
     um_status status = um_dataset_builder_user(c->builder, id, &user, &added, err);
     if (status == UM_OK && !added)
         return um_reading_reject(c->reading, err, c->line, "user '%.60s' was described before", id);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_user, user, found[DESCRIPTION],
+        status = set_cells(c, um_dataset_builder_set_user, user, description,
                            UM_COLUMN_DESCRIPTION, err);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_user, user, found[FEATURES], UM_COLUMN_FEATURE,
-                           err);
+        status =
+            set_cells(c, um_dataset_builder_set_user, user, features, UM_COLUMN_FEATURE, err);
     return status;
 }
 
@@ -161,33 +174,30 @@ static const char *check_release(canonical *c, um_jval features, bool *has, int6
 
 static um_status take_item(canonical *c, const um_parsed_row *row, um_error *err)
 {
-    enum { ID, DESCRIPTION, FEATURES, N };
-    static const um_jkey keys[N] = {UM_JKEY("item_id"), UM_JKEY("item_description"),
-                                    UM_JKEY("item_features")};
-    um_jval found[N];
+    const um_jval description = um_jval_member(row->root, DESCRIPTION);
+    const um_jval features = um_jval_member(row->root, FEATURES);
     const char *id = NULL;
     uint32_t item = 0;
     bool added = false, has_release = false;
     int64_t release_s = 0;
-    um_jval_pick(row->root, keys, N, found);
-    const char *bad = check_id(c, found[ID], "item_id", &id);
+    const char *bad = check_id(c, um_jval_member(row->root, ID), "item_id", &id);
     if (bad == NULL)
-        bad = check_descriptions(c, found[DESCRIPTION], "item_description");
+        bad = check_descriptions(c, description, "item_description");
     if (bad == NULL)
-        bad = check_object(c, found[FEATURES], "item_features");
+        bad = check_object(c, features, "item_features");
     if (bad == NULL)
-        bad = check_release(c, found[FEATURES], &has_release, &release_s);
+        bad = check_release(c, features, &has_release, &release_s);
     if (bad != NULL)
         return um_reading_reject(c->reading, err, c->line, "%s", bad);
     um_status status = um_dataset_builder_item(c->builder, id, &item, &added, err);
     if (status == UM_OK && !added)
         return um_reading_reject(c->reading, err, c->line, "item '%.60s' was described before", id);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_item, item, found[DESCRIPTION],
+        status = set_cells(c, um_dataset_builder_set_item, item, description,
                            UM_COLUMN_DESCRIPTION, err);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_item, item, found[FEATURES], UM_COLUMN_FEATURE,
-                           err);
+        status =
+            set_cells(c, um_dataset_builder_set_item, item, features, UM_COLUMN_FEATURE, err);
     if (status == UM_OK && has_release)
         status = um_dataset_builder_release(c->builder, item, release_s, err);
     return status;
@@ -276,90 +286,120 @@ typedef struct log_row {
     bool is_skip; /* a list that nobody chose from: its item is null */
 } log_row;
 
-/* A behaviour cell. Behind it: the name of its series with a NUL; then a text, the value as JSON.
- */
+/* A behaviour cell. */
 typedef struct log_cell {
     enum { EMPTY, NUMBER, TEXT } kind;
-    size_t name_bytes, text_len;
+    uint32_t name; /* number of its column's name: no two threads give the same */
+    const char *name_text;
     double number;
+    char *text; /* the value as JSON, kept */
 } log_cell;
 
-static void make_cell(const char *name, size_t name_len, um_jval value, um_str *made)
+/* The name's number among those of the thread, made when it is new; SIZE_MAX: out of memory. Rows
+ * mostly give their values in one order: the name after the last one is tried first. */
+static size_t find_name(log_names *n, const char *name, size_t len)
 {
-    log_cell cell = {.kind = EMPTY, .name_bytes = name_len + 1};
-    size_t at = made->len, text = 0;
+    for (size_t tried = 0, i = n->next; tried < n->names.len; tried++, i++) {
+        i = i < n->names.len ? i : 0;
+        if (n->names.data[i].len == len && memcmp(n->names.data[i].name, name, len) == 0) {
+            n->next = i + 1;
+            return i;
+        }
+    }
+    const um_jkey made = {um_arena_strndup(&n->memory, name, len), len};
+    return made.name != NULL && um_vec_push(&n->names, made) ? n->names.len - 1 : SIZE_MAX;
+}
+
+static um_status make_cell(canonical *c, const char *name, size_t name_len, um_jval value,
+                           log_cell *cell, um_error *err)
+{
     int64_t whole = 0;
+    size_t known = find_name(&c->names, name, name_len);
+    if (known == SIZE_MAX)
+        return um_fail_memory(err, "names of behaviour columns");
+    *cell = (log_cell){.kind = EMPTY,
+                       .name = (uint32_t)known * UM_PARSED_THREADS + c->number,
+                       .name_text = c->names.names.data[known].name};
     bool exact =
         !um_jval_i64(value, &whole) || (whole <= MAX_EXACT_INTEGER && whole >= -MAX_EXACT_INTEGER);
-    if (exact && um_jval_f64(value, &cell.number))
-        cell.kind = NUMBER;
-    else if (um_jval_type(value) != UM_J_NULL)
-        cell.kind = TEXT;
-    char *place = um_str_extend(made, sizeof cell + cell.name_bytes);
-    if (place == NULL)
-        return;
-    memcpy(place + sizeof cell, name, cell.name_bytes);
-    text = made->len;
-    if (cell.kind == TEXT)
-        um_jval_dump(made, value);
-    cell.text_len = made->len - text;
-    memcpy(made->data + at, &cell, sizeof cell);
+    if (exact && um_jval_f64(value, &cell->number)) {
+        cell->kind = NUMBER;
+    } else if (um_jval_type(value) != UM_J_NULL) {
+        cell->kind = TEXT;
+        return um_keep_json(&c->texts, value, &cell->text, err);
+    }
+    return UM_OK;
 }
 
 /* All of the behaviour but what it says of the list shown. */
-static size_t make_cells(um_jval behaviour, const um_jval shown[N_SHOWN], um_str *made)
+static um_status make_cells(canonical *c, um_jval behaviour, const um_jval shown[N_SHOWN],
+                            um_str *made, size_t *n, um_error *err)
 {
     const char *name = NULL;
     um_jval value;
-    size_t n = 0;
+    log_cell cell;
+    um_status status = UM_OK;
     um_jiter it = um_jval_iter(behaviour);
-    while (um_jiter_next(&it, &name, &value)) {
+    while (status == UM_OK && um_jiter_next(&it, &name, &value)) {
         if (value.at == shown[LIST].at || value.at == shown[PLACE].at)
             continue;
-        make_cell(name, it.key_len, value, made);
-        n++;
+        status = make_cell(c, name, it.key_len, value, &cell, err);
+        um_str_append_n(made, &cell, sizeof cell);
+        (*n)++;
     }
-    return n;
+    return status;
+}
+
+/* The column of a cell, which is looked for once for each name of a thread. */
+static um_status find_series(canonical *c, const log_cell *cell, uint32_t *series, um_error *err)
+{
+    if (!um_vec_reserve(&c->series, (size_t)cell->name + 1))
+        return um_fail_memory(err, "behaviour columns");
+    while (c->series.len <= cell->name)
+        c->series.data[c->series.len++] = NO_SERIES;
+    uint32_t *known = &c->series.data[cell->name];
+    um_status status = *known == NO_SERIES
+                           ? um_builder_find_series(c->builder, cell->name_text, known, err)
+                           : UM_OK;
+    *series = *known;
+    return status;
 }
 
 static um_status put_cells(canonical *c, const char *made, size_t n, um_error *err)
 {
     log_cell cell;
+    uint32_t series = 0;
     um_status status = UM_OK;
-    for (; n > 0 && status == UM_OK; n--) {
+    for (; n > 0 && status == UM_OK; n--, made += sizeof cell) {
         memcpy(&cell, made, sizeof cell);
-        const char *name = made + sizeof cell, *text = name + cell.name_bytes;
-        if (cell.kind == EMPTY)
-            status = um_builder_declare_series(c->builder, name, err);
-        else if (cell.kind == NUMBER)
-            status = um_dataset_builder_number(c->builder, name, cell.number, err);
-        else
-            status = um_builder_text_n(c->builder, name, text, cell.text_len, err);
-        made = text + cell.text_len;
+        status = find_series(c, &cell, &series, err);
+        if (status == UM_OK && cell.kind == NUMBER)
+            status = um_builder_set_number(c->builder, series, cell.number, err);
+        else if (status == UM_OK && cell.kind == TEXT)
+            status = um_builder_set_kept(c->builder, series, cell.text, err);
     }
     return status;
 }
 
+/* Members of interactions. */
+enum { USER, ITEM, TIME, BEHAVIOUR };
+
 static const char *check_interaction(canonical *c, um_jval object, log_row *row, um_jval *behaviour,
                                      um_jval shown[N_SHOWN])
 {
-    enum { USER, ITEM, TIME, BEHAVIOUR, N };
-    static const um_jkey keys[N] = {UM_JKEY("user_id"), UM_JKEY("item_id"), UM_JKEY("timestamp"),
-                                    UM_JKEY("behavior_features")};
     static const um_jkey shown_keys[N_SHOWN] = {UM_JKEY(UM_CANONICAL_SHOWN),
                                                 UM_JKEY(UM_CANONICAL_CHOSEN)};
-    um_jval found[N];
+    const um_jval item = um_jval_member(object, ITEM);
     const char *user_id = NULL, *item_id = NULL, *time = NULL;
-    um_jval_pick(object, keys, N, found);
-    *behaviour = found[BEHAVIOUR];
+    *behaviour = um_jval_member(object, BEHAVIOUR);
     um_jval_pick(*behaviour, shown_keys, N_SHOWN, shown);
-    row->is_skip = found[ITEM].document != NULL && um_jval_type(found[ITEM]) == UM_J_NULL &&
+    row->is_skip = item.document != NULL && um_jval_type(item) == UM_J_NULL &&
                    um_jval_len(shown[LIST]) > 0;
-    const char *bad = check_id(c, found[USER], "user_id", &user_id);
+    const char *bad = check_id(c, um_jval_member(object, USER), "user_id", &user_id);
     if (bad == NULL && !row->is_skip)
-        bad = check_id(c, found[ITEM], "item_id", &item_id);
+        bad = check_id(c, item, "item_id", &item_id);
     if (bad == NULL)
-        bad = check_id(c, found[TIME], "timestamp", &time);
+        bad = check_id(c, um_jval_member(object, TIME), "timestamp", &time);
     if (bad == NULL && !um_time_parse(time, &row->time_s))
         bad = reason(c, "timestamp '%.40s' is not \"YYYY-MM-DD HH:MM:SS\"", time);
     if (bad == NULL && !um_builder_find_user(c->builder, user_id, &row->user))
@@ -383,6 +423,7 @@ static um_status make_interaction(void *context, um_jval object, um_str *made,
     log_row row = {0};
     um_jval behaviour, shown[N_SHOWN];
     size_t at = made->len;
+    um_status status = UM_OK;
     const char *bad = check_interaction(c, object, &row, &behaviour, shown);
     row.is_bad = bad != NULL;
     row.n_shown = c->shown.len;
@@ -391,9 +432,10 @@ static um_status make_interaction(void *context, um_jval object, um_str *made,
         um_str_append_n(made, bad, strlen(bad) + 1);
     } else {
         um_str_append_n(made, c->shown.data, row.n_shown * sizeof *c->shown.data);
-        row.n_cells = make_cells(behaviour, shown, made);
+        status = make_cells(c, behaviour, shown, made, &row.n_cells, err);
     }
-    um_status status = um_str_status(made, err);
+    if (status == UM_OK)
+        status = um_str_status(made, err);
     if (status == UM_OK)
         memcpy(made->data + at, &row, sizeof row);
     return status;
@@ -440,13 +482,39 @@ static um_status take_row(canonical *c, const um_parsed_row *row, take_fn take, 
     return status == UM_OK ? UM_OK : um_reading_row_failed(c->reading, status, c->line, err);
 }
 
+/* One of the three files. */
+typedef struct canonical_file {
+    const char *suffix;
+    take_fn take;
+    um_jkey members[4];
+    size_t n_members;
+} canonical_file;
+
+static const canonical_file files[] = {
+    {UM_CANONICAL_USERS,
+     take_user,
+     {UM_JKEY("user_id"), UM_JKEY("user_description"), UM_JKEY("user_features")},
+     3},
+    {UM_CANONICAL_ITEMS,
+     take_item,
+     {UM_JKEY("item_id"), UM_JKEY("item_description"), UM_JKEY("item_features")},
+     3},
+    {UM_CANONICAL_LOG,
+     take_interaction,
+     {UM_JKEY("user_id"), UM_JKEY("item_id"), UM_JKEY("timestamp"), UM_JKEY("behavior_features")},
+     4},
+};
+enum { N_FILES = sizeof files / sizeof *files };
+
 /* With a maker for each thread but the caller's, whose c is; the log alone is made ahead. */
-static um_status read_file(canonical *c, canonical *other, const um_entry *entry, take_fn take,
-                           um_error *err)
+static um_status read_file(canonical *c, canonical *other, const um_entry *entry,
+                           const canonical_file *file, um_error *err)
 {
-    const bool is_log = take == take_interaction;
+    const bool is_log = file->take == take_interaction;
     const bool is_hashed = is_log && um_builder_is_hashed(c->builder);
     const um_parsed_spec spec = {.noun = "JSON object",
+                                 .members = file->members,
+                                 .n_members = file->n_members,
                                  .make = is_log ? make_interaction : NULL,
                                  .makers = {c, other},
                                  .builder = is_hashed ? c->builder : NULL,
@@ -466,7 +534,7 @@ static um_status read_file(canonical *c, canonical *other, const um_entry *entry
             break;
         status = um_reading_count(c->reading, err);
         if (status == UM_OK)
-            status = take_row(c, &row, take, err);
+            status = take_row(c, &row, file->take, err);
     }
     um_parsed_close(parsed);
     if (status == UM_OK)
@@ -504,17 +572,15 @@ static bool detect(const um_bundle *bundle)
 }
 
 /* The three files, which must be the only ones and share their prefix. */
-static um_status locate(const um_bundle *bundle, const um_entry *entries[3], size_t *prefix_len,
-                        um_error *err)
+static um_status locate(const um_bundle *bundle, const um_entry *entries[N_FILES],
+                        size_t *prefix_len, um_error *err)
 {
-    static const char *const suffixes[3] = {UM_CANONICAL_USERS, UM_CANONICAL_ITEMS,
-                                            UM_CANONICAL_LOG};
-    for (int i = 0; i < 3; i++) {
-        size_t n = 0, found = find_suffix(bundle, suffixes[i], &entries[i], &n);
+    for (int i = 0; i < N_FILES; i++) {
+        size_t n = 0, found = find_suffix(bundle, files[i].suffix, &entries[i], &n);
         if (found != 1)
             return um_fail(err, UM_ERR_INPUT,
                            "%s: %zu files end with '%s', need one; give a folder with one data set",
-                           bundle->path, found, suffixes[i]);
+                           bundle->path, found, files[i].suffix);
         if (i > 0 && (n != *prefix_len || memcmp(um_path_base(entries[i]->name),
                                                  um_path_base(entries[0]->name), n) != 0))
             return um_fail(err, UM_ERR_INPUT, "%s: %s and %s are of different data sets",
@@ -526,7 +592,7 @@ static um_status locate(const um_bundle *bundle, const um_entry *entries[3], siz
 
 static um_status make_name(const um_bundle *bundle, um_str *name, um_error *err)
 {
-    const um_entry *entries[3];
+    const um_entry *entries[N_FILES];
     size_t n = 0;
     um_status status = locate(bundle, entries, &n, err);
     if (status == UM_OK)
@@ -536,18 +602,23 @@ static um_status make_name(const um_bundle *bundle, um_str *name, um_error *err)
 
 static um_status read_canonical(um_reading *r, um_error *err)
 {
-    static const take_fn takes[3] = {take_user, take_item, take_interaction};
-    canonical c[UM_PARSED_THREADS] = {{.reading = r, .builder = r->builder},
-                                      {.reading = r, .builder = r->builder}};
-    const um_entry *entries[3];
+    canonical c[UM_PARSED_THREADS] = {{.number = 0, .reading = r, .builder = r->builder},
+                                      {.number = 1, .reading = r, .builder = r->builder}};
+    const um_entry *entries[N_FILES];
     size_t n = 0;
     um_status status = locate(r->bundle, entries, &n, err);
-    for (int i = 0; i < 3 && status == UM_OK; i++)
-        status = read_file(&c[0], &c[1], entries[i], takes[i], err);
+    for (size_t i = 0; i < UM_PARSED_THREADS && status == UM_OK; i++)
+        status = um_text_maker_open(&c[i].texts, r->builder, err);
+    for (int i = 0; i < N_FILES && status == UM_OK; i++)
+        status = read_file(&c[0], &c[1], entries[i], &files[i], err);
     for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
+        status = um_text_maker_close(&c[i].texts, status, err);
         um_vec_dispose(&c[i].shown);
         um_vec_dispose(&c[i].in_list);
         um_str_dispose(&c[i].text);
+        um_vec_dispose(&c[i].names.names);
+        um_arena_dispose(&c[i].names.memory);
+        um_vec_dispose(&c[i].series);
     }
     return status;
 }

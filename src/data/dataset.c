@@ -77,13 +77,21 @@ um_status um_dataset_set_spool_dir(um_dataset *dataset, const char *dir, um_erro
     return dir == NULL || memory->spool_dir != NULL ? UM_OK : um_fail_memory(err, "a data set");
 }
 
-um_status um_dataset_keep_text(um_dataset *dataset, const char *text, size_t len, char **out,
-                               um_error *err)
+um_status um_dataset_spool(um_dataset *dataset, um_spool **out, um_error *err)
 {
     struct um_dataset_memory *memory = dataset->memory;
     um_status status =
         memory->texts == NULL ? um_spool_new(&memory->texts, memory->spool_dir, err) : UM_OK;
-    return status == UM_OK ? um_spool_add(memory->texts, text, len, out, err) : status;
+    *out = memory->texts;
+    return status;
+}
+
+um_status um_dataset_keep_text(um_dataset *dataset, const char *text, size_t len, char **out,
+                               um_error *err)
+{
+    um_spool *spool = NULL;
+    um_status status = um_dataset_spool(dataset, &spool, err);
+    return status == UM_OK ? um_spool_add(spool, text, len, out, err) : status;
 }
 
 um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len, char **out,

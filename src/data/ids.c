@@ -114,13 +114,25 @@ um_status um_ids_intern(um_ids *ids, um_arena *arena, const char *id, const char
     return UM_OK;
 }
 
-bool um_ids_find(const um_ids *ids, const char *id, uint32_t *index)
+/* Of an id that belongs into the array. */
+static bool find_numeric(const um_ids *ids, uint32_t value, uint32_t *index)
 {
-    uint32_t value = 0;
-    if (!id_number(ids, id, &value))
-        return um_map_get(&ids->map, id, index);
     if (value >= ids->numeric_cap || ids->numeric[value] == 0)
         return false;
     *index = ids->numeric[value] - 1;
     return true;
+}
+
+bool um_ids_find_hashed(const um_ids *ids, const char *id, uint64_t hash, uint32_t *index)
+{
+    uint32_t value = 0;
+    return id_number(ids, id, &value) ? find_numeric(ids, value, index)
+                                      : um_map_get_hashed(&ids->map, id, hash, index);
+}
+
+bool um_ids_find(const um_ids *ids, const char *id, uint32_t *index)
+{
+    uint32_t value = 0;
+    return id_number(ids, id, &value) ? find_numeric(ids, value, index)
+                                      : um_map_get(&ids->map, id, index);
 }

@@ -121,19 +121,6 @@ static uint32_t reference(const char *text, size_t len, size_t *used)
     return windows_character(code);
 }
 
-static size_t encode_utf8(char bytes[4], uint32_t c)
-{
-    if (c < 0x80) {
-        bytes[0] = (char)c;
-        return 1;
-    }
-    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t i = n - 1; i > 0; i--, c >>= 6)
-        bytes[i] = (char)(0x80 | (c & 63));
-    bytes[0] = (char)((n == 2 ? 0xc0 : n == 3 ? 0xe0 : 0xf0) | c);
-    return n;
-}
-
 static bool is_special(unsigned char c)
 {
     return c < ' ' || c == '<' || c == '&' || c == 0x7f;
@@ -195,7 +182,7 @@ bool um_markup_clean(um_str *out, const char *text, size_t len)
         } else if (text[i] == '&') {
             uint32_t code = reference(text + i, len - i, &used);
             if (code != 0) {
-                n = encode_utf8(bytes, code);
+                n = um_utf8_encode(bytes, code);
                 from = bytes;
             } else {
                 used = 1;

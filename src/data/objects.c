@@ -1,6 +1,7 @@
 #include "data/objects.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,11 @@ static um_status take_row(um_reading *r, const um_objects_spec *spec, const um_p
 um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_error *err)
 {
     um_parsed_spec how = {
-        .noun = "JSON object", .make = spec->make, .keeps_root = spec->keeps_root};
+        .noun = "JSON object",
+        .members = spec->members,
+        .n_members = spec->n_members,
+        .make = spec->make,
+        .keeps_root = spec->keeps_root};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;
@@ -166,22 +171,26 @@ static um_jval member(um_jval object, const char *key)
     return um_jval_get(object, key, &value) ? value : (um_jval){0};
 }
 
-bool um_value_id(um_jval v, um_str *out)
+bool um_value_id(um_jval v, char number[UM_ID_NUMBER_BYTES], const char **text, size_t *len)
 {
-    const char *text;
-    size_t len = 0;
-    int64_t number = 0;
-    um_str_clear(out);
-    if (um_jval_i64(v, &number))
-        um_str_appendf(out, "%lld", (long long)number);
-    else if (um_jval_str(v, &text, &len) && memchr(text, '\0', len) == NULL)
-        um_str_append_n(out, text, len);
-    return out->len > 0;
+    int64_t whole = 0;
+    if (um_jval_i64(v, &whole)) {
+        *len = (size_t)snprintf(number, UM_ID_NUMBER_BYTES, "%lld", (long long)whole);
+        *text = number;
+        return true;
+    }
+    return um_jval_str(v, text, len) && *len > 0 && memchr(*text, '\0', *len) == NULL;
 }
 
 bool um_member_id(um_jval object, const char *key, um_str *out)
 {
-    return um_value_id(member(object, key), out);
+    char number[UM_ID_NUMBER_BYTES];
+    const char *text = NULL;
+    size_t len = 0;
+    um_str_clear(out);
+    if (um_value_id(member(object, key), number, &text, &len))
+        um_str_append_n(out, text, len);
+    return out->len > 0;
 }
 
 static bool append_text(um_str *out, um_jval v)
@@ -304,48 +313,6 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
                                              has ? um_str_text(&text) : NULL, err);
     um_str_dispose(&text);
     return status;
-}
-
-void um_make_text(um_str *made, const char *text, size_t len)
-{
-    size_t at = made->len, n = 0;
-    um_str_append_n(made, &n, sizeof n);
-    if (len > 0)
-        um_str_append_json_n(made, text, len);
-    if (made->failed != UM_OK)
-        return;
-    n = made->len - at - sizeof n;
-    memcpy(made->data + at, &n, sizeof n);
-}
-
-void um_make_value(um_str *made, um_jval value, const char *separator, um_str *scratch)
-{
-    const char *text = NULL;
-    size_t len = 0;
-    if (um_jval_str(value, &text, &len) && um_markup_is_plain(text, len)) {
-        const size_t n = len + 2;
-        char *at = um_str_extend(made, sizeof n + n);
-        if (at == NULL)
-            return;
-        memcpy(at, &n, sizeof n);
-        at[sizeof n] = at[sizeof n + len + 1] = '"';
-        memcpy(at + sizeof n + 1, text, len);
-        return;
-    }
-    um_str_clear(scratch);
-    um_value_text(value, separator, scratch);
-    um_make_text(made, um_str_text(scratch), scratch->len);
-    if (scratch->failed != UM_OK)
-        made->failed = scratch->failed;
-}
-
-um_status um_put_made_text(um_reading *r, const char *series, const char **made, um_error *err)
-{
-    const char *text = *made + sizeof(size_t);
-    size_t len = 0;
-    memcpy(&len, *made, sizeof len);
-    *made = text + len;
-    return len > 0 ? um_builder_text_n(r->builder, series, text, len, err) : UM_OK;
 }
 
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,

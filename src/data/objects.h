@@ -21,6 +21,8 @@ typedef struct um_objects_spec {
      * maker gives the hashes of. */
     bool has_ids;
     const char *user, *item;
+    const um_jkey *members; /* data/parsed.h */
+    size_t n_members;
     um_make_fn make; /* data/parsed.h: what it makes stands in the reading; or NULL */
     void *makers[UM_PARSED_THREADS];
     bool keeps_root; /* `take` gets the object where there is a maker too */
@@ -58,11 +60,14 @@ void um_name_of_part(um_str *name, const char *prefix, const char *part);
 
 /* Members of an object ------------------------------------------------------------------------
  *
- * Each takes a value, which may be absent (um_jval_pick), or the name of a member.
+ * Each takes a value, which may be absent (um_jval_member), or the name of a member.
  */
 
-/* An id: a string without NUL, or an integer, as text in out (emptied first). False: absent. */
-bool um_value_id(um_jval value, um_str *out);
+/* An id: a string without NUL, or an integer, which is written into `number`. The text has a NUL
+ * after it. False: absent, or empty. */
+enum { UM_ID_NUMBER_BYTES = 24 };
+bool um_value_id(um_jval value, char number[UM_ID_NUMBER_BYTES], const char **text, size_t *len);
+/* The same in out (emptied first). */
 bool um_member_id(um_jval object, const char *key, um_str *out);
 /* Appends a text, or a number as text; markup is taken out. Lists of texts are joined by
  * `separator`. False when nothing was appended. */
@@ -85,15 +90,8 @@ um_status um_put_text(um_reading *r, uint32_t item, const char *column, const um
                       um_error *err) UM_CHECKED; /* a description; "" = absent */
 um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool has, double value,
                         um_error *err) UM_CHECKED; /* a feature */
-/* For makers: appends a text, which is UTF-8 as um_markup_clean leaves it, without control
- * characters, as a JSON string that um_put_made_text takes; "" = absent. */
-void um_make_text(um_str *made, const char *text, size_t len);
-/* um_make_text of what um_value_text gives; `scratch` is overwritten. */
-void um_make_value(um_str *made, um_jval value, const char *separator, um_str *scratch);
-/* The made text at *made as a behaviour cell of the interaction added last; moves *made past it. */
-um_status um_put_made_text(um_reading *r, const char *series, const char **made,
-                           um_error *err) UM_CHECKED;
-/* A behaviour cell, of the interaction added last. The text as for um_make_text. */
+/* A behaviour cell, of the interaction added last. The text as for um_keep_text
+ * (data/text_maker.h). */
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,
                                 um_str *scratch, um_error *err) UM_CHECKED; /* "" = absent */
 

@@ -29,7 +29,7 @@
 typedef struct parsed_line {
     uint32_t line;          /* in the block, from 0 */
     bool has_nul, is_plain; /* as of its document (base/jsonl.h) */
-    size_t words, bytes;    /* places in the values */
+    size_t words, bytes, members; /* places in the values */
     size_t bad;             /* place in messages, SIZE_MAX: good */
     size_t made;            /* place in made */
     um_row_hashes hashes;
@@ -39,6 +39,7 @@ typedef struct parsed_line {
 typedef struct values {
     UM_VEC(uint64_t) words;
     UM_VEC(char) bytes;
+    UM_VEC(uint32_t) members;
 } values;
 
 typedef struct batch {
@@ -123,11 +124,14 @@ static bool makes_at_once(const um_parsed *p)
     return !keeps_root(p) && !prefetches_for_makers(p);
 }
 
-static um_status copy_values(values *v, const um_jdoc *d, um_error *err)
+static um_status copy_values(values *v, const um_jdoc *d, size_t n_members, um_error *err)
 {
     if (!um_vec_reserve(&v->words, v->words.len + d->n_words) ||
-        !um_vec_reserve(&v->bytes, v->bytes.len + d->n_bytes))
+        !um_vec_reserve(&v->bytes, v->bytes.len + d->n_bytes) ||
+        !um_vec_reserve(&v->members, v->members.len + n_members))
         return um_fail_memory(err, "rows");
+    for (size_t i = 0; i < n_members; i++)
+        v->members.data[v->members.len++] = d->members[i];
     memcpy(v->words.data + v->words.len, d->tape, d->n_words * sizeof *d->tape);
     if (d->n_bytes > 0)
         memcpy(v->bytes.data + v->bytes.len, d->strings, d->n_bytes);
@@ -143,6 +147,7 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
     parsed_line row = {.line = b->n_lines,
                        .words = v->words.len,
                        .bytes = v->bytes.len,
+                       .members = v->members.len,
                        .bad = SIZE_MAX,
                        .made = b->made.len,
                        .has_nul = um_jsonl_has_nul(f->parser),
@@ -154,7 +159,7 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
         row.hashes = (um_row_hashes){hash_id(found[USER]), hash_id(found[ITEM])};
     }
     um_status status = makes_at_once(p) ? p->spec.make(f->maker, root, &b->made, &row.hashes, err)
-                                        : copy_values(v, root.document, err);
+                                        : copy_values(v, root.document, p->spec.n_members, err);
     if (status == UM_OK && !um_vec_push(&b->rows, row))
         status = um_fail_memory(err, "rows");
     return status;
@@ -165,7 +170,7 @@ static um_status parse(const um_parsed *p, filler *f, const um_line *line, um_jv
                        um_error *why)
 {
     if (p->spec.to_json == NULL)
-        return um_jsonl_line(f->parser, line->text, line->len, root, why);
+        return um_jsonl_parse_in_place(f->parser, line->text, line->len, root, why);
     um_status status = UM_ERR_INPUT;
     if (p->spec.is_other == NULL || !p->spec.is_other(line->text, line->len))
         status = um_jsonl_parse(f->parser, line->text, line->len, root, why);
@@ -198,7 +203,8 @@ static um_status add_line(const um_parsed *p, filler *f, batch *b, const um_line
 static um_jdoc document_of(const values *v, const parsed_line *row)
 {
     return (um_jdoc){.tape = v->words.data + row->words,
-                     .strings = v->bytes.data != NULL ? v->bytes.data + row->bytes : NULL,
+                     .strings = v->bytes.data + row->bytes,
+                     .members = v->members.data != NULL ? v->members.data + row->members : NULL,
                      .is_plain = row->is_plain};
 }
 
@@ -239,6 +245,7 @@ static void empty_values(values *v)
         um_vec_dispose(&v->words);
     if (v->bytes.cap > KEPT_BYTES)
         um_vec_dispose(&v->bytes);
+    v->members.len = 0;
 }
 
 static void empty(batch *b)
@@ -257,8 +264,6 @@ static void empty(batch *b)
 static void fill(const um_parsed *p, filler *f, batch *b)
 {
     um_line line;
-    if (p->spec.to_json == NULL)
-        um_jsonl_block(f->parser, f->block.text, f->block.len);
     for (; b->status == UM_OK && um_block_next(&f->block, &line); b->n_lines++) {
         if (line.len > 0 || line.is_long)
             b->status = add_line(p, f, b, &line, &b->err);
@@ -370,6 +375,8 @@ um_status um_parsed_open(um_parsed **out, const um_parsed_spec *spec, um_lines *
         for (size_t k = 0; k < N_OWN; k++)
             f->batches[k].owner = f;
         status = um_jsonl_new(&f->parser, err);
+        if (status == UM_OK)
+            um_jsonl_want(f->parser, spec->members, spec->n_members);
     }
     if (status != UM_OK) {
         um_parsed_close(p);
@@ -412,6 +419,7 @@ static void dispose_values(values *v)
 {
     um_vec_dispose(&v->words);
     um_vec_dispose(&v->bytes);
+    um_vec_dispose(&v->members);
 }
 
 static void dispose(filler *f)

@@ -33,6 +33,8 @@ typedef struct um_parsed_spec {
      * else when the line is not JSON. Both run in the threads; NULL = lines are JSON. */
     bool (*is_other)(const char *text, size_t len);
     um_status (*to_json)(um_str *json, const char *text, size_t len, um_error *err);
+    const um_jkey *members; /* that um_jval_member gives of the roots */
+    size_t n_members;
     um_make_fn make; /* or NULL */
     bool keeps_root; /* rows have their root too where there is a maker */
     void *makers[UM_PARSED_THREADS];

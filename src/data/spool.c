@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,7 +14,7 @@
 #include "base/str.h"
 
 #define PIECE_BYTES ((size_t)64 << 20)  /* unless one text is longer; the first is on the heap */
-#define STAGE_BYTES ((size_t)256 << 10) /* written at a time: stays in the cache */
+#define CHUNK_BYTES ((size_t)256 << 10) /* a writer's, written at once: stays in the cache */
 #define SYSTEM_DIR  "/var/tmp"
 
 typedef struct piece {
@@ -29,8 +30,8 @@ struct um_spool {
     uint64_t file_bytes;
     UM_VEC(piece) pieces;     /* the last one is being filled */
     UM_VEC(uint32_t) by_data; /* those in the file, by address */
-    char *stage; /* what is not yet written: the end of the last piece; NULL: no file */
-    size_t staged;
+    um_spool_writer own;      /* of um_spool_add */
+    pthread_mutex_t lock;     /* of all but `own` */
 };
 
 um_status um_spool_new(um_spool **out, const char *dir, um_error *err)
@@ -39,6 +40,7 @@ um_status um_spool_new(um_spool **out, const char *dir, um_error *err)
     if (s == NULL)
         return um_fail_memory(err, "a text store");
     s->fd = -1;
+    s->own.spool = s;
     if (dir == NULL)
         dir = getenv("TMPDIR");
     if (dir == NULL || dir[0] == '\0')
@@ -48,6 +50,7 @@ um_status um_spool_new(um_spool **out, const char *dir, um_error *err)
         free(s);
         return um_fail_memory(err, "a text store");
     }
+    pthread_mutex_init(&s->lock, NULL);
     *out = s;
     return UM_OK;
 }
@@ -64,7 +67,8 @@ void um_spool_free(um_spool *s)
     }
     um_vec_dispose(&s->pieces);
     um_vec_dispose(&s->by_data);
-    free(s->stage);
+    free(s->own.stage);
+    pthread_mutex_destroy(&s->lock);
     if (s->fd >= 0)
         close(s->fd);
     free(s->dir);
@@ -107,8 +111,6 @@ static um_status map_piece(um_spool *s, piece *p, um_error *err)
     um_status status = s->fd < 0 ? open_file(s, err) : UM_OK;
     if (status != UM_OK)
         return status;
-    if (s->stage == NULL && (s->stage = malloc(STAGE_BYTES)) == NULL)
-        return um_fail_memory(err, "a text store");
     if (ftruncate(s->fd, (off_t)(s->file_bytes + p->cap)) != 0)
         return fail_write(s, errno, p->cap, err);
     void *data = mmap(NULL, p->cap, PROT_READ, MAP_SHARED, s->fd, (off_t)s->file_bytes);
@@ -137,50 +139,6 @@ static um_status write_all(const um_spool *s, const char *bytes, size_t n, uint6
     return UM_OK;
 }
 
-um_status um_spool_flush(um_spool *s, um_error *err)
-{
-    if (s->staged == 0)
-        return UM_OK;
-    const piece *p = &s->pieces.data[s->pieces.len - 1];
-    um_status status = write_all(s, s->stage, s->staged, p->offset + (p->len - s->staged), err);
-    if (status == UM_OK)
-        s->staged = 0;
-    return status;
-}
-
-const char *um_spool_look(const um_spool *s, const char *text)
-{
-    if (s->staged == 0)
-        return text;
-    const piece *p = &s->pieces.data[s->pieces.len - 1];
-    const char *first = p->data + (p->len - s->staged);
-    return text >= first && text < first + s->staged ? s->stage + (text - first) : text;
-}
-
-/* Puts bytes at the end of the last piece, which has room for them. */
-static um_status put(um_spool *s, const char *bytes, size_t n, um_error *err)
-{
-    piece *p = &s->pieces.data[s->pieces.len - 1];
-    um_status status = UM_OK;
-    if (!p->is_mapped) {
-        memcpy(p->data + p->len, bytes, n);
-    } else if (n > STAGE_BYTES) {
-        status = um_spool_flush(s, err);
-        if (status == UM_OK)
-            status = write_all(s, bytes, n, p->offset + p->len, err);
-    } else {
-        if (n > STAGE_BYTES - s->staged)
-            status = um_spool_flush(s, err);
-        if (status == UM_OK) {
-            memcpy(s->stage + s->staged, bytes, n);
-            s->staged += n;
-        }
-    }
-    if (status == UM_OK)
-        p->len += n;
-    return status;
-}
-
 static um_status add_piece(um_spool *s, size_t need, um_error *err)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -206,6 +164,142 @@ static um_status add_piece(um_spool *s, size_t need, um_error *err)
     }
     return UM_OK;
 }
+
+/* Writers ------------------------------------------------------------------------------------- */
+
+static um_status write_staged(um_spool_writer *w, um_error *err)
+{
+    if (w->staged == 0)
+        return UM_OK;
+    um_status status = write_all(w->spool, w->stage, w->staged, w->offset, err);
+    if (status == UM_OK) {
+        w->offset += w->staged;
+        w->staged = 0;
+        w->place = w->stage;
+    }
+    return status;
+}
+
+/* The end of the chunk goes back, where nothing came after it. */
+static void give_back(um_spool_writer *w)
+{
+    um_spool *s = w->spool;
+    piece *last = s->pieces.len > 0 ? &s->pieces.data[s->pieces.len - 1] : NULL;
+    if (last != NULL && w->left > 0 && w->address + w->left == last->data + last->len)
+        last->len -= w->left;
+    w->left = 0;
+}
+
+/* A chunk of the last piece with room for n bytes; the lock is held. */
+static um_status take_chunk(um_spool_writer *w, size_t n, piece *from, um_error *err)
+{
+    um_spool *s = w->spool;
+    um_status status = UM_OK;
+    give_back(w);
+    piece *last = s->pieces.len > 0 ? &s->pieces.data[s->pieces.len - 1] : NULL;
+    if (last == NULL || last->cap - last->len < n) {
+        status = add_piece(s, n, err);
+        if (status != UM_OK)
+            return status;
+        last = &s->pieces.data[s->pieces.len - 1];
+    }
+    size_t size = last->cap - last->len < CHUNK_BYTES ? last->cap - last->len : CHUNK_BYTES;
+    size = size < n ? n : size;
+    *from = *last;
+    last->len += size;
+    w->left = size;
+    return UM_OK;
+}
+
+static um_status next_chunk(um_spool_writer *w, size_t n, um_error *err)
+{
+    piece from = {0};
+    um_status status = write_staged(w, err);
+    if (status != UM_OK)
+        return status;
+    pthread_mutex_lock(&w->spool->lock);
+    status = take_chunk(w, n, &from, err);
+    pthread_mutex_unlock(&w->spool->lock);
+    if (status != UM_OK)
+        return status;
+    w->address = w->place = from.data + from.len;
+    if (!from.is_mapped)
+        return UM_OK;
+    w->offset = from.offset + from.len;
+    if (w->stage_cap < w->left) {
+        free(w->stage);
+        w->stage_cap = w->left > CHUNK_BYTES ? w->left : CHUNK_BYTES;
+        w->stage = malloc(w->stage_cap);
+        if (w->stage == NULL) {
+            w->stage_cap = w->left = 0;
+            return um_fail_memory(err, "a text store");
+        }
+    }
+    w->place = w->stage;
+    return UM_OK;
+}
+
+um_status um_spool_room(um_spool_writer *w, size_t n, char **place, um_error *err)
+{
+    um_status status = UM_OK;
+    if (n > SIZE_MAX / 4)
+        return um_fail(err, UM_ERR_LIMIT, "a text of %zu bytes", n);
+    if (n > w->left)
+        status = next_chunk(w, n, err);
+    *place = w->place;
+    return status;
+}
+
+char *um_spool_keep(um_spool_writer *w, size_t n)
+{
+    char *address = w->address;
+    if (w->place != address)
+        w->staged += n;
+    w->place += n;
+    w->address += n;
+    w->left -= n;
+    return address;
+}
+
+um_status um_spool_close(um_spool_writer *w, um_error *err)
+{
+    if (w->spool == NULL)
+        return UM_OK;
+    um_status status = write_staged(w, err);
+    pthread_mutex_lock(&w->spool->lock);
+    give_back(w);
+    pthread_mutex_unlock(&w->spool->lock);
+    free(w->stage);
+    *w = (um_spool_writer){0};
+    return status;
+}
+
+um_status um_spool_add(um_spool *s, const char *text, size_t len, char **out, um_error *err)
+{
+    char *place = NULL;
+    um_status status = um_spool_room(&s->own, len + 1, &place, err);
+    if (status != UM_OK)
+        return status;
+    if (len > 0)
+        memcpy(place, text, len);
+    place[len] = '\0';
+    *out = um_spool_keep(&s->own, len + 1);
+    return UM_OK;
+}
+
+um_status um_spool_flush(um_spool *s, um_error *err)
+{
+    return write_staged(&s->own, err);
+}
+
+const char *um_spool_look(const um_spool *s, const char *text)
+{
+    const um_spool_writer *w = &s->own;
+    const char *first = w->address - w->staged;
+    return w->staged > 0 && text >= first && text < w->address ? w->stage + (text - first) : text;
+}
+
+/* Reading ------------------------------------------------------------------------------------- */
 
 /* The piece of the file that holds a text, or NULL. */
 static const piece *find_piece(const um_spool *s, const char *text)
@@ -273,26 +367,6 @@ um_status um_spool_gather(const um_spool *s, char *const *texts, size_t n, um_st
     return um_str_status(out, err);
 }
 
-um_status um_spool_add(um_spool *s, const char *text, size_t len, char **out, um_error *err)
-{
-    const piece *last = s->pieces.len > 0 ? &s->pieces.data[s->pieces.len - 1] : NULL;
-    um_status status = UM_OK;
-    if (len > SIZE_MAX / 4)
-        return um_fail(err, UM_ERR_LIMIT, "a text of %zu bytes", len);
-    if (last == NULL || last->cap - last->len <= len) {
-        status = um_spool_flush(s, err);
-        if (status == UM_OK)
-            status = add_piece(s, len + 1, err);
-        if (status != UM_OK)
-            return status;
-        last = &s->pieces.data[s->pieces.len - 1];
-    }
-    *out = last->data + last->len;
-    if (len > 0)
-        status = put(s, text, len, err);
-    return status == UM_OK ? put(s, "", 1, err) : status;
-}
-
 void um_spool_release(um_spool *s)
 {
     for (size_t i = 0; i < s->pieces.len; i++)
@@ -304,7 +378,7 @@ uint64_t um_spool_bytes(const um_spool *s)
     uint64_t bytes = 0;
     for (size_t i = 0; i < s->pieces.len; i++)
         bytes += s->pieces.data[i].len;
-    return bytes;
+    return bytes - s->own.left;
 }
 
 uint64_t um_spool_file_bytes(const um_spool *s)

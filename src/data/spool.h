@@ -6,8 +6,8 @@
  * Every text has its address as soon as it is added, and keeps it until the spool is freed. It is
  * written some hundred kilobytes later: what is added can be looked at there after um_spool_flush,
  * and before that with um_spool_look. The kernel reads it back when somebody looks; memory in use
- * is the heap's part and what is not yet written. One thread adds; any number may read what was
- * flushed before.
+ * is the heap's part and what is not yet written. One thread adds, others may write through writers
+ * of their own at the same time; any number may read what was flushed before.
  */
 #ifndef UM_DATA_SPOOL_H
 #define UM_DATA_SPOOL_H
@@ -27,6 +27,24 @@ void um_spool_free(um_spool *spool);
 /* Copies text[0..len) and a NUL after it. UM_ERR_IO when the disk is full. */
 um_status um_spool_add(um_spool *spool, const char *text, size_t len, char **out,
                        um_error *err) UM_CHECKED;
+/*
+ * A part of the spool that one thread fills: texts are made where they stay, or where they are
+ * written from. {.spool = s} at first; close it, in any case, before the spool is flushed.
+ */
+typedef struct um_spool_writer {
+    um_spool *spool;
+    char *place;   /* memory for the next text */
+    size_t left;   /* bytes of it */
+    char *address; /* where they will be found */
+    char *stage;   /* memory for what is written to the file; NULL: not needed yet */
+    size_t stage_cap, staged;
+    uint64_t offset; /* of the staged bytes in the file */
+} um_spool_writer;
+/* Room for n bytes, good until the writer's next call. */
+um_status um_spool_room(um_spool_writer *writer, size_t n, char **place, um_error *err) UM_CHECKED;
+/* The first n bytes of the room are a text, its NUL among them: its address. */
+char *um_spool_keep(um_spool_writer *writer, size_t n);
+um_status um_spool_close(um_spool_writer *writer, um_error *err) UM_CHECKED;
 /* Writes what was added: from here on it can be read at its address. */
 um_status um_spool_flush(um_spool *spool, um_error *err) UM_CHECKED;
 /* Where the text at this address can be read now; good until the next text is added. */
@@ -41,7 +59,8 @@ um_status um_spool_gather(const um_spool *spool, char *const *texts, size_t n, u
                           size_t *place, um_error *err) UM_CHECKED;
 /* Lets go of the memory that reading through pointers has filled; the heap's part stays. */
 void um_spool_release(um_spool *spool);
-uint64_t um_spool_bytes(const um_spool *spool);      /* of all texts, with their NULs */
+/* Of all texts, with their NULs; with writers also of what they have left free. */
+uint64_t um_spool_bytes(const um_spool *spool);
 uint64_t um_spool_file_bytes(const um_spool *spool); /* of the file; 0 = there is none */
 
 #endif

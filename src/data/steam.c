@@ -16,14 +16,18 @@
 #include "data/dates.h"
 #include "data/markup.h"
 #include "data/objects.h"
+#include "data/text_maker.h"
 
 #define GAMES          "steam_games.json"
 #define REVIEWS        "steam_reviews.json"
 #define MAX_DATE_BYTES 40
 
+enum { TEXT, COMPENSATION, N_TEXTS }; /* of a review */
+
 typedef struct steam {
     um_reading *r;
     um_releases releases;
+    uint32_t texts[N_TEXTS]; /* behaviour columns */
     um_str id, user_id, text, json;
 } steam;
 
@@ -164,19 +168,20 @@ static um_status put_number(steam *s, um_jval review, const char *key, um_error 
     return um_dataset_builder_number(s->r->builder, key, number, err);
 }
 
-/* The texts of a review, one after another. */
+static const um_jkey members[N_TEXTS] = {UM_JKEY("text"), UM_JKEY("compensation")};
+static const char *const text_series[N_TEXTS] = {"review", "compensation"};
+
+/* The texts of a review, NULL where it has none. */
 static um_status make_texts(void *context, um_jval review, um_str *made, um_row_hashes *hashes,
                             um_error *err)
 {
     (void)hashes;
-    static const char *const names[] = {"text", "compensation"};
-    um_str *text = context;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        um_jval value = {0};
-        (void)um_jval_get(review, names[i], &value);
-        um_make_value(made, value, " ", text);
-    }
-    return um_str_status(made, err);
+    char *kept[N_TEXTS] = {NULL};
+    um_status status = UM_OK;
+    for (size_t i = 0; i < N_TEXTS && status == UM_OK; i++)
+        status = um_keep_value(context, um_jval_member(review, i), " ", &kept[i], err);
+    um_str_append_n(made, kept, sizeof kept);
+    return status == UM_OK ? um_str_status(made, err) : status;
 }
 
 static um_status take_review(void *context, um_jval review, uint64_t line, um_error *err)
@@ -186,7 +191,8 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
     um_reading *r = s->r;
     uint32_t user = 0, item = 0;
     int64_t time_s = 0;
-    const char *made = r->made;
+    char *kept[N_TEXTS];
+    memcpy(kept, r->made, sizeof kept);
     if (!um_member_id(review, "username", &s->user_id))
         return um_reading_reject(r, err, line, "username is missing");
     if (!um_member_id(review, "product_id", &s->id))
@@ -207,10 +213,10 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
         status = um_releases_seen(&s->releases, r, item, time_s, err);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == UM_OK; i++)
         status = put_number(s, review, numbers[i], err);
-    if (status == UM_OK)
-        status = um_put_made_text(r, "review", &made, err);
-    if (status == UM_OK)
-        status = um_put_made_text(r, "compensation", &made, err);
+    for (size_t i = 0; i < N_TEXTS && status == UM_OK; i++) {
+        if (kept[i] != NULL)
+            status = um_builder_set_kept(r->builder, s->texts[i], kept[i], err);
+    }
     return status;
 }
 
@@ -222,13 +228,15 @@ static bool detect(const um_bundle *bundle)
     return um_bundle_find(bundle, REVIEWS) != NULL || um_bundle_find(bundle, GAMES) != NULL;
 }
 
-static um_status declare(um_reading *r, um_error *err)
+static um_status declare(steam *s, um_error *err)
 {
-    static const char *const names[] = {"hours",       "products", "early_access",
-                                        "found_funny", "review",   "compensation"};
+    static const char *const names[] = {"hours", "products", "early_access", "found_funny"};
+    um_dataset_builder *b = s->r->builder;
     um_status status = UM_OK;
     for (size_t i = 0; i < sizeof names / sizeof *names && status == UM_OK; i++)
-        status = um_builder_declare_series(r->builder, names[i], err);
+        status = um_builder_declare_series(b, names[i], err);
+    for (size_t i = 0; i < N_TEXTS && status == UM_OK; i++)
+        status = um_builder_find_series(b, text_series[i], &s->texts[i], err);
     return status;
 }
 
@@ -236,7 +244,7 @@ static um_status read_steam(um_reading *r, um_error *err)
 {
     um_partner games = {0};
     steam s = {.r = r};
-    um_str texts[UM_PARSED_THREADS] = {UM_STR_INIT, UM_STR_INIT};
+    um_text_maker makers[UM_PARSED_THREADS] = {0};
     const um_entry *reviews = um_bundle_find(r->bundle, REVIEWS);
     um_status status = um_partner_open(&games, r->bundle, GAMES, err);
     if (status == UM_OK && (games.entry == NULL || reviews == NULL))
@@ -251,7 +259,9 @@ static um_status read_steam(um_reading *r, um_error *err)
                                                        .context = &s},
                                     err);
     if (status == UM_OK)
-        status = declare(r, err);
+        status = declare(&s, err);
+    for (size_t i = 0; i < UM_PARSED_THREADS && status == UM_OK; i++)
+        status = um_text_maker_open(&makers[i], r->builder, err);
     if (status == UM_OK)
         status = um_reading_objects(r,
                                     &(um_objects_spec){.entry = reviews,
@@ -260,9 +270,11 @@ static um_status read_steam(um_reading *r, um_error *err)
                                                        .has_ids = true,
                                                        .user = "username",
                                                        .item = "product_id",
+                                                       .members = members,
+                                                       .n_members = N_TEXTS,
                                                        .make = make_texts,
                                                        .keeps_root = true,
-                                                       .makers = {&texts[0], &texts[1]},
+                                                       .makers = {&makers[0], &makers[1]},
                                                        .take = take_review,
                                                        .context = &s},
                                     err);
@@ -273,7 +285,7 @@ static um_status read_steam(um_reading *r, um_error *err)
     um_str_dispose(&s.text);
     um_str_dispose(&s.json);
     for (size_t i = 0; i < UM_PARSED_THREADS; i++)
-        um_str_dispose(&texts[i]);
+        status = um_text_maker_close(&makers[i], status, err);
     return status;
 }
 

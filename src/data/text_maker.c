@@ -1,0 +1,85 @@
+#include "data/text_maker.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "data/markup.h"
+#include "data/objects.h"
+
+um_status um_text_maker_open(um_text_maker *m, um_dataset_builder *b, um_error *err)
+{
+    return um_builder_spool(b, &m->writer.spool, err);
+}
+
+um_status um_text_maker_close(um_text_maker *m, um_status status, um_error *err)
+{
+    um_error later;
+    um_status closed = um_spool_close(&m->writer, status == UM_OK ? err : &later);
+    um_str_dispose(&m->text);
+    um_str_dispose(&m->json);
+    return status == UM_OK ? closed : status;
+}
+
+/* A text that needs no escapes, between quotes. */
+static um_status keep_plain(um_text_maker *m, const char *text, size_t len, char **kept,
+                            um_error *err)
+{
+    char *place = NULL;
+    um_status status = um_spool_room(&m->writer, len + 3, &place, err);
+    if (status != UM_OK)
+        return status;
+    place[0] = place[len + 1] = '"';
+    memcpy(place + 1, text, len);
+    place[len + 2] = '\0';
+    *kept = um_spool_keep(&m->writer, len + 3);
+    return UM_OK;
+}
+
+/* What is in m->json. */
+static um_status keep_made(um_text_maker *m, char **kept, um_error *err)
+{
+    char *place = NULL;
+    um_status status = um_str_status(&m->json, err);
+    if (status == UM_OK)
+        status = um_spool_room(&m->writer, m->json.len + 1, &place, err);
+    if (status != UM_OK)
+        return status;
+    memcpy(place, m->json.data, m->json.len + 1);
+    *kept = um_spool_keep(&m->writer, m->json.len + 1);
+    return UM_OK;
+}
+
+um_status um_keep_text(um_text_maker *m, const char *text, size_t len, char **kept, um_error *err)
+{
+    *kept = NULL;
+    if (len == 0)
+        return UM_OK;
+    um_str_clear(&m->json);
+    um_str_append_json_n(&m->json, text, len);
+    return keep_made(m, kept, err);
+}
+
+um_status um_keep_value(um_text_maker *m, um_jval value, const char *separator, char **kept,
+                        um_error *err)
+{
+    const char *text = NULL;
+    size_t len = 0;
+    if (um_jval_str(value, &text, &len) && um_markup_is_plain(text, len))
+        return keep_plain(m, text, len, kept, err);
+    um_str_clear(&m->text);
+    um_value_text(value, separator, &m->text);
+    um_status status = um_str_status(&m->text, err);
+    return status == UM_OK ? um_keep_text(m, um_str_text(&m->text), m->text.len, kept, err)
+                           : status;
+}
+
+um_status um_keep_json(um_text_maker *m, um_jval value, char **kept, um_error *err)
+{
+    const char *text = NULL;
+    size_t len = 0;
+    if (value.document->is_plain && um_jval_str(value, &text, &len))
+        return keep_plain(m, text, len, kept, err);
+    um_str_clear(&m->json);
+    um_jval_dump(&m->json, value);
+    return keep_made(m, kept, err);
+}

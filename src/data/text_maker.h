@@ -1,0 +1,31 @@
+/*
+ * text_maker.h - behaviour texts made by the threads that parse, where they will stay: nobody
+ * copies them again.
+ */
+#ifndef UM_DATA_TEXT_MAKER_H
+#define UM_DATA_TEXT_MAKER_H
+
+#include "base/jsonl.h"
+#include "data/builder.h"
+
+/* One for each thread; {0} at first. */
+typedef struct um_text_maker {
+    um_spool_writer writer;
+    um_str text, json;
+} um_text_maker;
+
+um_status um_text_maker_open(um_text_maker *m, um_dataset_builder *b, um_error *err) UM_CHECKED;
+/* In any case, and before the builder is finished. A failure before it, status, stays what it is. */
+um_status um_text_maker_close(um_text_maker *m, um_status status, um_error *err) UM_CHECKED;
+/*
+ * Each gives a JSON text for um_builder_set_kept. A text is UTF-8 as um_markup_clean leaves it,
+ * without control characters, and becomes a JSON string, NULL where it is empty; a value is taken
+ * as um_value_text takes it, or as it stands.
+ */
+um_status um_keep_text(um_text_maker *m, const char *text, size_t len, char **kept,
+                       um_error *err) UM_CHECKED;
+um_status um_keep_value(um_text_maker *m, um_jval value, const char *separator, char **kept,
+                        um_error *err) UM_CHECKED;
+um_status um_keep_json(um_text_maker *m, um_jval value, char **kept, um_error *err) UM_CHECKED;
+
+#endif
