@@ -189,11 +189,11 @@ static inline char *skip_blanks(char *p)
 static inline char *find_stop(char *p, um_scan_bytes *high)
 {
     for (;; p += UM_SCAN_BYTES) {
-        um_scan_bytes b = um_scan_load(p);
-        unsigned n = um_scan_first((b == '"') | (b == '\\') | (b < ' '));
+        const um_scan_bytes b = um_scan_load(p);
+        const um_scan_bytes stop = (b == '"') | (b == '\\') | (b < ' ');
         *high |= b;
-        if (n < UM_SCAN_BYTES)
-            return p + n;
+        if (um_scan_any(stop))
+            return p + um_scan_first(stop);
     }
 }
 
@@ -347,8 +347,8 @@ TAKES take_key(um_jsonl *j, hand *h, level *l)
     const um_scan_bytes bytes[2] = {um_scan_load(begin), um_scan_load(begin + UM_SCAN_BYTES)};
     habit *usual = &j->habits[h->n_keys < N_HABITS ? h->n_keys++ : N_HABITS - 1];
     const um_scan_bytes differ =
-        ((bytes[0] ^ usual->bytes[0]) & usual->mask[0]) |
-        ((bytes[1] ^ usual->bytes[1]) & usual->mask[1]);
+        ((um_scan_bytes)(bytes[0] != usual->bytes[0]) & usual->mask[0]) |
+        ((um_scan_bytes)(bytes[1] != usual->bytes[1]) & usual->mask[1]);
     if (usual->n_bytes > 0 && !um_scan_any(differ)) {
         begin[1 + usual->key_len] = '\0';
         *h->w++ = string_word(begin + 1 - j->view.strings, usual->key_len);

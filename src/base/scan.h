@@ -20,37 +20,39 @@ static inline um_scan_bytes um_scan_load(const void *text)
     return bytes;
 }
 
-/* Whether any byte is set: comparisons give 255 for true. */
-static inline bool um_scan_any(um_scan_bytes bytes)
-{
-    uint64_t halves[2];
-    memcpy(halves, &bytes, sizeof halves);
-    return (halves[0] | halves[1]) != 0;
-}
-
-/* Place of the first byte that is set, UM_SCAN_BYTES where none is. */
-static inline unsigned um_scan_first(um_scan_bytes bytes)
+/* A bit for each byte, the first the lowest: comparisons give 255 for true. */
+static inline unsigned um_scan_bits(um_scan_bytes bytes)
 {
 #if defined(__SSE2__)
     typedef char signed_bytes __attribute__((vector_size(UM_SCAN_BYTES)));
-    unsigned mask = (unsigned)__builtin_ia32_pmovmskb128((signed_bytes)bytes);
-    return (unsigned)__builtin_ctz(mask | 1u << UM_SCAN_BYTES);
+    return (unsigned)__builtin_ia32_pmovmskb128((signed_bytes)bytes);
 #else
-    unsigned at = 0;
+    /* Byte i keeps its bit i, and the sum of the bytes, which the product has on top, all of them. */
+    const um_scan_bytes one_each = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    uint64_t halves[2];
+    bytes &= one_each;
+    memcpy(halves, &bytes, sizeof halves);
+    const uint64_t sum = UINT64_C(0x0101010101010101);
+    return (unsigned)(halves[0] * sum >> 56 | (halves[1] * sum >> 56) << 8);
+#endif
+}
+
+/* Whether any byte is set in its highest bit, as it is where a comparison is true. */
+static inline bool um_scan_any(um_scan_bytes bytes)
+{
+#if defined(__SSE2__)
+    return um_scan_bits(bytes) != 0;
+#else
     uint64_t halves[2];
     memcpy(halves, &bytes, sizeof halves);
-    if (halves[0] == 0) {
-        at = 8;
-        halves[0] = halves[1];
-    }
-    if (halves[0] == 0)
-        return UM_SCAN_BYTES;
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    return at + (unsigned)__builtin_clzll(halves[0]) / 8;
-#else
-    return at + (unsigned)__builtin_ctzll(halves[0]) / 8;
+    return ((halves[0] | halves[1]) & UINT64_C(0x8080808080808080)) != 0;
 #endif
-#endif
+}
+
+/* Place of the first byte for which a comparison is true; there is one. */
+static inline unsigned um_scan_first(um_scan_bytes bytes)
+{
+    return (unsigned)__builtin_ctz(um_scan_bits(bytes));
 }
 
 #endif

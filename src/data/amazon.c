@@ -201,8 +201,6 @@ static um_status add_review(amazon *a, const review *row, const char *user_id, u
     if (status == UM_OK)
         status = um_builder_set_line(b, line, err);
     if (status == UM_OK)
-        status = um_releases_seen(&a->items.releases, a->r, item, row->time_s, err);
-    if (status == UM_OK)
         status = um_builder_set_number(b, a->series[RATED], row->rating, err);
     for (int i = TITLED; i <= STYLED && status == UM_OK; i++) {
         if (texts[i] != NULL)
@@ -307,6 +305,7 @@ static um_status read_layout(um_reading *r, const um_amazon_layout *lay, um_erro
         status = um_amazon_read_items(r, lay, meta.bundle, meta.entry, &a.items, err);
     if (status == UM_OK)
         status = read_reviews(&a, lay, l.reviews, err);
+    um_builder_correct_releases(r->builder);
     um_partner_close(&meta);
     um_amazon_files_dispose(&l);
     um_amazon_items_dispose(&a.items);

@@ -35,7 +35,6 @@ void um_amazon_files_dispose(um_amazon_files *files);
 typedef struct um_amazon_items {
     um_ids left_out; /* that min_rating_count leaves out; their names lie in the arena */
     um_arena arena;
-    um_releases releases;
 } um_amazon_items;
 
 /* Reads the metadata into the reading's builder; items starts as {0}. Dispose in any case. */

@@ -308,7 +308,7 @@ static um_status take_meta(void *context, um_jval object, uint64_t line, um_erro
     if (status == UM_OK)
         status = put_cells(r, item, id + meta.id_bytes, err);
     if (status == UM_OK && meta.has_release)
-        status = um_releases_set(&t->items->releases, r, item, meta.release_s, err);
+        status = um_dataset_builder_release(r->builder, item, meta.release_s, err);
     return status;
 }
 
@@ -341,5 +341,4 @@ void um_amazon_items_dispose(um_amazon_items *items)
 {
     um_ids_dispose(&items->left_out);
     um_arena_dispose(&items->arena);
-    um_vec_dispose(&items->releases);
 }

@@ -225,6 +225,16 @@ um_status um_dataset_builder_release(um_dataset_builder *b, uint32_t item, int64
     return UM_OK;
 }
 
+void um_builder_correct_releases(um_dataset_builder *b)
+{
+    for (size_t i = 0; i < b->user.len; i++) {
+        const uint32_t item = b->item.data[i];
+        if (item < b->release_s.len && b->has_release.data[item] &&
+            b->time_s.data[i] < b->release_s.data[item])
+            b->release_s.data[item] = b->time_s.data[i];
+    }
+}
+
 um_status um_dataset_builder_interaction(um_dataset_builder *b, uint32_t user, uint32_t item,
                                          int64_t time_s, um_error *err)
 {

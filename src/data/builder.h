@@ -107,6 +107,9 @@ um_status um_builder_set_kept(um_dataset_builder *b, uint32_t series, char *json
                               um_error *err) UM_CHECKED;
 /* Where texts are put aside, for writers (data/spool.h), which are closed before the finish. */
 um_status um_builder_spool(um_dataset_builder *b, um_spool **out, um_error *err) UM_CHECKED;
+/* Where the log itself contradicts a release time, because someone chose the item before it (early
+ * access, a second listing), the item was there by then. Looks at all interactions added so far. */
+void um_builder_correct_releases(um_dataset_builder *b);
 /* What is added from here on comes from another file. */
 um_status um_builder_begin_table(um_dataset_builder *b, um_error *err) UM_CHECKED;
 /* Remembers the file line of the interactions and skips added since it was last called: what has

@@ -31,7 +31,6 @@ typedef struct goodreads {
     um_ids author_ids;
     UM_VEC(char *) author_names; /* by index of author_ids; NULL until described */
     um_textjoin *reviews;
-    um_releases releases;
     um_str id, user_id, text, json;
 } goodreads;
 
@@ -192,7 +191,7 @@ static um_status put_published(goodreads *g, uint32_t item, um_jval book, um_err
         if (has_day)
             um_date_parse_iso(date, &time_s); /* a 31 June stays the first */
     }
-    return um_releases_set(&g->releases, g->r, item, time_s, err);
+    return um_dataset_builder_release(g->r->builder, item, time_s, err);
 }
 
 static um_status take_book(void *context, um_jval book, uint64_t line, um_error *err)
@@ -276,8 +275,6 @@ static um_status add_interaction(goodreads *g, um_jval row, uint64_t line, uint3
         status = um_dataset_builder_interaction(b, user, item, time_s, err);
     if (status == UM_OK)
         status = um_builder_set_line(b, line, err);
-    if (status == UM_OK)
-        status = um_releases_seen(&g->releases, g->r, item, time_s, err);
     if (status == UM_OK && rating > 0)
         status = um_dataset_builder_number(b, "rating", (double)rating, err);
     if (status == UM_OK && um_member_bool(row, "is_read", &is_read))
@@ -457,11 +454,11 @@ static um_status read_goodreads(um_reading *r, um_error *err)
                                                        .take = take_interaction,
                                                        .context = &g},
                                     err);
+    um_builder_correct_releases(r->builder);
     um_textjoin_free(g.reviews);
     um_ids_dispose(&g.author_ids);
     um_vec_dispose(&g.author_names);
     um_arena_dispose(&g.arena);
-    um_vec_dispose(&g.releases);
     um_str_dispose(&g.id);
     um_str_dispose(&g.user_id);
     um_str_dispose(&g.text);

@@ -1,5 +1,6 @@
 #include "data/markup.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
 
@@ -43,13 +44,18 @@ static size_t element_length(const char *text, size_t len, const char *name)
 /* True for tags that stand within a word or beside a comma: they leave no space. */
 static bool is_inline(const char *text, size_t len)
 {
-    static const char *const names[] = {"a",     "b",    "em",     "font", "i",   "mark", "s",
-                                        "small", "span", "strong", "sub",  "sup", "tt",   "u"};
-    size_t begin = len > 1 && text[1] == '/' ? 2 : 1, n = 0;
-    while (begin + n < len && is_letter(text[begin + n]))
-        n++;
+    static const char names[][8] = {"a",     "b",    "em",     "font", "i",   "mark", "s",
+                                    "small", "span", "strong", "sub",  "sup", "tt",   "u"};
+    const size_t begin = len > 1 && text[1] == '/' ? 2 : 1;
+    char name[sizeof names[0]] = "";
+    size_t n = 0;
+    for (; begin + n < len && is_letter(text[begin + n]); n++) {
+        if (n + 1 == sizeof name)
+            return false;
+        name[n] = (char)(text[begin + n] | 0x20);
+    }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strlen(names[i]) == n && strncasecmp(names[i], text + begin, n) == 0)
+        if (memcmp(names[i], name, sizeof name) == 0)
             return true;
     }
     return false;
@@ -126,50 +132,48 @@ static bool is_special(unsigned char c)
     return c < ' ' || c == '<' || c == '&' || c == 0x7f;
 }
 
-/* Whether a plain text goes on through text[0..UM_SCAN_BYTES); looks at one byte more, before which
- * a blank may be the last that stays. */
-static bool is_plain_block(const char *text)
+/* Of 16 bytes those at which a plain text ends; `last_blank`: what follows them takes a blank before
+ * it away. */
+static unsigned find_ends(um_scan_bytes b, bool last_blank)
 {
-    um_scan_bytes b = um_scan_load(text), next = um_scan_load(text + 1);
-    um_scan_bytes special =
-        (b < ' ') | (b == '<') | (b == '&') | (b == 0x7f) | ((b == ' ') & (next == ' '));
-    const char *last = text + UM_SCAN_BYTES - 1;
-    return !um_scan_any(special) && !(last[0] == ' ' && is_special((unsigned char)last[1]));
+    const unsigned special =
+        um_scan_bits((b < ' ') | (b == '<') | (b == '&') | (b == 0x7f));
+    const unsigned blank = um_scan_bits(b == ' ');
+    const unsigned after = (special | blank) >> 1 | (unsigned)last_blank << (UM_SCAN_BYTES - 1);
+    return special | (blank & after);
 }
 
-/* Bytes from text on that stay as they are; the first of them is no blank. */
-static size_t plain_length(const char *text, size_t len)
+/* Copies the bytes from text on that stay as they are, and some after them; how many stay. */
+static size_t copy_plain(char *out, const char *text, size_t len)
 {
+    char rest[UM_SCAN_BYTES];
     size_t i = 0;
-    while (i < len) {
-        if (i + UM_SCAN_BYTES < len && is_plain_block(text + i)) {
-            i += UM_SCAN_BYTES;
-            continue;
-        }
-        /* The rest of a longer text: a last block that looks at some bytes again. */
-        if (i > 0 && i + UM_SCAN_BYTES >= len && len > UM_SCAN_BYTES &&
-            is_plain_block(text + len - 1 - UM_SCAN_BYTES) && text[len - 1] != ' ' &&
-            !is_special((unsigned char)text[len - 1]))
-            return len;
-        for (size_t stop = i + UM_SCAN_BYTES < len ? i + UM_SCAN_BYTES : len; i < stop; i++) {
-            unsigned char c = (unsigned char)text[i];
-            unsigned char next = i + 1 < len ? (unsigned char)text[i + 1] : ' ';
-            if (is_special(c) || (c == ' ' && (next == ' ' || is_special(next))))
-                return i;
-        }
+    unsigned ends = 0;
+    for (; i + UM_SCAN_BYTES < len; i += UM_SCAN_BYTES) {
+        const um_scan_bytes b = um_scan_load(text + i);
+        const char next = text[i + UM_SCAN_BYTES];
+        memcpy(out + i, &b, sizeof b);
+        ends = find_ends(b, next == ' ' || is_special((unsigned char)next));
+        if (ends != 0)
+            return i + (unsigned)__builtin_ctz(ends);
     }
-    return len;
+    memset(rest, ' ', sizeof rest);
+    memcpy(rest, text + i, len - i);
+    memcpy(out + i, rest, sizeof rest);
+    ends = find_ends(um_scan_load(rest), true);
+    return ends != 0 ? i + (unsigned)__builtin_ctz(ends) : len;
 }
 
-bool um_markup_clean(um_str *out, const char *text, size_t len)
+size_t um_markup_clean_into(char *out, const char *text, size_t len)
 {
-    size_t begin = out->len, i = 0;
+    static_assert(UM_MARKUP_SLACK >= UM_SCAN_BYTES, "bytes that are copied at once");
+    size_t i = 0, n = 0;
     bool gap = false;
     while (i < len) {
-        char bytes[4] = {text[i]};
-        const char *from = text + i;
-        size_t used = 1, n = 1;
-        if (text[i] == '<') {
+        const unsigned char c = (unsigned char)text[i];
+        size_t used = 1;
+        uint32_t code = c; /* of one character that is to be written */
+        if (c == '<') {
             size_t skip = tag_length(text + i, len - i);
             size_t element = skip == 0 ? 0 : element_length(text + i, len - i, "script");
             if (skip > 0 && element == 0)
@@ -179,50 +183,37 @@ bool um_markup_clean(um_str *out, const char *text, size_t len)
                 i += element > skip ? element : skip;
                 continue;
             }
-        } else if (text[i] == '&') {
-            uint32_t code = reference(text + i, len - i, &used);
-            if (code != 0) {
-                n = um_utf8_encode(bytes, code);
-                from = bytes;
-            } else {
-                used = 1;
-            }
-        } else if ((unsigned char)text[i] > ' ' && text[i] != 0x7f) {
-            used = n = plain_length(text + i, len - i);
+        } else if (c == '&') {
+            uint32_t named = reference(text + i, len - i, &used);
+            code = named != 0 ? named : '&';
+            used = named != 0 ? used : 1;
         }
-        i += used;
-        if (n == 1 && ((unsigned char)*from <= ' ' || *from == 0x7f)) {
+        if (code <= ' ' || code == 0x7f) {
             gap = true;
+            i += used;
             continue;
         }
-        if (gap && out->len > begin)
-            um_str_append_char(out, ' ');
+        if (gap && n > 0)
+            out[n++] = ' ';
         gap = false;
-        um_str_append_n(out, from, n);
+        if (is_special(c)) {
+            n += um_utf8_encode(out + n, code);
+        } else {
+            used = copy_plain(out + n, text + i, len - i);
+            n += used;
+        }
+        i += used;
     }
-    return out->len > begin;
+    return n;
 }
 
-/* Of the bytes of a text, those that are not plain; each is followed by the byte at its place in
- * `next`. */
-static um_scan_bytes not_plain(um_scan_bytes b, um_scan_bytes next)
+bool um_markup_clean(um_str *out, const char *text, size_t len)
 {
-    return (b < ' ') | (b == '<') | (b == '&') | (b == '"') | (b == '\\') | (b == 0x7f) |
-           ((b == ' ') & (next == ' '));
-}
-
-bool um_markup_is_plain(const char *text, size_t len)
-{
-    char ends[2 * UM_SCAN_BYTES + 1];
-    size_t i = 0;
-    if (len == 0 || text[0] == ' ' || text[len - 1] == ' ')
+    const size_t begin = out->len;
+    char *place = um_str_extend(out, len + UM_MARKUP_SLACK);
+    if (place == NULL)
         return false;
-    for (; i + UM_SCAN_BYTES < len; i += UM_SCAN_BYTES) {
-        if (um_scan_any(not_plain(um_scan_load(text + i), um_scan_load(text + i + 1))))
-            return false;
-    }
-    /* The rest, with plain bytes after it. */
-    memset(ends, '.', sizeof ends);
-    memcpy(ends, text + i, len - i);
-    return !um_scan_any(not_plain(um_scan_load(ends), um_scan_load(ends + 1)));
+    out->len = begin + um_markup_clean_into(place, text, len);
+    out->data[out->len] = '\0';
+    return out->len > begin;
 }

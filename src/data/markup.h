@@ -13,8 +13,9 @@
  * appended.
  */
 bool um_markup_clean(um_str *out, const char *text, size_t len);
-/* False where um_markup_clean may change the text, where it is empty, and where it has characters
- * that a JSON string must escape: most texts have none of that. */
-bool um_markup_is_plain(const char *text, size_t len);
+/* The same at `out`, which has room for len + UM_MARKUP_SLACK bytes and does not overlap the text;
+ * gives the length, which is at most len. */
+#define UM_MARKUP_SLACK 16
+size_t um_markup_clean_into(char *out, const char *text, size_t len);
 
 #endif

@@ -327,23 +327,3 @@ um_status um_put_behaviour_text(um_reading *r, const char *series, const char *t
         status = um_builder_text_n(r->builder, series, scratch->data, scratch->len, err);
     return status;
 }
-
-um_status um_releases_set(um_releases *v, um_reading *r, uint32_t item, int64_t time_s,
-                          um_error *err)
-{
-    while (v->len <= item) {
-        if (!um_vec_push(v, INT64_MAX))
-            return um_fail_memory(err, "release times");
-    }
-    v->data[item] = time_s;
-    return um_dataset_builder_release(r->builder, item, time_s, err);
-}
-
-um_status um_releases_seen(um_releases *v, um_reading *r, uint32_t item, int64_t time_s,
-                           um_error *err)
-{
-    if (item >= v->len || v->data[item] == INT64_MAX || v->data[item] <= time_s)
-        return UM_OK;
-    v->data[item] = time_s;
-    return um_dataset_builder_release(r->builder, item, time_s, err);
-}

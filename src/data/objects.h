@@ -95,14 +95,4 @@ um_status um_put_number(um_reading *r, uint32_t item, const char *column, bool h
 um_status um_put_behaviour_text(um_reading *r, const char *series, const char *text, size_t len,
                                 um_str *scratch, um_error *err) UM_CHECKED; /* "" = absent */
 
-/*
- * Release times that the log itself can contradict: where someone chose an item before its release
- * (early access, a second listing), it was there by then. INT64_MAX: no release known.
- */
-typedef UM_VEC(int64_t) um_releases;
-um_status um_releases_set(um_releases *v, um_reading *r, uint32_t item, int64_t time_s,
-                          um_error *err) UM_CHECKED;
-um_status um_releases_seen(um_releases *v, um_reading *r, uint32_t item, int64_t time_s,
-                           um_error *err) UM_CHECKED;
-
 #endif

@@ -26,7 +26,6 @@ enum { TEXT, COMPENSATION, N_TEXTS }; /* of a review */
 
 typedef struct steam {
     um_reading *r;
-    um_releases releases;
     uint32_t texts[N_TEXTS]; /* behaviour columns */
     um_str id, user_id, text, json;
 } steam;
@@ -150,7 +149,7 @@ static um_status take_game(void *context, um_jval game, uint64_t line, um_error 
     for (size_t i = 0; i < sizeof features / sizeof *features && status == UM_OK; i++)
         status = put_feature(s, item, game, features[i], err);
     if (status == UM_OK && parse_release(plain_text(game, "release_date"), &time_s))
-        status = um_releases_set(&s->releases, s->r, item, time_s, err);
+        status = um_dataset_builder_release(s->r->builder, item, time_s, err);
     return status;
 }
 
@@ -209,8 +208,6 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
         status = um_dataset_builder_interaction(r->builder, user, item, time_s, err);
     if (status == UM_OK)
         status = um_builder_set_line(r->builder, line, err);
-    if (status == UM_OK)
-        status = um_releases_seen(&s->releases, r, item, time_s, err);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == UM_OK; i++)
         status = put_number(s, review, numbers[i], err);
     for (size_t i = 0; i < N_TEXTS && status == UM_OK; i++) {
@@ -278,8 +275,8 @@ static um_status read_steam(um_reading *r, um_error *err)
                                                        .take = take_review,
                                                        .context = &s},
                                     err);
+    um_builder_correct_releases(r->builder);
     um_partner_close(&games);
-    um_vec_dispose(&s.releases);
     um_str_dispose(&s.id);
     um_str_dispose(&s.user_id);
     um_str_dispose(&s.text);

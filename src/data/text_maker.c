@@ -59,18 +59,42 @@ um_status um_keep_text(um_text_maker *m, const char *text, size_t len, char **ke
     return keep_made(m, kept, err);
 }
 
+/* Whether a clean text stands in a JSON string as it is. */
+static bool needs_no_escape(const char *text, size_t len)
+{
+    return memchr(text, '"', len) == NULL && memchr(text, '\\', len) == NULL;
+}
+
 um_status um_keep_value(um_text_maker *m, um_jval value, const char *separator, char **kept,
                         um_error *err)
 {
     const char *text = NULL;
+    char *place = NULL;
     size_t len = 0;
-    if (um_jval_str(value, &text, &len) && um_markup_is_plain(text, len))
-        return keep_plain(m, text, len, kept, err);
-    um_str_clear(&m->text);
-    um_value_text(value, separator, &m->text);
-    um_status status = um_str_status(&m->text, err);
-    return status == UM_OK ? um_keep_text(m, um_str_text(&m->text), m->text.len, kept, err)
-                           : status;
+    if (!um_jval_str(value, &text, &len)) { /* a list, a number, or none */
+        um_str_clear(&m->text);
+        um_value_text(value, separator, &m->text);
+        um_status status = um_str_status(&m->text, err);
+        return status == UM_OK ? um_keep_text(m, um_str_text(&m->text), m->text.len, kept, err)
+                               : status;
+    }
+    *kept = NULL;
+    um_status status = um_spool_room(&m->writer, len + UM_MARKUP_SLACK + 3, &place, err);
+    if (status != UM_OK)
+        return status;
+    len = um_markup_clean_into(place + 1, text, len);
+    if (!needs_no_escape(place + 1, len)) {
+        um_str_clear(&m->text);
+        um_str_append_n(&m->text, place + 1, len);
+        status = um_str_status(&m->text, err);
+        return status == UM_OK ? um_keep_text(m, um_str_text(&m->text), len, kept, err) : status;
+    }
+    if (len > 0) {
+        place[0] = place[len + 1] = '"';
+        place[len + 2] = '\0';
+        *kept = um_spool_keep(&m->writer, len + 3);
+    }
+    return UM_OK;
 }
 
 um_status um_keep_json(um_text_maker *m, um_jval value, char **kept, um_error *err)

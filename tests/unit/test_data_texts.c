@@ -1,6 +1,7 @@
 /* Web page text to plain text, texts put aside by key, and numbers with commas. */
 #include "data/markup.h"
 #include "data/objects.h"
+#include "data/text_maker.h"
 #include "data/textjoin.h"
 #include "test_util.h"
 
@@ -171,39 +172,55 @@ static void names(void **state)
     um_str_dispose(&name);
 }
 
-/* Plain is what cleaning and JSON leave as it is; at every length, whatever stands where. */
-static void plain_texts(void **state)
+/* What a maker keeps is what cleaning and JSON make of the text; at every length, whatever stands
+ * where. */
+static void kept_texts(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"a",  "\xC3\xA9", "a b",  " ",    "<",    "&",    "\"",
-                                         "\\", "\n",       "\x7f", "\x1f", "&lt;", "<br>", "  "};
-    enum { N = sizeof pieces / sizeof *pieces, N_PLAIN = 3, MAX = 40 };
-    um_str text = UM_STR_INIT, clean = UM_STR_INIT, json = UM_STR_INIT;
-    assert_false(um_markup_is_plain("", 0));
-    for (int before = 0; before < MAX; before++) {
-        for (int after = 0; after < MAX; after++) {
-            for (int k = 0; k < N; k++) {
-                um_str_clear(&text);
-                um_str_clear(&clean);
-                um_str_clear(&json);
-                um_str_appendf(&text, "%.*s%s%.*s", before,
-                               "0123456789012345678901234567890123456789", pieces[k], after,
-                               "abcdefghijabcdefghijabcdefghijabcdefghij");
-                um_markup_clean(&clean, text.data, text.len);
-                um_str_append_json_n(&json, text.data, text.len);
-                bool same = json.len == text.len + 2 && clean.len == text.len &&
-                            memcmp(clean.data, text.data, text.len) == 0;
-                bool is_plain = um_markup_is_plain(text.data, text.len);
-                if (is_plain && !same)
-                    fail_msg("'%s' is not plain", text.data);
-                if (k < N_PLAIN)
-                    assert_true(is_plain);
-            }
+    static const char *const pieces[] = {"a",  "\xC3\xA9", "a b",  " ",      "<",    "&", "\"", "\\",
+                                         "\n", "\x7f",     "\x1f", "&lt;",   "<br>", "  ",
+                                         "&quot;"};
+    enum { N = sizeof pieces / sizeof *pieces, MAX = 40 };
+    um_str text = UM_STR_INIT, clean = UM_STR_INIT, json = UM_STR_INIT, line = UM_STR_INIT;
+    um_dataset_builder *builder = NULL;
+    um_text_maker maker = {0};
+    um_jsonl *parser = NULL;
+    um_jval root;
+    assert_ok(um_dataset_builder_new(&builder, "d", &err), err);
+    assert_ok(um_text_maker_open(&maker, builder, &err), err);
+    assert_ok(um_jsonl_new(&parser, &err), err);
+    um_jsonl_want(parser, &(um_jkey)UM_JKEY("k"), 1);
+    for (int i = 0; i < MAX * MAX * N; i++) {
+        char *kept = NULL;
+        um_str_clear(&text);
+        um_str_clear(&clean);
+        um_str_clear(&json);
+        um_str_clear(&line);
+        um_str_appendf(&text, "%.*s%s%.*s", i % MAX, "0123456789012345678901234567890123456789",
+                       pieces[i / MAX / MAX], i / MAX % MAX,
+                       "abcdefghijabcdefghijabcdefghijabcdefghij");
+        um_str_append(&line, "{\"k\":");
+        um_str_append_json(&line, text.data);
+        um_str_append(&line, "}");
+        assert_ok(um_jsonl_parse(parser, line.data, line.len, &root, &err), err);
+        assert_ok(um_keep_value(&maker, um_jval_member(root, 0), " ", &kept, &err), err);
+        if (!um_markup_clean(&clean, text.data, text.len)) {
+            assert_null(kept);
+            continue;
         }
+        um_str_append_json_n(&json, clean.data, clean.len);
+        assert_string_equal(kept, json.data);
+        assert_ok(um_keep_json(&maker, um_jval_member(root, 0), &kept, &err), err);
+        assert_memory_equal(kept, line.data + 5, line.len - 6);
+        assert_int_equal(kept[line.len - 6], 0);
     }
+    um_jsonl_free(parser);
+    assert_ok(um_text_maker_close(&maker, UM_OK, &err), err);
+    um_dataset_builder_free(builder);
     um_str_dispose(&text);
     um_str_dispose(&clean);
     um_str_dispose(&json);
+    um_str_dispose(&line);
 }
 
 int main(void)
@@ -211,6 +228,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(markup),     cmocka_unit_test(markup_anywhere), cmocka_unit_test(textjoin),
         cmocka_unit_test(long_text),  cmocka_unit_test(grouped),         cmocka_unit_test(names),
-        cmocka_unit_test(plain_texts)};
+        cmocka_unit_test(kept_texts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
