@@ -23,7 +23,7 @@
 #define FEW_KEYS       16
 #define MAX_BYTES      ((size_t)1 << UM_JWORD_BITS)
 #define FIRST_CAPACITY ((size_t)4096)
-#define N_HABITS       64
+#define N_HABITS       32
 #define HABIT_BYTES    (2 * UM_SCAN_BYTES)
 
 typedef struct key_text {
@@ -31,13 +31,16 @@ typedef struct key_text {
     size_t len;
 } key_text;
 
-/* A key as it stood in the text before, from its quote to the first byte of its value. */
+/* A key as it stood in a text before, from where the bracket or value before it ended to the first
+ * byte of its own value. Rows have the same keys in the same order, but for lists of objects and
+ * members that some lack: two keys are remembered that came after it. */
 typedef struct habit {
     um_scan_bytes bytes[2], mask[2];
-    uint64_t class;   /* class_of_key */
-    uint32_t key_len;
-    uint32_t n_bytes; /* 0: none */
-    uint32_t wanted;  /* place among the members that are, n_wanted: it is not */
+    uint64_t class;  /* class_of_key */
+    uint32_t wanted; /* place among the members that are wanted, n_wanted: it is not */
+    uint8_t key_at, key_len, n_bytes;
+    enum { NO_KEY, OF_ROOT, NESTED } kind;
+    uint8_t next[2]; /* 0: none */
 } habit;
 
 struct um_jsonl {
@@ -47,7 +50,8 @@ struct um_jsonl {
     UM_VEC(key_text) keys; /* of one object, to be sorted */
     um_jdoc view;
     bool has_nul, lacks_memory;
-    habit habits[N_HABITS]; /* by the order of the keys in their text */
+    habit habits[N_HABITS]; /* the first is no key: what comes after it is the first of a text */
+    uint8_t n_habits, oldest; /* of them, besides that one; to be replaced next */
     um_jkey wanted[UM_JSONL_MAX_WANTED];
     size_t n_wanted;
     uint32_t members[UM_JSONL_MAX_WANTED + 1]; /* the last is of those that are not wanted */
@@ -150,12 +154,12 @@ static bool is_key_before(const um_jdoc *d, size_t object, size_t end, key_text 
 
 /* The pass ------------------------------------------------------------------------------------ */
 
-/* An object or array whose end is not reached. */
+/* An object or array that goes on when the one within it has ended. */
 typedef struct level {
     size_t at;     /* its word */
     uint64_t seen; /* bit = of the 64 classes of keys, one that occurred */
     size_t n_keys;
-    bool is_object;
+    char close; /* its last byte */
 } level;
 
 static inline uint64_t word_of(char kind, uint64_t payload)
@@ -190,7 +194,8 @@ static inline char *find_stop(char *p, um_scan_bytes *high)
 {
     for (;; p += UM_SCAN_BYTES) {
         const um_scan_bytes b = um_scan_load(p);
-        const um_scan_bytes stop = (b == '"') | (b == '\\') | (b < ' ');
+        /* The quote is 0x22, and no other byte but the controls is that small with bit 1 turned. */
+        const um_scan_bytes stop = ((b ^ 2) <= ' ') | (b == '\\');
         *high |= b;
         if (um_scan_any(stop))
             return p + um_scan_first(stop);
@@ -257,23 +262,6 @@ static char *take_escapes(char *p, char **text_end, bool *has_nul)
     return *p == '"' ? p : NULL;
 }
 
-/* What a row's key was last, and what stood around it: rows have the same keys in the same order. */
-static void learn(habit *h, const um_scan_bytes bytes[2], size_t n_bytes, size_t key_len,
-                  uint64_t class, uint32_t wanted)
-{
-    uint8_t mask[HABIT_BYTES] = {0};
-    memset(mask, 0xff, n_bytes);
-    *h = (habit){.bytes = {bytes[0], bytes[1]},
-                 .mask = {um_scan_load(mask), um_scan_load(mask + UM_SCAN_BYTES)},
-                 .class = class,
-                 .key_len = (uint32_t)key_len,
-                 .n_bytes = (uint32_t)n_bytes,
-                 .wanted = wanted};
-    /* Whether such are UTF-8 is not known yet. */
-    if (um_scan_any(((bytes[0] & h->mask[0]) | (bytes[1] & h->mask[1])) & 0x80))
-        h->n_bytes = 0;
-}
-
 /*
  * What is being read. Each of the functions below takes what is at p and puts its words at w; false
  * where something is wrong with it. They are inlined, so that all of this stays in registers.
@@ -282,7 +270,11 @@ typedef struct hand {
     char *p;
     uint64_t *w;
     um_scan_bytes high; /* all bytes of strings together, and some after them */
-    size_t n_keys;
+    habit *last;        /* key */
+    /* The level that is open. */
+    size_t at, n_keys;
+    uint64_t seen;
+    char close;
 } hand;
 #define TAKES static inline __attribute__((always_inline)) bool
 
@@ -314,14 +306,14 @@ static inline uint64_t class_of_key(key_text key)
 
 /* No key of an object twice; this one is the word before w. Objects of many keys are looked at when
  * they are over: one by one would take the square of the time. */
-TAKES is_new_key(const um_jsonl *j, const hand *h, level *l, uint64_t class)
+TAKES is_new_key(const um_jsonl *j, hand *h, uint64_t class)
 {
     const size_t at = (size_t)(h->w - 1 - j->tape.data);
-    if (__builtin_expect((l->seen & class) != 0, 0) && l->n_keys < FEW_KEYS &&
-        is_key_before(&j->view, l->at, at, key_at(&j->view, at)))
+    if (__builtin_expect((h->seen & class) != 0, 0) && h->n_keys < FEW_KEYS &&
+        is_key_before(&j->view, h->at, at, key_at(&j->view, at)))
         return false;
-    l->seen |= class;
-    l->n_keys++;
+    h->seen |= class;
+    h->n_keys++;
     return true;
 }
 
@@ -334,46 +326,115 @@ static uint32_t find_wanted(const um_jsonl *j, key_text key)
     return i;
 }
 
-/* Notes where the value of a key will be, if it is a member that is wanted. */
-static inline void note_member(um_jsonl *j, const hand *h, const level *l, uint32_t wanted)
+/* The number of the key that stood in bytes[0..n_bytes) among those remembered, of which it becomes
+ * one; 0 where it cannot. */
+static uint8_t remember(um_jsonl *j, const um_scan_bytes bytes[2], const habit *found)
 {
-    j->members[l->at == 1 ? wanted : j->n_wanted] = (uint32_t)(h->w - j->tape.data);
+    uint8_t mask[HABIT_BYTES] = {0}, i = 1;
+    habit made = *found;
+    memset(mask, 0xff, found->n_bytes);
+    for (int k = 0; k < 2; k++) {
+        made.mask[k] = um_scan_load(mask + k * UM_SCAN_BYTES);
+        made.bytes[k] = bytes[k] & made.mask[k];
+        if (um_scan_any(made.bytes[k]))
+            return 0; /* whether that is UTF-8 is not known yet */
+    }
+    while (i <= j->n_habits &&
+           (j->habits[i].class != made.class || j->habits[i].kind != made.kind ||
+            memcmp(j->habits[i].bytes, made.bytes, sizeof made.bytes) != 0))
+        i++;
+    if (i <= j->n_habits)
+        return i;
+    if (j->n_habits < N_HABITS - 1) {
+        j->n_habits++;
+    } else {
+        j->oldest = (uint8_t)(j->oldest % (N_HABITS - 1) + 1);
+        i = j->oldest;
+    }
+    j->habits[i] = made;
+    return i;
 }
 
-/* A key and what stands between it and its value. */
-TAKES take_key(um_jsonl *j, hand *h, level *l)
+TAKES is_habit(const hand *h, const habit *u)
 {
-    char *const begin = h->p;
-    const um_scan_bytes bytes[2] = {um_scan_load(begin), um_scan_load(begin + UM_SCAN_BYTES)};
-    habit *usual = &j->habits[h->n_keys < N_HABITS ? h->n_keys++ : N_HABITS - 1];
     const um_scan_bytes differ =
-        ((um_scan_bytes)(bytes[0] != usual->bytes[0]) & usual->mask[0]) |
-        ((um_scan_bytes)(bytes[1] != usual->bytes[1]) & usual->mask[1]);
-    if (usual->n_bytes > 0 && !um_scan_any(differ)) {
-        begin[1 + usual->key_len] = '\0';
-        *h->w++ = string_word(begin + 1 - j->view.strings, usual->key_len);
-        h->p = skip_blanks(begin + usual->n_bytes);
-        note_member(j, h, l, usual->wanted);
-        return is_new_key(j, h, l, usual->class);
+        ((um_scan_bytes)(um_scan_load(h->p) != u->bytes[0]) & u->mask[0]) |
+        ((um_scan_bytes)(um_scan_load(h->p + UM_SCAN_BYTES) != u->bytes[1]) & u->mask[1]);
+    return !um_scan_any(differ) && u->kind == (h->at == 1 ? OF_ROOT : NESTED);
+}
+
+/* Whether the next key is one that came here before, which is then taken. */
+TAKES take_usual_key(um_jsonl *j, hand *h, bool *good)
+{
+    habit *u = &j->habits[h->last->next[0]];
+    if (__builtin_expect(!is_habit(h, u), 0)) {
+        u = &j->habits[h->last->next[1]];
+        if (!is_habit(h, u))
+            return false;
     }
-    if (*begin != '"' || !take_string(j, h, true))
+    char *const key = h->p + u->key_at;
+    h->last = u;
+    key[u->key_len] = '\0';
+    *h->w++ = string_word(key - j->view.strings, u->key_len);
+    h->p = skip_blanks(h->p + u->n_bytes);
+    j->members[u->wanted] = (uint32_t)(h->w - j->tape.data);
+    *good = is_new_key(j, h, u->class);
+    return true;
+}
+
+/* A key and what stands between it and its value; `begin` is where that usually begins. */
+TAKES take_key(um_jsonl *j, hand *h, const char *begin)
+{
+    const um_scan_bytes bytes[2] = {um_scan_load(begin), um_scan_load(begin + UM_SCAN_BYTES)};
+    const char *quote = h->p;
+    const bool is_of_root = h->at == 1;
+    if (*quote != '"' || !take_string(j, h, true))
         return false;
     const key_text key = key_at(&j->view, (size_t)(h->w - 1 - j->tape.data));
-    const bool has_escapes = h->p != begin + key.len + 2;
-    const uint64_t class = class_of_key(key);
-    const uint32_t wanted = find_wanted(j, key);
+    const bool has_escapes = h->p != quote + key.len + 2;
     h->p = skip_blanks(h->p);
     if (*h->p != ':')
         return false;
     h->p = skip_blanks(h->p + 1);
-    if (h->p - begin <= HABIT_BYTES && !has_escapes)
-        learn(usual, bytes, (size_t)(h->p - begin), key.len, class, wanted);
-    note_member(j, h, l, wanted);
-    return is_new_key(j, h, l, class);
+    habit found = {.class = class_of_key(key),
+                   .kind = is_of_root ? OF_ROOT : NESTED,
+                   .wanted = is_of_root ? find_wanted(j, key) : (uint32_t)j->n_wanted};
+    j->members[found.wanted] = (uint32_t)(h->w - j->tape.data);
+    if (h->p - begin <= HABIT_BYTES && !has_escapes) {
+        found.key_at = (uint8_t)(key.text - begin);
+        found.key_len = (uint8_t)key.len;
+        found.n_bytes = (uint8_t)(h->p - begin);
+        const uint8_t number = remember(j, bytes, &found);
+        h->last->next[h->last->next[0] != 0] = number;
+        h->last = number != 0 ? &j->habits[number] : h->last;
+    }
+    return is_new_key(j, h, found.class);
+}
+
+/* Eight bytes as the number that their digits are; false where one is none. */
+static inline bool read_eight_digits(const char *p, uint64_t *n)
+{
+    const uint64_t tops = UINT64_C(0xf0f0f0f0f0f0f0f0);
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    /* '0' to '9' are 0x30 to 0x39, and six more than 9 would reach the next top. */
+    if (((v & tops) | ((v + UINT64_C(0x0606060606060606)) & tops) >> 4) !=
+        UINT64_C(0x3333333333333333))
+        return false;
+    v = (v & ~tops) * (10 + (1 << 8)) >> 8;                                /* pairs */
+    v = (v & UINT64_C(0x00ff00ff00ff00ff)) * (100 + (1 << 16)) >> 16;      /* fours */
+    *n = (v & UINT64_C(0x0000ffff0000ffff)) * (10000 + (UINT64_C(1) << 32)) >> 32;
+    return true;
 }
 
 static inline char *take_digits(char *p, uint64_t *n)
 {
+    uint64_t eight = 0;
+    for (; read_eight_digits(p, &eight); p += 8)
+        *n = *n * 100000000 + eight;
     for (; is_digit(*p); p++)
         *n = *n * 10 + (uint64_t)(*p - '0');
     return p;
@@ -476,50 +537,70 @@ TAKES take_scalar(um_jsonl *j, hand *h)
 }
 
 /* An opening bracket and, in an object that is not empty, the first key. */
-TAKES open_level(um_jsonl *j, hand *h, level *l, bool *is_filled)
+TAKES open_level(um_jsonl *j, hand *h, level *outer, bool *is_filled)
 {
-    const bool is_object = *h->p == '{';
-    *l = (level){.at = (size_t)(h->w - j->tape.data), .is_object = is_object};
-    *h->w++ = word_of(*h->p, 0);
-    h->p = skip_blanks(h->p + 1);
-    *is_filled = *h->p != (is_object ? '}' : ']');
-    return !*is_filled || !is_object || take_key(j, h, l);
+    bool good = true;
+    *outer = (level){.at = h->at, .seen = h->seen, .n_keys = h->n_keys, .close = h->close};
+    h->at = (size_t)(h->w - j->tape.data);
+    h->close = *h->p == '{' ? '}' : ']';
+    h->seen = h->n_keys = 0;
+    *h->w++ = word_of(*h->p++, 0);
+    *is_filled = true;
+    if (h->close == '}' && take_usual_key(j, h, &good))
+        return good;
+    char *const begin = h->p;
+    h->p = skip_blanks(begin);
+    *is_filled = *h->p != h->close;
+    return !*is_filled || h->close == ']' || take_key(j, h, begin);
 }
 
-TAKES close_level(um_jsonl *j, hand *h, const level *l)
+TAKES close_level(um_jsonl *j, hand *h, const level *outer)
 {
-    const size_t after = (size_t)(h->w + 1 - j->tape.data);
-    *h->w++ = word_of(*h->p++, l->at);
-    j->tape.data[l->at] = word_of(l->is_object ? '{' : '[', after);
-    return l->n_keys <= FEW_KEYS || are_keys_new(j, l->at, l->n_keys);
+    const size_t at = h->at, n_keys = h->n_keys;
+    *h->w++ = word_of(*h->p++, at);
+    j->tape.data[at] |= (uint64_t)(h->w - j->tape.data);
+    h->at = outer->at;
+    h->seen = outer->seen;
+    h->n_keys = outer->n_keys;
+    h->close = outer->close;
+    return n_keys <= FEW_KEYS || are_keys_new(j, at, n_keys);
+}
+
+/* A comma and, in an object, the next key. */
+TAKES take_comma(um_jsonl *j, hand *h)
+{
+    char *const begin = h->p;
+    h->p = skip_blanks(begin + 1);
+    return h->close == ']' || take_key(j, h, begin);
 }
 
 /* The object at h->p. */
 static bool take_object(um_jsonl *j, hand *out)
 {
-    level levels[UM_JSONL_MAX_DEPTH + 1], *l = levels; /* levels[0] is outside of the object */
+    level outer[UM_JSONL_MAX_DEPTH];
+    size_t depth = 0;
     hand h = *out;
-    bool is_due = true, good = true; /* a value is next; else what follows one */
+    bool good = true;
     do {
-        if (is_due) {
-            is_due = false;
-            if (*h.p != '{' && *h.p != '[')
-                good = take_scalar(j, &h);
-            else
-                good = l < levels + UM_JSONL_MAX_DEPTH && open_level(j, &h, ++l, &is_due);
-            continue;
-        }
-        h.p = skip_blanks(h.p);
-        if (*h.p == ',') {
-            h.p = skip_blanks(h.p + 1);
-            good = !l->is_object || take_key(j, &h, l);
-            is_due = true;
+        bool is_due = false; /* a value is, in a container that was opened or goes on */
+        if (*h.p != '{' && *h.p != '[') {
+            good = take_scalar(j, &h);
         } else {
-            good = *h.p == (l->is_object ? '}' : ']') && close_level(j, &h, l--);
+            good = depth < UM_JSONL_MAX_DEPTH && open_level(j, &h, &outer[depth++], &is_due);
         }
-    } while (good && l > levels);
+        while (good && !is_due && depth > 0) {
+            if (h.close == '}' && take_usual_key(j, &h, &good))
+                break;
+            h.p = skip_blanks(h.p);
+            is_due = *h.p == ',';
+            if (is_due)
+                good = take_comma(j, &h);
+            else
+                good = *h.p == h.close && close_level(j, &h, &outer[--depth]);
+        }
+    } while (good && depth > 0);
     *out = h;
-    return good;
+    return good && depth == 0;
 }
 
 /* Quotes that became NULs, as they were. */
@@ -577,6 +658,7 @@ void um_jsonl_want(um_jsonl *j, const um_jkey *keys, size_t n)
     for (size_t i = 0; i < j->n_wanted; i++)
         j->wanted[i] = keys[i];
     memset(j->habits, 0, sizeof j->habits);
+    j->n_habits = j->oldest = 0;
 }
 
 /* Parses text[0..len), text[len] = NUL, which is overwritten; `original` is as the caller gave it,
@@ -586,7 +668,7 @@ static um_status parse(um_jsonl *j, char *text, const char *original, size_t len
 {
     if (!um_vec_reserve(&j->tape, len + 4))
         return um_fail_memory(err, "a JSON text");
-    hand h = {.p = skip_blanks(text), .w = j->tape.data + 1};
+    hand h = {.p = skip_blanks(text), .w = j->tape.data + 1, .last = j->habits};
     j->view = (um_jdoc){.tape = j->tape.data,
                         .strings = text,
                         .members = j->members,

@@ -91,6 +91,11 @@ static um_status filter_rows(finish *f, um_error *err)
     return status;
 }
 
+static bool is_all_zero(const uint8_t *marks, size_t n)
+{
+    return n == 0 || (marks[0] == 0 && memcmp(marks, marks + 1, n - 1) == 0);
+}
+
 /* The order of all rows, less those left out. */
 static um_status order_rows(finish *f, um_error *err)
 {
@@ -117,6 +122,9 @@ static um_status order_rows(finish *f, um_error *err)
                                        f->pool, err);
     if (status == UM_OK && filters)
         status = filter_rows(f, err);
+    if (status == UM_OK && f->user_kept == NULL && is_all_zero(f->left_out, b->user.len) &&
+        is_all_zero(f->skip_left_out, b->skip_user.len))
+        return UM_OK;
     if (status == UM_OK && o->on_left_out != NULL)
         status = um_builder_report_left_out(b, &marks, o, err);
     if (status != UM_OK)

@@ -51,11 +51,22 @@ static bool is_timed(const um_filter_rows *r, size_t ordinal)
 static um_status select_time(const um_filter_rows *r, uint64_t rank, uint64_t *key,
                              uint64_t *before, um_error *err)
 {
-    uint64_t prefix = 0, smaller = 0;
+    uint64_t prefix = 0, smaller = 0, low = UINT64_MAX, high = 0;
     uint64_t *count = um_calloc(RADIX, sizeof *count);
     if (count == NULL)
         return um_fail_memory(err, "the newest share");
+    for (size_t i = 0; i < r->order->n; i++) {
+        const uint64_t k = key_of(r->time_s[i]);
+        if (!is_timed(r, i))
+            continue;
+        low = k < low ? k : low;
+        high = k > high ? k : high;
+    }
     for (int shift = 64 - RADIX_BITS; shift >= 0; shift -= RADIX_BITS) {
+        if (low >> shift == high >> shift) { /* all have this digit */
+            prefix = low >> shift << shift;
+            continue;
+        }
         for (size_t d = 0; d < RADIX; d++)
             count[d] = 0;
         for (size_t i = 0; i < r->order->n; i++) {

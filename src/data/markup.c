@@ -132,36 +132,35 @@ static bool is_special(unsigned char c)
     return c < ' ' || c == '<' || c == '&' || c == 0x7f;
 }
 
-/* Of 16 bytes those at which a plain text ends; `last_blank`: what follows them takes a blank before
- * it away. */
-static unsigned find_ends(um_scan_bytes b, bool last_blank)
+/* Of 16 bytes those at which a plain text ends, for now: whether the last stays, if it is a blank,
+ * is left to what follows. */
+static inline unsigned find_ends(um_scan_bytes b)
 {
-    const unsigned special =
-        um_scan_bits((b < ' ') | (b == '<') | (b == '&') | (b == 0x7f));
+    const unsigned special = um_scan_bits((b < ' ') | (b == '<') | (b == '&') | (b == 0x7f));
     const unsigned blank = um_scan_bits(b == ' ');
-    const unsigned after = (special | blank) >> 1 | (unsigned)last_blank << (UM_SCAN_BYTES - 1);
-    return special | (blank & after);
+    return special | (blank & ((special | blank) >> 1 | 1u << (UM_SCAN_BYTES - 1)));
 }
 
 /* Copies the bytes from text on that stay as they are, and some after them; how many stay. */
 static size_t copy_plain(char *out, const char *text, size_t len)
 {
+    um_scan_bytes b;
     char rest[UM_SCAN_BYTES];
     size_t i = 0;
     unsigned ends = 0;
-    for (; i + UM_SCAN_BYTES < len; i += UM_SCAN_BYTES) {
-        const um_scan_bytes b = um_scan_load(text + i);
-        const char next = text[i + UM_SCAN_BYTES];
+    for (; i + UM_SCAN_BYTES <= len; i += UM_SCAN_BYTES) {
+        b = um_scan_load(text + i);
         memcpy(out + i, &b, sizeof b);
-        ends = find_ends(b, next == ' ' || is_special((unsigned char)next));
+        ends = find_ends(b);
         if (ends != 0)
             return i + (unsigned)__builtin_ctz(ends);
     }
     memset(rest, ' ', sizeof rest);
     memcpy(rest, text + i, len - i);
-    memcpy(out + i, rest, sizeof rest);
-    ends = find_ends(um_scan_load(rest), true);
-    return ends != 0 ? i + (unsigned)__builtin_ctz(ends) : len;
+    b = um_scan_load(rest);
+    memcpy(out + i, &b, sizeof b);
+    ends = find_ends(b);
+    return i + (unsigned)__builtin_ctz(ends);
 }
 
 size_t um_markup_clean_into(char *out, const char *text, size_t len)

@@ -1,7 +1,9 @@
 /*
  * order.c - a counting sort by user gives each user a segment of rows in file order; each segment
- * is then sorted by time with a stable merge sort (most logs come sorted, so that case costs one
- * pass).
+ * is then sorted by time (most logs come sorted, so that case costs one pass).
+ *
+ * A row is sorted as one word, its time before its ordinal, so that equal times stay in file order
+ * and a comparison is one of two words. Halves of the log are counted and put by a thread each.
  */
 #include "data/order.h"
 
@@ -12,12 +14,8 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-#define RUN_LENGTH 24 /* rows sorted by insertion before merging */
-
-typedef struct timed {
-    int64_t time_s;
-    uint32_t ordinal;
-} timed;
+#define N_PARTS    2
+#define RUN_LENGTH 16 /* rows sorted by insertion before merging */
 
 void um_order_dispose(um_order *o)
 {
@@ -38,84 +36,237 @@ static size_t longest_segment(const um_order *o, size_t begin, size_t end)
     return (size_t)longest;
 }
 
-static um_status sort_by_user(um_order *o, const uint32_t *user, const int64_t *time_s,
-                              um_error *err)
+/* The log, and a part of it: consecutive rows. */
+typedef struct part {
+    int64_t first_s, last_s; /* least and greatest time */
+    uint32_t *at;            /* [n_users] how many rows; then where the next one goes */
+} part;
+
+typedef struct making {
+    um_order *o;
+    const uint32_t *user;
+    const int64_t *time_s;
+    part parts[N_PARTS];
+    /* A row's word: time - first_s, then that many bits of its ordinal. Rows have none where times
+     * lie too far apart. */
+    bool has_words;
+    int64_t first_s;
+    unsigned ordinal_bits;
+    atomic_bool out_of_memory;
+} making;
+
+static size_t begin_of(const making *m, size_t k)
 {
+    return m->o->n / N_PARTS * k + (k == N_PARTS ? m->o->n % N_PARTS : 0);
+}
+
+static void count_parts(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    making *m = context;
+    for (size_t k = begin; k < end; k++) {
+        part *p = &m->parts[k];
+        int64_t first = INT64_MAX, last = INT64_MIN;
+        for (size_t i = begin_of(m, k); i < begin_of(m, k + 1); i++) {
+            p->at[m->user[i]]++;
+            first = m->time_s[i] < first ? m->time_s[i] : first;
+            last = m->time_s[i] > last ? m->time_s[i] : last;
+        }
+        p->first_s = first;
+        p->last_s = last;
+    }
+}
+
+/* The time of a row, and all of it where it has a word, to its place. Words lie in time_s. */
+static void put_parts(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    making *m = context;
+    um_order *o = m->o;
+    for (size_t k = begin; k < end; k++) {
+        uint32_t *to = m->parts[k].at;
+        for (size_t i = begin_of(m, k); i < begin_of(m, k + 1); i++) {
+            const size_t at = to[m->user[i]]++;
+            if (m->has_words) {
+                const uint64_t after = (uint64_t)m->time_s[i] - (uint64_t)m->first_s;
+                o->time_s[at] = (int64_t)(after << m->ordinal_bits | i);
+            } else {
+                o->time_s[at] = m->time_s[i];
+                o->ordinals[at] = (uint32_t)i;
+            }
+        }
+    }
+}
+
+/* Where each user's rows begin, and each part's of them. */
+static void find_starts(making *m)
+{
+    um_order *o = m->o;
+    uint64_t next = 0;
+    for (uint32_t u = 0; u < o->n_users; u++) {
+        o->start[u] = next;
+        for (size_t k = 0; k < N_PARTS; k++) {
+            const uint32_t n = m->parts[k].at[u];
+            m->parts[k].at[u] = (uint32_t)next;
+            next += n;
+        }
+    }
+    o->start[o->n_users] = next;
+}
+
+static void choose_words(making *m)
+{
+    const uint64_t n = m->o->n;
+    int64_t first = INT64_MAX, last = INT64_MIN;
+    for (size_t k = 0; k < N_PARTS; k++) {
+        first = m->parts[k].first_s < first ? m->parts[k].first_s : first;
+        last = m->parts[k].last_s > last ? m->parts[k].last_s : last;
+    }
+    m->first_s = first;
+    while (n > UINT64_C(1) << m->ordinal_bits)
+        m->ordinal_bits++;
+    m->has_words = ((uint64_t)last - (uint64_t)first) >> (64 - m->ordinal_bits - 1) >> 1 == 0;
+}
+
+static um_status sort_by_user(making *m, um_pool *pool, um_error *err)
+{
+    um_order *o = m->o;
+    bool good = true;
     o->start = um_calloc((size_t)o->n_users + 1, sizeof *o->start);
     o->ordinals = um_calloc(o->n, sizeof *o->ordinals);
     o->time_s = um_calloc(o->n, sizeof *o->time_s);
-    if (o->start == NULL || o->ordinals == NULL || o->time_s == NULL)
-        return um_fail_memory(err, "the order of interactions");
-    for (size_t i = 0; i < o->n; i++)
-        o->start[user[i] + 1]++;
-    for (uint32_t u = 0; u < o->n_users; u++)
-        o->start[u + 1] += o->start[u];
-    for (size_t i = 0; i < o->n; i++) {
-        uint64_t at = o->start[user[i]]++;
-        o->ordinals[at] = (uint32_t)i;
-        o->time_s[at] = time_s[i];
+    for (size_t k = 0; k < N_PARTS; k++) {
+        m->parts[k].at = um_calloc(o->n_users, sizeof *m->parts[k].at);
+        good = good && m->parts[k].at != NULL;
     }
-    /* Each start moved to the next one's place: move them back. */
-    for (uint32_t u = o->n_users; u > 0; u--)
-        o->start[u] = o->start[u - 1];
-    o->start[0] = 0;
-    return UM_OK;
+    good = good && o->start != NULL && o->ordinals != NULL && o->time_s != NULL;
+    if (good) {
+        um_pool_run(pool, N_PARTS, 1, count_parts, m);
+        find_starts(m);
+        choose_words(m);
+        um_pool_run(pool, N_PARTS, 1, put_parts, m);
+    }
+    for (size_t k = 0; k < N_PARTS; k++)
+        free(m->parts[k].at);
+    return good ? UM_OK : um_fail_memory(err, "the order of interactions");
 }
 
-static void insertion_sort(timed *rows, size_t n)
+static void insertion_sort(uint64_t *rows, size_t n)
 {
     for (size_t i = 1; i < n; i++) {
-        timed row = rows[i];
+        uint64_t row = rows[i];
         size_t j = i;
-        for (; j > 0 && rows[j - 1].time_s > row.time_s; j--)
+        for (; j > 0 && rows[j - 1] > row; j--)
             rows[j] = rows[j - 1];
         rows[j] = row;
     }
 }
 
-static void merge(const timed *a, size_t n_a, const timed *b, size_t n_b, timed *out)
+/* No two words are equal. Without branches on them: times are in no order that could be guessed. */
+static void merge(const uint64_t *a, size_t n_a, const uint64_t *b, size_t n_b, uint64_t *out)
 {
     size_t i = 0, j = 0;
-    while (i < n_a && j < n_b)
-        *out++ = b[j].time_s < a[i].time_s ? b[j++] : a[i++];
+    while (i < n_a && j < n_b) {
+        const uint64_t x = a[i], y = b[j];
+        *out++ = y < x ? y : x;
+        j += y < x;
+        i += x < y;
+    }
     memcpy(out, a + i, (n_a - i) * sizeof *a);
     memcpy(out + (n_a - i), b + j, (n_b - j) * sizeof *b);
 }
 
-/* Stable bottom-up merge sort; the result is in *rows, which may have changed places with *spare.
- */
-static void sort_by_time(timed **rows, timed **spare, size_t n)
+/* Bottom-up merge sort; gives the array with the result, which is one of the two. */
+static uint64_t *sort_words(uint64_t *rows, uint64_t *spare, size_t n)
 {
     for (size_t at = 0; at < n; at += RUN_LENGTH)
-        insertion_sort(*rows + at, n - at < RUN_LENGTH ? n - at : RUN_LENGTH);
+        insertion_sort(rows + at, n - at < RUN_LENGTH ? n - at : RUN_LENGTH);
     for (size_t width = RUN_LENGTH; width < n; width *= 2) {
         for (size_t at = 0; at < n; at += 2 * width) {
             size_t n_a = n - at < width ? n - at : width;
             size_t n_b = n - at - n_a < width ? n - at - n_a : width;
-            merge(*rows + at, n_a, *rows + at + n_a, n_b, *spare + at);
+            merge(rows + at, n_a, rows + at + n_a, n_b, spare + at);
         }
-        timed *swap = *rows;
-        *rows = *spare;
-        *spare = swap;
+        uint64_t *swap = rows;
+        rows = spare;
+        spare = swap;
+    }
+    return rows;
+}
+
+/* Rows [begin, end), which lie as words in time_s. */
+static void sort_segment(const making *m, uint64_t begin, uint64_t end, uint64_t *spare)
+{
+    const um_order *o = m->o;
+    uint64_t *words = (uint64_t *)o->time_s + begin;
+    const size_t n = (size_t)(end - begin);
+    bool sorted = true;
+    for (size_t i = 1; i < n; i++)
+        sorted = sorted && words[i - 1] < words[i];
+    if (!sorted)
+        words = sort_words(words, spare, n);
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t word = words[i];
+        o->ordinals[begin + i] = (uint32_t)(word & ((UINT64_C(1) << m->ordinal_bits) - 1));
+        o->time_s[begin + i] = (int64_t)((word >> m->ordinal_bits) + (uint64_t)m->first_s);
     }
 }
 
-/* Rows [begin, end). */
-static void sort_segment(const um_order *o, uint64_t begin, uint64_t end, timed **rows,
-                         timed **spare)
+/* The same of rows without words. */
+typedef struct timed {
+    int64_t time_s;
+    uint32_t ordinal;
+} timed;
+
+static int compare_timed(const void *a, const void *b)
 {
-    bool sorted = true;
-    for (uint64_t i = begin + 1; i < end; i++)
-        sorted = sorted && o->time_s[i - 1] <= o->time_s[i];
-    if (sorted)
-        return;
-    for (uint64_t i = begin; i < end; i++)
-        (*rows)[i - begin] = (timed){.time_s = o->time_s[i], .ordinal = o->ordinals[i]};
-    sort_by_time(rows, spare, (size_t)(end - begin));
-    for (uint64_t i = begin; i < end; i++) {
-        o->time_s[i] = (*rows)[i - begin].time_s;
-        o->ordinals[i] = (*rows)[i - begin].ordinal;
+    const timed *x = a, *y = b;
+    if (x->time_s != y->time_s)
+        return x->time_s < y->time_s ? -1 : 1;
+    return x->ordinal < y->ordinal ? -1 : 1;
+}
+
+static void sort_timed(const um_order *o, uint64_t begin, uint64_t end, timed *rows)
+{
+    const size_t n = (size_t)(end - begin);
+    for (size_t i = 0; i < n; i++)
+        rows[i] = (timed){o->time_s[begin + i], o->ordinals[begin + i]};
+    qsort(rows, n, sizeof *rows, compare_timed);
+    for (size_t i = 0; i < n; i++) {
+        o->time_s[begin + i] = rows[i].time_s;
+        o->ordinals[begin + i] = rows[i].ordinal;
     }
+}
+
+static void sort_users(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    making *m = context;
+    const um_order *o = m->o;
+    timed *spare = um_calloc(longest_segment(o, begin, end), sizeof *spare);
+    if (spare == NULL) {
+        m->out_of_memory = true;
+        return;
+    }
+    for (size_t u = begin; u < end; u++) {
+        if (m->has_words)
+            sort_segment(m, o->start[u], o->start[u + 1], (uint64_t *)spare);
+        else
+            sort_timed(o, o->start[u], o->start[u + 1], spare);
+    }
+    free(spare);
+}
+
+um_status um_order_make(um_order *o, const uint32_t *user, const int64_t *time_s, size_t n,
+                        uint32_t n_users, um_pool *pool, um_error *err)
+{
+    making m = {.o = o, .user = user, .time_s = time_s};
+    *o = (um_order){.n_users = n_users, .n = n};
+    um_status status = sort_by_user(&m, pool, err);
+    if (status != UM_OK)
+        return status;
+    um_pool_run(pool, n_users, 1, sort_users, &m);
+    return m.out_of_memory ? um_fail_memory(err, "the order of interactions") : UM_OK;
 }
 
 /* What threads do, each for a range of users. */
@@ -125,33 +276,6 @@ typedef struct pass {
     uint8_t *mark, value;
     atomic_bool out_of_memory;
 } pass;
-
-static void sort_users(void *context, size_t begin, size_t end, int thread)
-{
-    (void)thread;
-    pass *p = context;
-    const um_order *o = p->o;
-    size_t longest = longest_segment(o, begin, end);
-    timed *rows = um_calloc(longest, sizeof *rows), *spare = um_calloc(longest, sizeof *spare);
-    if (rows == NULL || spare == NULL)
-        p->out_of_memory = true;
-    for (size_t u = begin; u < end && rows != NULL && spare != NULL; u++)
-        sort_segment(o, o->start[u], o->start[u + 1], &rows, &spare);
-    free(rows);
-    free(spare);
-}
-
-um_status um_order_make(um_order *o, const uint32_t *user, const int64_t *time_s, size_t n,
-                        uint32_t n_users, um_pool *pool, um_error *err)
-{
-    *o = (um_order){.n_users = n_users, .n = n};
-    um_status status = sort_by_user(o, user, time_s, err);
-    if (status != UM_OK)
-        return status;
-    pass p = {.o = o};
-    um_pool_run(pool, n_users, 1, sort_users, &p);
-    return p.out_of_memory ? um_fail_memory(err, "the order of interactions") : UM_OK;
-}
 
 static int compare_keys(const void *a, const void *b)
 {

@@ -70,8 +70,8 @@ um_status um_keep_value(um_text_maker *m, um_jval value, const char *separator, 
 {
     const char *text = NULL;
     char *place = NULL;
-    size_t len = 0;
-    if (!um_jval_str(value, &text, &len)) { /* a list, a number, or none */
+    size_t written = 0, len = 0;
+    if (!um_jval_str(value, &text, &written)) { /* a list, a number, or none */
         um_str_clear(&m->text);
         um_value_text(value, separator, &m->text);
         um_status status = um_str_status(&m->text, err);
@@ -79,11 +79,13 @@ um_status um_keep_value(um_text_maker *m, um_jval value, const char *separator, 
                                : status;
     }
     *kept = NULL;
-    um_status status = um_spool_room(&m->writer, len + UM_MARKUP_SLACK + 3, &place, err);
+    um_status status = um_spool_room(&m->writer, written + UM_MARKUP_SLACK + 3, &place, err);
     if (status != UM_OK)
         return status;
-    len = um_markup_clean_into(place + 1, text, len);
-    if (!needs_no_escape(place + 1, len)) {
+    len = um_markup_clean_into(place + 1, text, written);
+    /* What was written without escapes needs none, unless "&quot;" became a character. */
+    const bool is_as_written = value.document->is_plain && len == written;
+    if (!is_as_written && !needs_no_escape(place + 1, len)) {
         um_str_clear(&m->text);
         um_str_append_n(&m->text, place + 1, len);
         status = um_str_status(&m->text, err);
