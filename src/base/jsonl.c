@@ -424,9 +424,9 @@ static inline bool read_eight_digits(const char *p, uint64_t *n)
     if (((v & tops) | ((v + UINT64_C(0x0606060606060606)) & tops) >> 4) !=
         UINT64_C(0x3333333333333333))
         return false;
-    v = (v & ~tops) * (10 + (1 << 8)) >> 8;                                /* pairs */
-    v = (v & UINT64_C(0x00ff00ff00ff00ff)) * (100 + (1 << 16)) >> 16;      /* fours */
-    *n = (v & UINT64_C(0x0000ffff0000ffff)) * (10000 + (UINT64_C(1) << 32)) >> 32;
+    v = (v & ~tops) * (1 + (10 << 8)) >> 8;                           /* pairs */
+    v = (v & UINT64_C(0x00ff00ff00ff00ff)) * (1 + (100 << 16)) >> 16; /* fours */
+    *n = (v & UINT64_C(0x0000ffff0000ffff)) * (1 + (UINT64_C(10000) << 32)) >> 32;
     return true;
 }
 
