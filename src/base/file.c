@@ -388,32 +388,30 @@ static int two_digits(const char *p)
     return tens <= 9 && ones <= 9 ? (int)(tens * 10 + ones) : -1;
 }
 
-/* Days from 0000-01-01 to the year's first, in the proleptic Gregorian calendar; year >= 0. */
-static int days_before_year(int year)
-{
-    return year * 365 + (year + 3) / 4 - (year + 99) / 100 + (year + 399) / 400;
-}
-
 bool um_time_parse(const char *text, int64_t *seconds)
 {
     static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
+    enum { BEFORE_1970 = 719528 }; /* days from 0000-01-01 */
     if (strlen(text) != 19 || text[4] != '-' || text[7] != '-' || text[10] != ' ' ||
         text[13] != ':' || text[16] != ':')
         return false;
-    int century = two_digits(text), year = two_digits(text + 2);
-    int month = two_digits(text + 5), day = two_digits(text + 8);
-    int hour = two_digits(text + 11), minute = two_digits(text + 14),
-        second = two_digits(text + 17);
+    const int century = two_digits(text), year = two_digits(text + 2); /* of the century */
+    const int month = two_digits(text + 5), day = two_digits(text + 8);
+    const int hour = two_digits(text + 11), minute = two_digits(text + 14),
+              second = two_digits(text + 17);
     if ((century | year | month | day | hour | minute | second) < 0 || month < 1 || month > 12 ||
         hour > 23 || minute > 59 || second > 59)
         return false;
-    year += century * 100;
-    int leap = days_before_year(year + 1) - days_before_year(year) - 365;
-    int first = before[month - 1] + (month > 2 ? leap : 0);
+    /* The proleptic Gregorian calendar: years before this one that every fourth, hundredth, and
+     * four hundredth leap day was in. */
+    const int leap = year % 4 == 0 && (year != 0 || century % 4 == 0);
+    const int fourths = century * 25 + (year + 3) / 4, hundredths = century + (year > 0);
+    const int days = (century * 100 + year) * 365 + fourths - hundredths + (hundredths + 3) / 4;
+    const int first = before[month - 1] + (month > 2 ? leap : 0);
     if (day < 1 || day > before[month] + (month > 1 ? leap : 0) - first)
         return false;
-    int64_t days = days_before_year(year) + first + day - 1 - days_before_year(1970);
-    *seconds = days * 86400 + hour * 3600 + minute * 60 + second;
+    *seconds = (int64_t)(days + first + day - 1 - BEFORE_1970) * 86400 + hour * 3600 + minute * 60 +
+               second;
     return true;
 }
 

@@ -194,7 +194,7 @@ static um_status add_review(amazon *a, const review *row, const char *user_id, u
         [TITLED] = row->title, [REVIEWED] = row->text, [STYLED] = row->style};
     uint32_t user = 0;
     um_status status = UM_OK;
-    if (!um_builder_find_user_hashed(b, user_id, row->hashes.user, &user))
+    if (!um_builder_find_user_hashed(b, user_id, row->user_bytes - 1, row->hashes.user, &user))
         status = um_dataset_builder_user(b, user_id, &user, NULL, err);
     if (status == UM_OK)
         status = um_dataset_builder_interaction(b, user, item, row->time_s, err);
@@ -224,7 +224,7 @@ static um_status take_review(void *context, um_jval object, uint64_t line, um_er
     const char *made = r->made + sizeof row, *id = made + row.user_bytes;
     if (row.is_bad)
         return um_reading_reject(r, err, line, "%s", made);
-    if (!um_builder_find_item_hashed(r->builder, id, row.hashes.item, &item))
+    if (!um_builder_find_item_hashed(r->builder, id, row.item_bytes - 1, row.hashes.item, &item))
         return um_ids_find(&a->items.left_out, id, &item)
                    ? um_reading_filter(r, err, line,
                                        "item '%.40s' has too few ratings, or no details", id)

@@ -119,16 +119,28 @@ bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t 
     return um_ids_find(&b->items.ids, id, index);
 }
 
-bool um_builder_find_user_hashed(const um_dataset_builder *b, const char *id, uint64_t hash,
-                                 uint32_t *index)
+bool um_builder_find_user_n(const um_dataset_builder *b, const char *id, size_t len,
+                            uint32_t *index)
 {
-    return um_ids_find_hashed(&b->users.ids, id, hash, index);
+    return um_ids_find_n(&b->users.ids, id, len, index);
 }
 
-bool um_builder_find_item_hashed(const um_dataset_builder *b, const char *id, uint64_t hash,
-                                 uint32_t *index)
+bool um_builder_find_item_n(const um_dataset_builder *b, const char *id, size_t len,
+                            uint32_t *index)
 {
-    return um_ids_find_hashed(&b->items.ids, id, hash, index);
+    return um_ids_find_n(&b->items.ids, id, len, index);
+}
+
+bool um_builder_find_user_hashed(const um_dataset_builder *b, const char *id, size_t len,
+                                 uint64_t hash, uint32_t *index)
+{
+    return um_ids_find_hashed(&b->users.ids, id, len, hash, index);
+}
+
+bool um_builder_find_item_hashed(const um_dataset_builder *b, const char *id, size_t len,
+                                 uint64_t hash, uint32_t *index)
+{
+    return um_ids_find_hashed(&b->items.ids, id, len, hash, index);
 }
 
 bool um_builder_is_hashed(const um_dataset_builder *b)

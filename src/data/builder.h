@@ -79,11 +79,15 @@ um_status um_builder_set_spool_dir(um_dataset_builder *b, const char *dir,
                                    um_error *err) UM_CHECKED;
 bool um_builder_find_user(const um_dataset_builder *b, const char *id, uint32_t *index);
 bool um_builder_find_item(const um_dataset_builder *b, const char *id, uint32_t *index);
-/* The same with um_map_hash of the id. */
-bool um_builder_find_user_hashed(const um_dataset_builder *b, const char *id, uint64_t hash,
-                                 uint32_t *index);
-bool um_builder_find_item_hashed(const um_dataset_builder *b, const char *id, uint64_t hash,
-                                 uint32_t *index);
+/* The same of ids of that length, and with their um_map_hash. */
+bool um_builder_find_user_n(const um_dataset_builder *b, const char *id, size_t len,
+                            uint32_t *index);
+bool um_builder_find_item_n(const um_dataset_builder *b, const char *id, size_t len,
+                            uint32_t *index);
+bool um_builder_find_user_hashed(const um_dataset_builder *b, const char *id, size_t len,
+                                 uint64_t hash, uint32_t *index);
+bool um_builder_find_item_hashed(const um_dataset_builder *b, const char *id, size_t len,
+                                 uint64_t hash, uint32_t *index);
 /* Whether any id is looked up by its hash (data/ids.h). */
 bool um_builder_is_hashed(const um_dataset_builder *b);
 /* Of rows that come later: brings near what looking up their ids will touch, first the slots, then,

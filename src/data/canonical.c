@@ -61,26 +61,29 @@ static const char *reason(canonical *c, const char *format, ...)
     return um_str_text(&c->text);
 }
 
-static const char *check_id(canonical *c, um_jval value, const char *key, const char **id)
+static const char *check_id(canonical *c, um_jval value, const char *key, const char **id,
+                            size_t *len)
 {
-    size_t len = 0;
     if (value.document == NULL)
         return reason(c, "%s is missing", key);
-    if (!um_jval_str(value, id, &len))
+    if (!um_jval_str(value, id, len))
         return reason(c, "%s is not a string", key);
-    return len == 0 ? reason(c, "%s is empty", key) : NULL;
+    return *len == 0 ? reason(c, "%s is empty", key) : NULL;
 }
 
-/* An object, or nothing. */
-static const char *check_object(canonical *c, um_jval value, const char *key)
+/* An object of n members, or nothing. */
+static const char *check_members(canonical *c, um_jval value, size_t n, const char *key)
 {
     um_jtype type = um_jval_type(value);
-    if (type == UM_J_NULL)
-        return NULL;
-    if (type != UM_J_OBJECT)
+    if (type != UM_J_NULL && type != UM_J_OBJECT)
         return reason(c, "%s is not an object", key);
-    size_t n = um_jval_len(value);
     return n > MAX_MEMBERS ? reason(c, "%s has %zu members, limit %d", key, n, MAX_MEMBERS) : NULL;
+}
+
+static const char *check_object(canonical *c, um_jval value, const char *key)
+{
+    const size_t n = um_jval_type(value) == UM_J_OBJECT ? um_jval_len(value) : 0;
+    return check_members(c, value, n, key);
 }
 
 static const char *check_descriptions(canonical *c, um_jval object, const char *key)
@@ -138,9 +141,10 @@ static um_status take_user(canonical *c, const um_parsed_row *row, um_error *err
     const um_jval description = um_jval_member(row->root, DESCRIPTION);
     const um_jval features = um_jval_member(row->root, FEATURES);
     const char *id = NULL;
+    size_t len = 0;
     uint32_t user = 0;
     bool added = false;
-    const char *bad = check_id(c, um_jval_member(row->root, ID), "user_id", &id);
+    const char *bad = check_id(c, um_jval_member(row->root, ID), "user_id", &id, &len);
     if (bad == NULL)
         bad = check_descriptions(c, description, "user_description");
     if (bad == NULL)
@@ -177,10 +181,11 @@ static um_status take_item(canonical *c, const um_parsed_row *row, um_error *err
     const um_jval description = um_jval_member(row->root, DESCRIPTION);
     const um_jval features = um_jval_member(row->root, FEATURES);
     const char *id = NULL;
+    size_t len = 0;
     uint32_t item = 0;
     bool added = false, has_release = false;
     int64_t release_s = 0;
-    const char *bad = check_id(c, um_jval_member(row->root, ID), "item_id", &id);
+    const char *bad = check_id(c, um_jval_member(row->root, ID), "item_id", &id, &len);
     if (bad == NULL)
         bad = check_descriptions(c, description, "item_description");
     if (bad == NULL)
@@ -233,7 +238,7 @@ static const char *check_list(canonical *c, um_jval list)
         bool again = false;
         if (!um_jval_str(element, &id, &len))
             return reason(c, "%s: item %zu is not a string", UM_CANONICAL_SHOWN, c->shown.len);
-        if (!um_builder_find_item(c->builder, id, &item))
+        if (!um_builder_find_item_n(c->builder, id, len, &item))
             return reason(c, "%s: item '%.60s' is not described", UM_CANONICAL_SHOWN, id);
         if (!mark_shown(c, item, &again))
             return "out of memory for " UM_CANONICAL_SHOWN;
@@ -276,6 +281,12 @@ static const char *check_impressions(canonical *c, um_jval list, um_jval place,
 
 enum { LIST, PLACE, N_SHOWN };
 
+/* Behaviour, and those of its members that say of the list shown. */
+typedef struct behaviour {
+    um_jval object, shown[N_SHOWN];
+    size_t n_members, n_shown;
+} behaviour;
+
 /* What is made of an interaction. Behind it: the reason where it is bad, with a NUL; else the items
  * shown, then the cells. */
 typedef struct log_row {
@@ -291,8 +302,10 @@ typedef struct log_cell {
     enum { EMPTY, NUMBER, TEXT } kind;
     uint32_t name; /* number of its column's name: no two threads give the same */
     const char *name_text;
-    double number;
-    char *text; /* the value as JSON, kept */
+    union {
+        double number;
+        char *text; /* the value as JSON, kept */
+    } value;
 } log_cell;
 
 /* The name's number among those of the thread, made when it is new; SIZE_MAX: out of memory. Rows
@@ -322,30 +335,29 @@ static um_status make_cell(canonical *c, const char *name, size_t name_len, um_j
                        .name_text = c->names.names.data[known].name};
     bool exact =
         !um_jval_i64(value, &whole) || (whole <= MAX_EXACT_INTEGER && whole >= -MAX_EXACT_INTEGER);
-    if (exact && um_jval_f64(value, &cell->number)) {
+    if (exact && um_jval_f64(value, &cell->value.number)) {
         cell->kind = NUMBER;
     } else if (um_jval_type(value) != UM_J_NULL) {
         cell->kind = TEXT;
-        return um_keep_json(&c->texts, value, &cell->text, err);
+        return um_keep_json(&c->texts, value, &cell->value.text, err);
     }
     return UM_OK;
 }
 
 /* All of the behaviour but what it says of the list shown. */
-static um_status make_cells(canonical *c, um_jval behaviour, const um_jval shown[N_SHOWN],
-                            um_str *made, size_t *n, um_error *err)
+static um_status make_cells(canonical *c, const behaviour *b, char *made, um_error *err)
 {
     const char *name = NULL;
     um_jval value;
     log_cell cell;
     um_status status = UM_OK;
-    um_jiter it = um_jval_iter(behaviour);
+    um_jiter it = um_jval_iter(b->object);
     while (status == UM_OK && um_jiter_next(&it, &name, &value)) {
-        if (value.at == shown[LIST].at || value.at == shown[PLACE].at)
+        if (value.at == b->shown[LIST].at || value.at == b->shown[PLACE].at)
             continue;
         status = make_cell(c, name, it.key_len, value, &cell, err);
-        um_str_append_n(made, &cell, sizeof cell);
-        (*n)++;
+        memcpy(made, &cell, sizeof cell);
+        made += sizeof cell;
     }
     return status;
 }
@@ -374,9 +386,9 @@ static um_status put_cells(canonical *c, const char *made, size_t n, um_error *e
         memcpy(&cell, made, sizeof cell);
         status = find_series(c, &cell, &series, err);
         if (status == UM_OK && cell.kind == NUMBER)
-            status = um_builder_set_number(c->builder, series, cell.number, err);
+            status = um_builder_set_number(c->builder, series, cell.value.number, err);
         else if (status == UM_OK && cell.kind == TEXT)
-            status = um_builder_set_kept(c->builder, series, cell.text, err);
+            status = um_builder_set_kept(c->builder, series, cell.value.text, err);
     }
     return status;
 }
@@ -384,61 +396,80 @@ static um_status put_cells(canonical *c, const char *made, size_t n, um_error *e
 /* Members of interactions. */
 enum { USER, ITEM, TIME, BEHAVIOUR };
 
-static const char *check_interaction(canonical *c, um_jval object, log_row *row, um_jval *behaviour,
-                                     um_jval shown[N_SHOWN])
+static behaviour look_at_behaviour(um_jval object)
 {
-    static const um_jkey shown_keys[N_SHOWN] = {UM_JKEY(UM_CANONICAL_SHOWN),
-                                                UM_JKEY(UM_CANONICAL_CHOSEN)};
-    const um_jval item = um_jval_member(object, ITEM);
+    behaviour b = {.object = object};
+    const char *name = NULL;
+    um_jval value;
+    um_jiter it = um_jval_iter(object);
+    for (; um_jiter_next(&it, &name, &value); b.n_members++) {
+        const bool is_list = it.key_len == strlen(UM_CANONICAL_SHOWN);
+        if (!is_list && it.key_len != strlen(UM_CANONICAL_CHOSEN))
+            continue;
+        if (strcmp(name, is_list ? UM_CANONICAL_SHOWN : UM_CANONICAL_CHOSEN) == 0) {
+            b.shown[is_list ? LIST : PLACE] = value;
+            b.n_shown++;
+        }
+    }
+    return b;
+}
+
+static const char *check_interaction(canonical *c, um_jval root, const behaviour *b, log_row *row)
+{
+    const um_jval item = um_jval_member(root, ITEM);
     const char *user_id = NULL, *item_id = NULL, *time = NULL;
-    *behaviour = um_jval_member(object, BEHAVIOUR);
-    um_jval_pick(*behaviour, shown_keys, N_SHOWN, shown);
+    size_t user_len = 0, item_len = 0, time_len = 0;
     row->is_skip = item.document != NULL && um_jval_type(item) == UM_J_NULL &&
-                   um_jval_len(shown[LIST]) > 0;
-    const char *bad = check_id(c, um_jval_member(object, USER), "user_id", &user_id);
+                   um_jval_len(b->shown[LIST]) > 0;
+    const char *bad = check_id(c, um_jval_member(root, USER), "user_id", &user_id, &user_len);
     if (bad == NULL && !row->is_skip)
-        bad = check_id(c, item, "item_id", &item_id);
+        bad = check_id(c, item, "item_id", &item_id, &item_len);
     if (bad == NULL)
-        bad = check_id(c, um_jval_member(object, TIME), "timestamp", &time);
+        bad = check_id(c, um_jval_member(root, TIME), "timestamp", &time, &time_len);
     if (bad == NULL && !um_time_parse(time, &row->time_s))
         bad = reason(c, "timestamp '%.40s' is not \"YYYY-MM-DD HH:MM:SS\"", time);
-    if (bad == NULL && !um_builder_find_user(c->builder, user_id, &row->user))
+    if (bad == NULL && !um_builder_find_user_n(c->builder, user_id, user_len, &row->user))
         bad = reason(c, "user '%.60s' is not described", user_id);
-    if (bad == NULL && !row->is_skip && !um_builder_find_item(c->builder, item_id, &row->item))
+    if (bad == NULL && !row->is_skip &&
+        !um_builder_find_item_n(c->builder, item_id, item_len, &row->item))
         bad = reason(c, "item '%.60s' is not described", item_id);
     if (bad == NULL)
-        bad = check_object(c, *behaviour, "behavior_features");
+        bad = check_members(c, b->object, b->n_members, "behavior_features");
     if (bad == NULL)
-        bad = check_impressions(c, shown[LIST], shown[PLACE], row->is_skip ? NULL : &row->item,
-                                &row->position);
+        bad = check_impressions(c, b->shown[LIST], b->shown[PLACE],
+                                row->is_skip ? NULL : &row->item, &row->position);
     return bad;
 }
 
+static um_status make_bad(um_str *made, log_row *row, const char *bad, um_error *err)
+{
+    row->is_bad = true;
+    um_str_append_n(made, row, sizeof *row);
+    um_str_append_n(made, bad, strlen(bad) + 1);
+    return um_str_status(made, err);
+}
+
 /* Runs in the threads: looks up, and changes nothing but its own context. */
-static um_status make_interaction(void *context, um_jval object, um_str *made,
-                                  um_row_hashes *hashes, um_error *err)
+static um_status make_interaction(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+                                  um_error *err)
 {
     (void)hashes;
     canonical *c = context;
     log_row row = {0};
-    um_jval behaviour, shown[N_SHOWN];
-    size_t at = made->len;
-    um_status status = UM_OK;
-    const char *bad = check_interaction(c, object, &row, &behaviour, shown);
-    row.is_bad = bad != NULL;
+    const behaviour b = look_at_behaviour(um_jval_member(root, BEHAVIOUR));
+    const char *bad = check_interaction(c, root, &b, &row);
+    if (bad != NULL)
+        return make_bad(made, &row, bad, err);
     row.n_shown = c->shown.len;
-    (void)um_str_extend(made, sizeof row);
-    if (row.is_bad) {
-        um_str_append_n(made, bad, strlen(bad) + 1);
-    } else {
-        um_str_append_n(made, c->shown.data, row.n_shown * sizeof *c->shown.data);
-        status = make_cells(c, behaviour, shown, made, &row.n_cells, err);
-    }
-    if (status == UM_OK)
-        status = um_str_status(made, err);
-    if (status == UM_OK)
-        memcpy(made->data + at, &row, sizeof row);
-    return status;
+    row.n_cells = b.n_members - b.n_shown;
+    const size_t shown_bytes = row.n_shown * sizeof *c->shown.data;
+    char *place = um_str_extend(made, sizeof row + shown_bytes + row.n_cells * sizeof(log_cell));
+    if (place == NULL)
+        return um_str_status(made, err);
+    memcpy(place, &row, sizeof row);
+    if (shown_bytes > 0)
+        memcpy(place + sizeof row, c->shown.data, shown_bytes);
+    return make_cells(c, &b, place + sizeof row + shown_bytes, err);
 }
 
 static um_status take_interaction(canonical *c, const um_parsed_row *parsed, um_error *err)

@@ -16,36 +16,30 @@ void um_ids_dispose(um_ids *ids)
     *ids = (um_ids){0};
 }
 
-/* The value of a decimal as printf("%u") would write it, below UM_IDS_NUMERIC_MAX. */
-static bool plain_decimal(const char *id, uint32_t *value)
+/* The number of an id that belongs into the array: after the prefix a decimal as printf("%u") would
+ * write it, below UM_IDS_NUMERIC_MAX. */
+static bool id_number(const um_ids *ids, const char *id, size_t len, uint32_t *value)
 {
-    if (id[0] == '0' && id[1] != '\0')
-        return false;
+    enum { MOST = 7 }; /* digits */
+    const char *digit = id + ids->prefix_len, *end = id + len;
     uint32_t v = 0;
-    const char *p = id;
-    for (; *p >= '0' && *p <= '9'; p++) {
-        v = v * 10 + (uint32_t)(*p - '0');
-        if (v >= UM_IDS_NUMERIC_MAX)
+    if (len <= ids->prefix_len || len > ids->prefix_len + MOST ||
+        memcmp(id, ids->prefix, ids->prefix_len) != 0 || (*digit == '0' && end - digit > 1))
+        return false;
+    for (; digit < end; digit++) {
+        const unsigned d = (unsigned char)*digit - '0';
+        if (d > 9)
             return false;
+        v = v * 10 + d;
     }
     *value = v;
-    return *p == '\0' && p != id;
-}
-
-/* The number of an id that belongs into the array. */
-static bool id_number(const um_ids *ids, const char *id, uint32_t *value)
-{
-    for (size_t i = 0; i < ids->prefix_len; i++) {
-        if (id[i] != ids->prefix[i])
-            return false;
-    }
-    return plain_decimal(id + ids->prefix_len, value);
+    return v < UM_IDS_NUMERIC_MAX;
 }
 
 /* From the first id: what stands before the digits at its end, if it has some. */
-static void set_prefix(um_ids *ids, const char *id)
+static void set_prefix(um_ids *ids, const char *id, size_t len)
 {
-    size_t len = strlen(id), n = len;
+    size_t n = len;
     while (n > 0 && id[n - 1] >= '0' && id[n - 1] <= '9')
         n--;
     ids->prefix_len = n < len && n <= UM_IDS_PREFIX_MAX ? n : 0;
@@ -81,13 +75,14 @@ static um_status append_name(um_ids *ids, um_arena *arena, const char *id, um_er
 um_status um_ids_intern(um_ids *ids, um_arena *arena, const char *id, const char *what,
                         uint32_t *index, bool *added, um_error *err)
 {
+    const size_t len = strlen(id);
     uint32_t value = 0, found = 0;
     bool is_new = false;
-    if (id[0] == '\0')
+    if (len == 0)
         return um_fail(err, UM_ERR_INPUT, "%s id is empty", what);
     if (ids->names.len == 0)
-        set_prefix(ids, id);
-    bool numeric = id_number(ids, id, &value);
+        set_prefix(ids, id, len);
+    bool numeric = id_number(ids, id, len, &value);
     if (numeric) {
         if (value >= ids->numeric_cap && !grow_numeric(ids, value))
             return um_fail_memory(err, "ids");
@@ -123,16 +118,23 @@ static bool find_numeric(const um_ids *ids, uint32_t value, uint32_t *index)
     return true;
 }
 
-bool um_ids_find_hashed(const um_ids *ids, const char *id, uint64_t hash, uint32_t *index)
+bool um_ids_find_hashed(const um_ids *ids, const char *id, size_t len, uint64_t hash,
+                        uint32_t *index)
 {
     uint32_t value = 0;
-    return id_number(ids, id, &value) ? find_numeric(ids, value, index)
-                                      : um_map_get_hashed(&ids->map, id, hash, index);
+    return id_number(ids, id, len, &value) ? find_numeric(ids, value, index)
+                                           : um_map_get_hashed(&ids->map, id, hash, index);
+}
+
+bool um_ids_find_n(const um_ids *ids, const char *id, size_t len, uint32_t *index)
+{
+    uint32_t value = 0;
+    if (id_number(ids, id, len, &value))
+        return find_numeric(ids, value, index);
+    return ids->map.len > 0 && um_map_get_hashed(&ids->map, id, um_map_hash(id, len), index);
 }
 
 bool um_ids_find(const um_ids *ids, const char *id, uint32_t *index)
 {
-    uint32_t value = 0;
-    return id_number(ids, id, &value) ? find_numeric(ids, value, index)
-                                      : um_map_get(&ids->map, id, index);
+    return um_ids_find_n(ids, id, strlen(id), index);
 }
