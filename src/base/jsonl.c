@@ -589,7 +589,7 @@ static bool take_object(um_jsonl *j, hand *out)
             good = depth < UM_JSONL_MAX_DEPTH && open_level(j, &h, &outer[depth++], &is_due);
         }
         while (good && !is_due && depth > 0) {
-            if (h.close == '}' && take_usual_key(j, &h, &good))
+            if (*h.p == ',' && h.close == '}' && take_usual_key(j, &h, &good))
                 break;
             h.p = skip_blanks(h.p);
             is_due = *h.p == ',';

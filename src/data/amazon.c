@@ -158,10 +158,12 @@ static um_status make_review(void *context, um_jval root, um_str *made, um_row_h
                              um_error *err)
 {
     review_maker *m = context;
-    review row = {0};
+    review row;
     review_id user, item;
     const size_t at = made->len;
     (void)um_str_extend(made, sizeof row);
+    row.title = row.text = row.style = NULL; /* the rest is set where it is looked at */
+    row.is_verified = false;
     check_review(m->lay, root, &row, &user, &item, made);
     row.is_bad = made->len > at + sizeof row;
     um_status status = um_str_status(made, err);

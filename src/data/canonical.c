@@ -396,22 +396,21 @@ static um_status put_cells(canonical *c, const char *made, size_t n, um_error *e
 /* Members of interactions. */
 enum { USER, ITEM, TIME, BEHAVIOUR };
 
-static behaviour look_at_behaviour(um_jval object)
+static void look_at_behaviour(um_jval object, behaviour *b)
 {
-    behaviour b = {.object = object};
     const char *name = NULL;
     um_jval value;
     um_jiter it = um_jval_iter(object);
-    for (; um_jiter_next(&it, &name, &value); b.n_members++) {
+    *b = (behaviour){.object = object};
+    for (; um_jiter_next(&it, &name, &value); b->n_members++) {
         const bool is_list = it.key_len == strlen(UM_CANONICAL_SHOWN);
         if (!is_list && it.key_len != strlen(UM_CANONICAL_CHOSEN))
             continue;
         if (strcmp(name, is_list ? UM_CANONICAL_SHOWN : UM_CANONICAL_CHOSEN) == 0) {
-            b.shown[is_list ? LIST : PLACE] = value;
-            b.n_shown++;
+            b->shown[is_list ? LIST : PLACE] = value;
+            b->n_shown++;
         }
     }
-    return b;
 }
 
 static const char *check_interaction(canonical *c, um_jval root, const behaviour *b, log_row *row)
@@ -456,7 +455,8 @@ static um_status make_interaction(void *context, um_jval root, um_str *made, um_
     (void)hashes;
     canonical *c = context;
     log_row row = {0};
-    const behaviour b = look_at_behaviour(um_jval_member(root, BEHAVIOUR));
+    behaviour b;
+    look_at_behaviour(um_jval_member(root, BEHAVIOUR), &b);
     const char *bad = check_interaction(c, root, &b, &row);
     if (bad != NULL)
         return make_bad(made, &row, bad, err);

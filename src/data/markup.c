@@ -132,13 +132,17 @@ static bool is_special(unsigned char c)
     return c < ' ' || c == '<' || c == '&' || c == 0x7f;
 }
 
-/* Of 16 bytes those at which a plain text ends, for now: whether the last stays, if it is a blank,
- * is left to what follows. */
-static inline unsigned find_ends(um_scan_bytes b)
+/* What takes a blank before it away. */
+static const uint8_t takes_blank[256] = {[0 ... ' '] = 1, ['<'] = 1, ['&'] = 1, [0x7f] = 1};
+
+/* Of 16 bytes those at which a plain text ends; `next` is the byte after them. */
+static inline unsigned find_ends(um_scan_bytes b, char next)
 {
     const unsigned special = um_scan_bits((b < ' ') | (b == '<') | (b == '&') | (b == 0x7f));
     const unsigned blank = um_scan_bits(b == ' ');
-    return special | (blank & ((special | blank) >> 1 | 1u << (UM_SCAN_BYTES - 1)));
+    const unsigned after = (special | blank) >> 1 |
+                           (unsigned)takes_blank[(unsigned char)next] << (UM_SCAN_BYTES - 1);
+    return special | (blank & after);
 }
 
 /* Copies the bytes from text on that stay as they are, and some after them; how many stay. */
@@ -148,10 +152,10 @@ static size_t copy_plain(char *out, const char *text, size_t len)
     char rest[UM_SCAN_BYTES];
     size_t i = 0;
     unsigned ends = 0;
-    for (; i + UM_SCAN_BYTES <= len; i += UM_SCAN_BYTES) {
+    for (; i + UM_SCAN_BYTES < len; i += UM_SCAN_BYTES) {
         b = um_scan_load(text + i);
         memcpy(out + i, &b, sizeof b);
-        ends = find_ends(b);
+        ends = find_ends(b, text[i + UM_SCAN_BYTES]);
         if (ends != 0)
             return i + (unsigned)__builtin_ctz(ends);
     }
@@ -159,8 +163,8 @@ static size_t copy_plain(char *out, const char *text, size_t len)
     memcpy(rest, text + i, len - i);
     b = um_scan_load(rest);
     memcpy(out + i, &b, sizeof b);
-    ends = find_ends(b);
-    return i + (unsigned)__builtin_ctz(ends);
+    ends = find_ends(b, ' ');
+    return ends != 0 ? i + (unsigned)__builtin_ctz(ends) : len;
 }
 
 size_t um_markup_clean_into(char *out, const char *text, size_t len)

@@ -179,7 +179,9 @@ bool um_value_id(um_jval v, char number[UM_ID_NUMBER_BYTES], const char **text, 
         *text = number;
         return true;
     }
-    return um_jval_str(v, text, len) && *len > 0 && memchr(*text, '\0', *len) == NULL;
+    /* Only escapes can give U+0000. */
+    return um_jval_str(v, text, len) && *len > 0 &&
+           (v.document->is_plain || memchr(*text, '\0', *len) == NULL);
 }
 
 bool um_member_id(um_jval object, const char *key, um_str *out)
