@@ -122,6 +122,17 @@ void *um_arena_alloc(um_arena *a, size_t bytes)
     return out;
 }
 
+void um_arena_join(um_arena *a, um_arena *other)
+{
+    struct um_arena_block **end = &other->head;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = a->head;
+    a->head = other->head;
+    a->used_bytes += other->used_bytes;
+    *other = (um_arena){0};
+}
+
 char *um_arena_strndup(um_arena *a, const char *text, size_t n)
 {
     if (n == SIZE_MAX)

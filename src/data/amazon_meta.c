@@ -12,6 +12,7 @@
 #include "data/amazon.h"
 #include "data/dates.h"
 #include "data/markup.h"
+#include "data/text_maker.h"
 
 #define MAX_PRICE_BYTES 40
 
@@ -101,70 +102,67 @@ static void append_categories(um_str *out, um_jval v)
     }
 }
 
-/* "742 in Magazine Subscriptions (" as it stands; {"Toys & Games": 21} as "21 in Toys & Games". */
+static void append_number(um_str *out, um_jval v)
+{
+    double number = 0;
+    if (um_value_number(v, &number))
+        um_str_append_number(out, number);
+}
+
+/* As JSON, "742 in Magazine Subscriptions (" as it stands; of {"Toys & Games": 21} "21 in Toys &
+ * Games". */
 static void append_rank(um_str *out, um_jval ranks, um_jval rank)
 {
+    um_str text = UM_STR_INIT;
     um_jval place;
     const char *key = NULL;
     int64_t number = 0;
-    if (ranks.document == NULL) { /* no such member */
-        um_value_text(rank, "; ", out);
-        while (out->len > 0 && strchr(" (", out->data[out->len - 1]) != NULL)
-            out->data[--out->len] = '\0';
-        return;
-    }
-    if (um_jval_type(ranks) != UM_J_OBJECT)
-        return;
     um_jiter it = um_jval_iter(ranks);
-    if (um_jiter_next(&it, &key, &place) && um_jval_i64(place, &number))
-        um_str_appendf(out, "%lld in %s", (long long)number, key);
+    if (ranks.document == NULL) { /* no such member */
+        um_value_text(rank, "; ", &text);
+        while (text.len > 0 && strchr(" (", text.data[text.len - 1]) != NULL)
+            text.data[--text.len] = '\0';
+    } else if (um_jval_type(ranks) == UM_J_OBJECT && um_jiter_next(&it, &key, &place) &&
+               um_jval_i64(place, &number)) {
+        um_str_appendf(&text, "%lld in %s", (long long)number, key);
+    }
+    if (text.len > 0)
+        um_str_append_json(out, um_str_text(&text));
+    if (text.failed != UM_OK)
+        out->failed = text.failed;
+    um_str_dispose(&text);
 }
 
 /* Cells of an item in the order in which they are made. What is absent makes its column too. */
-static const struct {
+static const struct cell {
     const char *column;
     um_column_kind kind;
+    int member;
+    const char *separator;                   /* of the texts of a list */
+    void (*append)(um_str *out, um_jval v);  /* NULL: a text, or a list of texts */
 } cells[] = {
-    {"title", UM_COLUMN_DESCRIPTION},       {"category", UM_COLUMN_DESCRIPTION},
-    {"categories", UM_COLUMN_DESCRIPTION},  {"brand", UM_COLUMN_DESCRIPTION},
-    {"price", UM_COLUMN_DESCRIPTION},       {"features", UM_COLUMN_DESCRIPTION},
-    {"description", UM_COLUMN_DESCRIPTION}, {"average_rating", UM_COLUMN_FEATURE},
-    {"rating_number", UM_COLUMN_FEATURE},   {"sales_rank", UM_COLUMN_FEATURE},
+    {"title", UM_COLUMN_DESCRIPTION, TITLE, " ", NULL},
+    {"category", UM_COLUMN_DESCRIPTION, CATEGORY, " ", NULL},
+    {"categories", UM_COLUMN_DESCRIPTION, CATEGORIES, NULL, append_categories},
+    {"brand", UM_COLUMN_DESCRIPTION, BRAND, " ", NULL},
+    {"price", UM_COLUMN_DESCRIPTION, PRICE, NULL, append_price},
+    {"features", UM_COLUMN_DESCRIPTION, FEATURES, "; ", NULL},
+    {"description", UM_COLUMN_DESCRIPTION, DESCRIPTION, " ", NULL},
+    {"average_rating", UM_COLUMN_FEATURE, AVERAGE, NULL, append_number},
+    {"rating_number", UM_COLUMN_FEATURE, COUNT, NULL, append_number},
+    {"sales_rank", UM_COLUMN_FEATURE, RANKS, NULL, NULL},
 };
 enum { N_CELLS = sizeof cells / sizeof *cells };
 
-/* A cell is the length of its text, the text, and a NUL; of no text, the length 0 alone. */
-static size_t begin_cell(um_str *made)
+static void append_cell(um_str *out, um_jval root, const struct cell *cell)
 {
-    const size_t at = made->len, none = 0;
-    um_str_append_n(made, (const char *)&none, sizeof none);
-    return at;
-}
-
-static void end_cell(um_str *made, size_t at)
-{
-    if (made->failed != UM_OK || made->len == at + sizeof(size_t))
-        return;
-    const size_t len = made->len - at - sizeof len;
-    um_str_append_char(made, '\0');
-    if (made->failed == UM_OK)
-        memcpy(made->data + at, &len, sizeof len);
-}
-
-static void make_text(um_str *made, um_jval value, const char *separator)
-{
-    const size_t at = begin_cell(made);
-    um_value_text(value, separator, made);
-    end_cell(made, at);
-}
-
-static void make_number(um_str *made, um_jval value)
-{
-    const size_t at = begin_cell(made);
-    double number = 0;
-    if (um_value_number(value, &number))
-        um_str_append_number(made, number);
-    end_cell(made, at);
+    const um_jval value = um_jval_member(root, (size_t)cell->member);
+    if (cell->append != NULL)
+        cell->append(out, value);
+    else if (cell->member == RANKS)
+        append_rank(out, value, um_jval_member(root, RANK));
+    else
+        um_value_text(value, cell->separator, out);
 }
 
 /* Items ---------------------------------------------------------------------------------------- */
@@ -172,11 +170,13 @@ static void make_number(um_str *made, um_jval value)
 typedef struct meta_maker {
     const um_amazon_layout *lay;
     int64_t min_ratings; /* 0: no limit */
+    um_text_maker texts;
     um_str text;
 } meta_maker;
 
-/* What is made of an item. Behind it: its id with a NUL, then its cells unless it is left out. */
+/* What is made of an item. Behind it: its id with a NUL. */
 typedef struct item_meta {
+    char *cells[N_CELLS]; /* NULL = absent; none where it is left out */
     size_t id_bytes; /* 0: it has none */
     double n_ratings;
     int64_t release_s;
@@ -204,27 +204,15 @@ static bool read_release(const um_amazon_layout *lay, um_jval root, int64_t *tim
     return um_jval_str(date, &text, &len) && um_date_parse_words(text, time_s);
 }
 
-static void make_cells(meta_maker *m, um_jval root, um_str *made)
+static um_status make_cells(meta_maker *m, um_jval root, char *kept[N_CELLS], um_error *err)
 {
-    make_text(made, um_jval_member(root, TITLE), " ");
-    make_text(made, um_jval_member(root, CATEGORY), " ");
-    size_t at = begin_cell(made);
-    append_categories(made, um_jval_member(root, CATEGORIES));
-    end_cell(made, at);
-    make_text(made, um_jval_member(root, BRAND), " ");
-    at = begin_cell(made);
-    append_price(made, um_jval_member(root, PRICE));
-    end_cell(made, at);
-    make_text(made, um_jval_member(root, FEATURES), "; ");
-    make_text(made, um_jval_member(root, DESCRIPTION), " ");
-    make_number(made, um_jval_member(root, AVERAGE));
-    make_number(made, um_jval_member(root, COUNT));
-    um_str_clear(&m->text);
-    append_rank(&m->text, um_jval_member(root, RANKS), um_jval_member(root, RANK));
-    at = begin_cell(made);
-    if (m->text.len > 0)
-        um_str_append_json(made, um_str_text(&m->text));
-    end_cell(made, at);
+    um_status status = UM_OK;
+    for (size_t i = 0; i < N_CELLS && status == UM_OK; i++) {
+        um_str_clear(&m->text);
+        append_cell(&m->text, root, &cells[i]);
+        status = um_keep_cell(&m->texts, &m->text, &kept[i], err);
+    }
+    return status;
 }
 
 static um_status make_meta(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
@@ -235,6 +223,7 @@ static um_status make_meta(void *context, um_jval root, um_str *made, um_row_has
     const char *id = NULL;
     size_t id_len = 0;
     item_meta meta = {0};
+    um_status status = UM_OK;
     (void)hashes;
     if (um_value_id(um_jval_member(root, ITEM), number, &id, &id_len))
         meta.id_bytes = id_len + 1;
@@ -243,11 +232,10 @@ static um_status make_meta(void *context, um_jval root, um_str *made, um_row_has
     meta.has_release = read_release(m->lay, root, &meta.release_s);
     meta.is_left_out =
         m->min_ratings > 0 && (meta.n_ratings < (double)m->min_ratings || !meta.has_details);
+    if (meta.id_bytes > 0 && !meta.is_left_out)
+        status = make_cells(m, root, meta.cells, err);
     um_str_append_n(made, &meta, sizeof meta);
     um_str_append_n(made, id, meta.id_bytes);
-    if (meta.id_bytes > 0 && !meta.is_left_out)
-        make_cells(m, root, made);
-    um_status status = um_str_status(&m->text, err);
     return status == UM_OK ? um_str_status(made, err) : status;
 }
 
@@ -255,19 +243,15 @@ typedef struct meta_taker {
     um_reading *r;
     const um_amazon_layout *lay;
     um_amazon_items *items;
+    uint32_t columns[N_CELLS]; /* numbers in the builder */
 } meta_taker;
 
-static um_status put_cells(um_reading *r, uint32_t item, const char *made, um_error *err)
+static um_status put_cells(meta_taker *t, uint32_t item, const item_meta *meta, um_error *err)
 {
+    um_dataset_builder *b = t->r->builder;
     um_status status = UM_OK;
-    for (size_t i = 0; i < N_CELLS && status == UM_OK; i++) {
-        size_t len = 0;
-        memcpy(&len, made, sizeof len);
-        made += sizeof len;
-        status = um_dataset_builder_set_item(r->builder, item, cells[i].column, cells[i].kind,
-                                             len > 0 ? made : NULL, err);
-        made += len > 0 ? len + 1 : 0;
-    }
+    for (size_t i = 0; i < N_CELLS && status == UM_OK; i++)
+        status = um_builder_set_cell(b, item, t->columns[i], meta->cells[i], err);
     return status;
 }
 
@@ -306,7 +290,7 @@ static um_status take_meta(void *context, um_jval object, uint64_t line, um_erro
         return leave_out(t, &meta, id, line, err);
     um_status status = um_dataset_builder_item(r->builder, id, &item, &added, err);
     if (status == UM_OK)
-        status = put_cells(r, item, id + meta.id_bytes, err);
+        status = put_cells(t, item, &meta, err);
     if (status == UM_OK && meta.has_release)
         status = um_dataset_builder_release(r->builder, item, meta.release_s, err);
     return status;
@@ -315,25 +299,34 @@ static um_status take_meta(void *context, um_jval object, uint64_t line, um_erro
 um_status um_amazon_read_items(um_reading *r, const um_amazon_layout *lay, um_bundle *bundle,
                                const um_entry *entry, um_amazon_items *items, um_error *err)
 {
-    meta_taker taker = {r, lay, items};
-    meta_maker makers[UM_PARSED_THREADS];
+    const int64_t min_ratings = r->filters.min_rating_count;
+    meta_taker taker = {.r = r, .lay = lay, .items = items};
+    meta_maker makers[UM_PARSED_THREADS] = {{.lay = lay, .min_ratings = min_ratings},
+                                            {.lay = lay, .min_ratings = min_ratings}};
     um_jkey members[N_MEMBERS];
+    um_status status = UM_OK;
     name_members(lay, members);
-    for (size_t i = 0; i < UM_PARSED_THREADS; i++)
-        makers[i] = (meta_maker){.lay = lay, .min_ratings = r->filters.min_rating_count};
-    um_status status = um_reading_objects(r,
-                                          &(um_objects_spec){.bundle = bundle,
-                                                             .entry = entry,
-                                                             .is_python = lay->meta_is_python,
-                                                             .members = members,
-                                                             .n_members = N_MEMBERS,
-                                                             .make = make_meta,
-                                                             .makers = {&makers[0], &makers[1]},
-                                                             .take = take_meta,
-                                                             .context = &taker},
-                                          err);
-    for (size_t i = 0; i < UM_PARSED_THREADS; i++)
+    for (size_t i = 0; i < N_CELLS && status == UM_OK; i++)
+        status = um_builder_find_column(r->builder, cells[i].column, cells[i].kind,
+                                        &taker.columns[i], err);
+    for (size_t i = 0; i < UM_PARSED_THREADS && status == UM_OK; i++)
+        status = um_text_maker_open(&makers[i].texts, r->builder, err);
+    if (status == UM_OK)
+        status = um_reading_objects(r,
+                                    &(um_objects_spec){.bundle = bundle,
+                                                       .entry = entry,
+                                                       .is_python = lay->meta_is_python,
+                                                       .members = members,
+                                                       .n_members = N_MEMBERS,
+                                                       .make = make_meta,
+                                                       .makers = {&makers[0], &makers[1]},
+                                                       .take = take_meta,
+                                                       .context = &taker},
+                                    err);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
+        status = um_text_maker_close(&makers[i].texts, status, err);
         um_str_dispose(&makers[i].text);
+    }
     return status;
 }
 

@@ -186,26 +186,60 @@ static um_status get_column(um_dataset_builder *b, um_builder_side *side, const 
     return UM_OK;
 }
 
-static um_status set_cell(um_dataset_builder *b, um_builder_side *side, uint32_t row,
-                          const char *name, um_column_kind kind, const char *value, um_error *err)
+static um_status check_row(const um_builder_side *side, uint32_t row, um_error *err)
 {
-    um_builder_column *column = NULL;
-    if (row >= side->ids.names.len)
-        return um_fail(err, UM_ERR_STATE, "row %u of a table of %zu", row, side->ids.names.len);
-    um_status status = get_column(b, side, name, kind, &column, err);
-    if (status != UM_OK)
-        return status;
-    char *copy = NULL;
-    if (value != NULL)
-        status = um_dataset_keep_cell(b->dataset, value, strlen(value), &copy, err);
-    if (status != UM_OK)
-        return status;
+    return row < side->ids.names.len ? UM_OK
+                                     : um_fail(err, UM_ERR_STATE, "row %u of a table of %zu", row,
+                                               side->ids.names.len);
+}
+
+static um_status put_cell(um_builder_column *column, uint32_t row, char *cell, um_error *err)
+{
     if (!um_vec_reserve(&column->cells, (size_t)row + 1))
         return um_fail_memory(err, "cells");
     while (column->cells.len <= row)
         column->cells.data[column->cells.len++] = NULL;
-    column->cells.data[row] = copy;
+    column->cells.data[row] = cell;
     return UM_OK;
+}
+
+static um_status set_cell(um_dataset_builder *b, um_builder_side *side, uint32_t row,
+                          const char *name, um_column_kind kind, const char *value, um_error *err)
+{
+    um_builder_column *column = NULL;
+    char *copy = NULL;
+    um_status status = check_row(side, row, err);
+    if (status == UM_OK)
+        status = get_column(b, side, name, kind, &column, err);
+    if (status == UM_OK && value != NULL)
+        status = um_dataset_keep_cell(b->dataset, value, strlen(value), &copy, err);
+    return status == UM_OK ? put_cell(column, row, copy, err) : status;
+}
+
+um_status um_builder_find_column(um_dataset_builder *b, const char *name, um_column_kind kind,
+                                 uint32_t *column, um_error *err)
+{
+    um_builder_column *found = NULL;
+    um_status status = get_column(b, &b->items, name, kind, &found, err);
+    if (status == UM_OK)
+        *column = (uint32_t)(found - b->items.columns.data);
+    return status;
+}
+
+um_status um_builder_set_cell(um_dataset_builder *b, uint32_t item, uint32_t column, char *cell,
+                              um_error *err)
+{
+    um_status status = check_row(&b->items, item, err);
+    if (status != UM_OK)
+        return status;
+    if (column >= b->items.columns.len)
+        return um_fail(err, UM_ERR_STATE, "column %u of %zu", column, b->items.columns.len);
+    return put_cell(&b->items.columns.data[column], item, cell, err);
+}
+
+void um_builder_own(um_dataset_builder *b, um_arena *cells)
+{
+    um_arena_join(strings(b), cells);
 }
 
 um_status um_dataset_builder_set_user(um_dataset_builder *b, uint32_t user, const char *column,

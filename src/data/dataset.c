@@ -5,8 +5,7 @@
 #include "base/str.h"
 #include "data/dataset_memory.h"
 
-#define MAX_NAME_BYTES  64
-#define LONG_CELL_BYTES 256 /* longer cells are put aside on disk */
+#define MAX_NAME_BYTES 64
 
 /* The name becomes part of file names: letters, digits, '.', '_', '-', not starting with '.'. */
 um_status um_dataset_check_name(const char *name, um_error *err)
@@ -97,7 +96,7 @@ um_status um_dataset_keep_text(um_dataset *dataset, const char *text, size_t len
 um_status um_dataset_keep_cell(um_dataset *dataset, const char *text, size_t len, char **out,
                                um_error *err)
 {
-    if (len > LONG_CELL_BYTES)
+    if (len > UM_LONG_CELL_BYTES)
         return um_dataset_keep_text(dataset, text, len, out, err);
     *out = um_arena_strndup(&dataset->memory->strings, text, len);
     return *out != NULL ? UM_OK : um_fail_memory(err, "cells");

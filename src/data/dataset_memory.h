@@ -6,6 +6,8 @@
 #include "data/spool.h"
 #include "mirrorer/dataset.h"
 
+#define UM_LONG_CELL_BYTES 256 /* longer cells are put aside on disk */
+
 struct um_dataset_memory {
     um_arena strings;
     um_spool *texts;       /* NULL before the first */

@@ -3,11 +3,13 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "data/dataset_memory.h"
 #include "data/markup.h"
 #include "data/objects.h"
 
 um_status um_text_maker_open(um_text_maker *m, um_dataset_builder *b, um_error *err)
 {
+    m->builder = b;
     return um_builder_spool(b, &m->writer.spool, err);
 }
 
@@ -15,6 +17,8 @@ um_status um_text_maker_close(um_text_maker *m, um_status status, um_error *err)
 {
     um_error later;
     um_status closed = um_spool_close(&m->writer, status == UM_OK ? err : &later);
+    if (m->builder != NULL)
+        um_builder_own(m->builder, &m->cells);
     um_str_dispose(&m->text);
     um_str_dispose(&m->json);
     return status == UM_OK ? closed : status;
@@ -108,4 +112,23 @@ um_status um_keep_json(um_text_maker *m, um_jval value, char **kept, um_error *e
     um_str_clear(&m->json);
     um_jval_dump(&m->json, value);
     return keep_made(m, kept, err);
+}
+
+um_status um_keep_cell(um_text_maker *m, const um_str *text, char **kept, um_error *err)
+{
+    char *place = NULL;
+    um_status status = um_str_status(text, err);
+    *kept = NULL;
+    if (status != UM_OK || text->len == 0)
+        return status;
+    if (text->len <= UM_LONG_CELL_BYTES) {
+        *kept = um_arena_strndup(&m->cells, text->data, text->len);
+        return *kept != NULL ? UM_OK : um_fail_memory(err, "cells");
+    }
+    status = um_spool_room(&m->writer, text->len + 1, &place, err);
+    if (status != UM_OK)
+        return status;
+    memcpy(place, text->data, text->len + 1);
+    *kept = um_spool_keep(&m->writer, text->len + 1);
+    return UM_OK;
 }

@@ -1,6 +1,6 @@
 /*
- * text_maker.h - behaviour texts made by the threads that parse, where they will stay: nobody
- * copies them again.
+ * text_maker.h - behaviour texts and cells made by the threads that parse, where they will stay:
+ * nobody copies them again.
  */
 #ifndef UM_DATA_TEXT_MAKER_H
 #define UM_DATA_TEXT_MAKER_H
@@ -10,7 +10,9 @@
 
 /* One for each thread; {0} at first. */
 typedef struct um_text_maker {
+    um_dataset_builder *builder;
     um_spool_writer writer;
+    um_arena cells;
     um_str text, json;
 } um_text_maker;
 
@@ -27,5 +29,7 @@ um_status um_keep_text(um_text_maker *m, const char *text, size_t len, char **ke
 um_status um_keep_value(um_text_maker *m, um_jval value, const char *separator, char **kept,
                         um_error *err) UM_CHECKED;
 um_status um_keep_json(um_text_maker *m, um_jval value, char **kept, um_error *err) UM_CHECKED;
+/* A cell for um_builder_set_cell: the text as it stands, NULL where it is empty. */
+um_status um_keep_cell(um_text_maker *m, const um_str *text, char **kept, um_error *err) UM_CHECKED;
 
 #endif
