@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/mem.h"
 
-#define RADIX_BITS 16
+#define RADIX_BITS 11 /* counters stay in the first-level cache */
 #define RADIX      ((size_t)1 << RADIX_BITS)
 
 const char *um_left_out_text(um_left_out_reason reason)
@@ -41,7 +41,7 @@ static uint64_t key_of(int64_t time_s)
 
 static bool is_timed(const um_filter_rows *r, size_t ordinal)
 {
-    return r->left_out[ordinal] == UM_KEPT && r->time_s[ordinal] != 0;
+    return (r->left_out[ordinal] == UM_KEPT) & (r->time_s[ordinal] != 0);
 }
 
 /*
@@ -57,12 +57,11 @@ static um_status select_time(const um_filter_rows *r, uint64_t rank, uint64_t *k
         return um_fail_memory(err, "the newest share");
     for (size_t i = 0; i < r->order->n; i++) {
         const uint64_t k = key_of(r->time_s[i]);
-        if (!is_timed(r, i))
-            continue;
-        low = k < low ? k : low;
-        high = k > high ? k : high;
+        const bool is_there = is_timed(r, i);
+        low = is_there & (k < low) ? k : low;
+        high = is_there & (k > high) ? k : high;
     }
-    for (int shift = 64 - RADIX_BITS; shift >= 0; shift -= RADIX_BITS) {
+    for (int shift = 63 / RADIX_BITS * RADIX_BITS; shift >= 0; shift -= RADIX_BITS) {
         if (low >> shift == high >> shift) { /* all have this digit */
             prefix = low >> shift << shift;
             continue;
@@ -71,9 +70,8 @@ static um_status select_time(const um_filter_rows *r, uint64_t rank, uint64_t *k
             count[d] = 0;
         for (size_t i = 0; i < r->order->n; i++) {
             uint64_t k = key_of(r->time_s[i]);
-            bool matches = shift + RADIX_BITS == 64 || (k ^ prefix) >> (shift + RADIX_BITS) == 0;
-            if (matches && is_timed(r, i))
-                count[k >> shift & (RADIX - 1)]++;
+            bool matches = shift + RADIX_BITS >= 64 || (k ^ prefix) >> (shift + RADIX_BITS) == 0;
+            count[k >> shift & (RADIX - 1)] += matches & is_timed(r, i);
         }
         size_t digit = 0;
         while (smaller + count[digit] <= rank)
@@ -101,12 +99,11 @@ static um_status keep_newest(um_filter_rows *r, double share, um_error *err)
     /* Of the rows of that very time the first in file order go. */
     uint64_t ties = n - wanted - before;
     for (size_t i = 0; i < r->order->n; i++) {
-        uint64_t k = key_of(r->time_s[i]);
-        if (!is_timed(r, i) || k > key)
-            continue;
-        if (k < key || ties > 0)
-            r->left_out[i] = UM_LEFT_OUT_OLD;
-        ties -= k == key && ties > 0;
+        const uint64_t k = key_of(r->time_s[i]);
+        const bool is_tie = k == key && ties > 0 && is_timed(r, i);
+        const bool is_old = (k < key && is_timed(r, i)) || is_tie;
+        r->left_out[i] = is_old ? UM_LEFT_OUT_OLD : r->left_out[i];
+        ties -= is_tie;
     }
     for (size_t i = 0; i < r->skip_order->n; i++) {
         if (r->skip_time_s[i] != 0 && key_of(r->skip_time_s[i]) < key)
@@ -118,8 +115,8 @@ static um_status keep_newest(um_filter_rows *r, double share, um_error *err)
 static void drop_rare_items(um_filter_rows *r, uint64_t min, const uint32_t *count)
 {
     for (size_t i = 0; i < r->order->n; i++) {
-        if (r->left_out[i] == UM_KEPT && count[r->item[i]] < min)
-            r->left_out[i] = UM_LEFT_OUT_RARE_ITEM;
+        const bool is_rare = (r->left_out[i] == UM_KEPT) & (count[r->item[i]] < min);
+        r->left_out[i] = is_rare ? UM_LEFT_OUT_RARE_ITEM : r->left_out[i];
     }
 }
 
@@ -134,8 +131,8 @@ static uint64_t count_kept(const um_order *o, const uint8_t *left_out, uint32_t 
 static void mark_user(const um_order *o, uint8_t *left_out, uint32_t user, uint8_t reason)
 {
     for (uint64_t i = o->start[user]; i < o->start[user + 1]; i++) {
-        if (left_out[o->ordinals[i]] == UM_KEPT)
-            left_out[o->ordinals[i]] = reason;
+        uint8_t *mark = &left_out[o->ordinals[i]];
+        *mark = *mark == UM_KEPT ? reason : *mark;
     }
 }
 
@@ -178,14 +175,10 @@ um_status um_filter_apply(um_filter_rows *r, const um_ingest_filters *f, um_erro
 
     for (uint32_t k = 0; k < r->n_items; k++)
         r->item_kept[k] = f->min_item_interactions <= 0;
-    for (size_t i = 0; i < n; i++) {
-        if (r->left_out[i] > UM_LEFT_OUT_DUPLICATE)
-            r->item_kept[r->item[i]] = false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (r->left_out[i] == UM_KEPT)
-            r->item_kept[r->item[i]] = true;
-    }
+    for (size_t i = 0; i < n; i++)
+        r->item_kept[r->item[i]] &= r->left_out[i] <= UM_LEFT_OUT_DUPLICATE;
+    for (size_t i = 0; i < n; i++)
+        r->item_kept[r->item[i]] |= r->left_out[i] == UM_KEPT;
 done:
     free(count);
     return status;

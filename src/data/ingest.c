@@ -47,22 +47,28 @@ static um_status check_stop(const um_reading *r, um_error *err)
     return UM_OK;
 }
 
-/* Counts, reports and passes on a row of the current file that is not kept. */
-static void tell_rejection(um_reading *r, uint64_t line, const char *reason, bool is_filter)
+/* Counts, reports and passes on a row of the current file that is not kept. *known is where its
+ * reason is counted, if that has all its examples. */
+static void tell_rejection(um_reading *r, uint64_t line, const char *reason, bool is_filter,
+                           um_ingest_reason **known)
 {
     const um_rejection rejection = {
         .file = r->file_name, .line = line, .reason = reason, .is_filter = is_filter};
     r->file->rows_rejected++;
     r->report->rows_rejected++;
     r->report->rows_filtered += is_filter;
-    um_reasons_count(r->report, &rejection);
+    if (*known != NULL && (*known)->n_examples == UM_INGEST_EXAMPLES)
+        (*known)->rows++;
+    else
+        *known = um_reasons_count(r->report, &rejection);
     if (r->options->on_rejection != NULL)
         r->options->on_rejection(r->options->context, &rejection);
 }
 
-static um_status reject(um_reading *r, uint64_t line, const char *reason, um_error *err)
+static um_status reject(um_reading *r, uint64_t line, const char *reason, um_ingest_reason **known,
+                        um_error *err)
 {
-    tell_rejection(r, line, reason, false);
+    tell_rejection(r, line, reason, false, known);
     r->bad++;
     if (r->first_bad.text[0] == '\0')
         um_fail(&r->first_bad, UM_ERR_INPUT, "line %llu: %s", (unsigned long long)line, reason);
@@ -76,9 +82,10 @@ static um_status reject(um_reading *r, uint64_t line, const char *reason, um_err
                    (long long)r->options->max_bad);
 }
 
-static um_status filter(um_reading *r, uint64_t line, const char *reason, um_error *err)
+static um_status filter(um_reading *r, uint64_t line, const char *reason, um_ingest_reason **known,
+                        um_error *err)
 {
-    tell_rejection(r, line, reason, true);
+    tell_rejection(r, line, reason, true, known);
     if (r->first_filtered.text[0] == '\0')
         um_fail(&r->first_filtered, UM_ERR_INPUT, "line %llu: %s", (unsigned long long)line,
                 reason);
@@ -88,21 +95,23 @@ static um_status filter(um_reading *r, uint64_t line, const char *reason, um_err
 um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
 {
     char reason[400];
+    um_ingest_reason *known = NULL;
     va_list args;
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    return reject(r, line, reason, err);
+    return reject(r, line, reason, &known, err);
 }
 
 um_status um_reading_filter(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
 {
     char reason[400];
+    um_ingest_reason *known = NULL;
     va_list args;
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    return filter(r, line, reason, err);
+    return filter(r, line, reason, &known, err);
 }
 
 um_status um_reading_row_failed(um_reading *r, um_status status, uint64_t line, um_error *err)
@@ -217,8 +226,9 @@ static um_status left_out(void *context, size_t table, uint64_t line, um_left_ou
     r->file_name = r->tables[table].file_name;
     r->file->rows_kept--;
     r->report->rows_kept--;
-    return reason == UM_LEFT_OUT_DUPLICATE ? reject(r, line, um_left_out_text(reason), err)
-                                           : filter(r, line, um_left_out_text(reason), err);
+    um_ingest_reason **known = &r->left_out[reason];
+    return reason == UM_LEFT_OUT_DUPLICATE ? reject(r, line, um_left_out_text(reason), known, err)
+                                           : filter(r, line, um_left_out_text(reason), known, err);
 }
 
 static void name_adapters(um_str *text)

@@ -28,6 +28,7 @@ typedef struct um_reading {
     bool is_open;            /* a file was begun and not ended */
     um_error first_bad;      /* text of the first of them in this file */
     um_error first_filtered; /* the same of well-formed rows that are left out */
+    um_ingest_reason *left_out[UM_LEFT_OUT_COUNT]; /* where rows left out at the end are counted */
     void *state;      /* the adapter's own while it reads: a row callback gets nothing else */
     const char *made; /* of the object in hand, where um_objects_spec has a maker */
     struct {

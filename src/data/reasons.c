@@ -62,7 +62,7 @@ static um_ingest_reason *find(um_ingest_report *report, const char *text, bool i
     return NULL;
 }
 
-void um_reasons_count(um_ingest_report *report, const um_rejection *rejection)
+um_ingest_reason *um_reasons_count(um_ingest_report *report, const um_rejection *rejection)
 {
     char text[sizeof report->reasons[0].text];
     um_ingest_reason *r = find(report, rejection->reason, rejection->is_filter);
@@ -80,9 +80,10 @@ void um_reasons_count(um_ingest_report *report, const um_rejection *rejection)
     }
     r->rows++;
     if (r->n_examples == UM_INGEST_EXAMPLES)
-        return;
+        return r;
     snprintf(r->examples[r->n_examples].file, sizeof r->examples[0].file, "%s", rejection->file);
     snprintf(r->examples[r->n_examples].reason, sizeof r->examples[0].reason, "%s",
              rejection->reason);
     r->examples[r->n_examples++].line = rejection->line;
+    return r;
 }

@@ -4,7 +4,7 @@
 
 #include "mirrorer/dataset.h"
 
-/* Counts one row in report->reasons. */
-void um_reasons_count(um_ingest_report *report, const um_rejection *rejection);
+/* Counts one row in report->reasons; the place where that was done. */
+um_ingest_reason *um_reasons_count(um_ingest_report *report, const um_rejection *rejection);
 
 #endif
