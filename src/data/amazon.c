@@ -45,8 +45,8 @@ typedef struct review {
 
 typedef struct review_maker {
     const um_amazon_layout *lay;
-    um_text_maker texts;
     um_str text;
+    um_text_maker texts; /* keeps what follows apart */
 } review_maker;
 
 /* The members of a review in the order of their numbers; absent where the layout has none. */
@@ -158,33 +158,32 @@ static um_status make_review(void *context, um_jval root, um_str *made, um_row_h
                              um_error *err)
 {
     review_maker *m = context;
-    review row;
     review_id user, item;
-    const size_t at = made->len;
-    (void)um_str_extend(made, sizeof row);
-    row.title = row.text = row.style = NULL; /* the rest is set where it is looked at */
-    row.is_verified = false;
-    check_review(m->lay, root, &row, &user, &item, made);
-    row.is_bad = made->len > at + sizeof row;
-    um_status status = um_str_status(made, err);
-    if (status == UM_OK && row.is_bad) {
-        um_str_append_char(made, '\0');
-    } else if (status == UM_OK) {
-        row.has_votes = read_votes(um_jval_member(root, VOTES), &row.votes);
-        row.has_verified = um_jval_bool(um_jval_member(root, VERIFIED), &row.is_verified);
-        row.hashes.user = um_map_hash(user.text, user.len);
-        row.hashes.item = um_map_hash(item.text, item.len);
-        row.user_bytes = user.len + 1;
-        row.item_bytes = item.len + 1;
-        um_str_append_n(made, user.text, row.user_bytes);
-        um_str_append_n(made, item.text, row.item_bytes);
-        *hashes = row.hashes;
-        status = make_texts(m, root, &row, err);
+    um_status status = UM_OK;
+    review *row = (review *)um_str_extend(made, sizeof *row);
+    if (row == NULL)
+        return um_str_status(made, err);
+    um_str_clear(&m->text);
+    check_review(m->lay, root, row, &user, &item, &m->text);
+    row->is_bad = m->text.len > 0;
+    if (row->is_bad) {
+        um_str_append_n(made, m->text.data, m->text.len + 1);
+        return um_str_status(&m->text, err);
     }
-    if (status == UM_OK)
-        status = um_str_status(made, err);
-    if (status == UM_OK)
-        memcpy(made->data + at, &row, sizeof row);
+    row->title = row->text = row->style = NULL;
+    row->has_votes = read_votes(um_jval_member(root, VOTES), &row->votes);
+    row->is_verified = false;
+    row->has_verified = um_jval_bool(um_jval_member(root, VERIFIED), &row->is_verified);
+    row->hashes.user = hashes->user = um_map_hash(user.text, user.len);
+    row->hashes.item = hashes->item = um_map_hash(item.text, item.len);
+    row->user_bytes = user.len + 1;
+    row->item_bytes = item.len + 1;
+    status = make_texts(m, root, row, err);
+    char *ids = um_str_extend(made, user.len + item.len + 2);
+    if (ids == NULL)
+        return um_str_status(made, err);
+    memcpy(ids, user.text, user.len + 1);
+    memcpy(ids + user.len + 1, item.text, item.len + 1);
     return status;
 }
 
@@ -220,18 +219,17 @@ static um_status take_review(void *context, um_jval object, uint64_t line, um_er
     (void)object;
     amazon *a = context;
     um_reading *r = a->r;
-    review row;
     uint32_t item = 0;
-    memcpy(&row, r->made, sizeof row);
-    const char *made = r->made + sizeof row, *id = made + row.user_bytes;
-    if (row.is_bad)
-        return um_reading_reject(r, err, line, "%s", made);
-    if (!um_builder_find_item_hashed(r->builder, id, row.item_bytes - 1, row.hashes.item, &item))
+    const review *row = (const review *)r->made;
+    const char *user_id = (const char *)(row + 1), *id = user_id + row->user_bytes;
+    if (row->is_bad)
+        return um_reading_reject(r, err, line, "%s", user_id);
+    if (!um_builder_find_item_hashed(r->builder, id, row->item_bytes - 1, row->hashes.item, &item))
         return um_ids_find(&a->items.left_out, id, &item)
                    ? um_reading_filter(r, err, line,
                                        "item '%.40s' has too few ratings, or no details", id)
                    : um_reading_reject(r, err, line, "item '%.40s' is not in the metadata", id);
-    return add_review(a, &row, made, line, item, err);
+    return add_review(a, row, user_id, line, item, err);
 }
 
 /* Files ---------------------------------------------------------------------------------------

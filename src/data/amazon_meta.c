@@ -170,8 +170,8 @@ static void append_cell(um_str *out, um_jval root, const struct cell *cell)
 typedef struct meta_maker {
     const um_amazon_layout *lay;
     int64_t min_ratings; /* 0: no limit */
-    um_text_maker texts;
     um_str text;
+    um_text_maker texts; /* keeps what follows apart */
 } meta_maker;
 
 /* What is made of an item. Behind it: its id with a NUL. */
@@ -277,22 +277,21 @@ static um_status take_meta(void *context, um_jval object, uint64_t line, um_erro
     (void)object;
     meta_taker *t = context;
     um_reading *r = t->r;
-    item_meta meta;
     uint32_t item = 0;
     bool added = false;
-    memcpy(&meta, r->made, sizeof meta);
-    const char *id = r->made + sizeof meta;
-    if (meta.id_bytes == 0)
+    const item_meta *meta = (const item_meta *)r->made;
+    const char *id = (const char *)(meta + 1);
+    if (meta->id_bytes == 0)
         return um_reading_reject(r, err, line, "%s is missing", t->lay->item.name);
     if (um_builder_find_item(r->builder, id, &item) || um_ids_find(&t->items->left_out, id, &item))
         return um_reading_reject(r, err, line, "item '%.40s' was described before", id);
-    if (meta.is_left_out)
-        return leave_out(t, &meta, id, line, err);
+    if (meta->is_left_out)
+        return leave_out(t, meta, id, line, err);
     um_status status = um_dataset_builder_item(r->builder, id, &item, &added, err);
     if (status == UM_OK)
-        status = put_cells(t, item, &meta, err);
-    if (status == UM_OK && meta.has_release)
-        status = um_dataset_builder_release(r->builder, item, meta.release_s, err);
+        status = put_cells(t, item, meta, err);
+    if (status == UM_OK && meta->has_release)
+        status = um_dataset_builder_release(r->builder, item, meta->release_s, err);
     return status;
 }
 

@@ -51,6 +51,7 @@ typedef struct um_builder_unit {
 struct um_dataset_builder {
     um_dataset *dataset; /* owns the strings */
     um_builder_side users, items;
+    char apart[64]; /* threads that look ids up above, from what every row changes below */
     UM_VEC(int64_t) release_s;   /* by item, may be shorter than the table */
     UM_VEC(uint8_t) has_release; /* same length as release_s */
     UM_VEC(uint32_t) user;

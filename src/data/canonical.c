@@ -38,9 +38,9 @@ typedef struct canonical {
     uint64_t n_lists;         /* impression lists looked at so far */
     UM_VEC(uint64_t) in_list; /* [item] n_lists when a list last had it */
     um_str text;
-    um_text_maker texts;
     log_names names;
     UM_VEC(uint32_t) series; /* [log_cell.name] column in the builder, NO_SERIES: not asked yet */
+    um_text_maker texts;     /* keeps what follows apart */
 } canonical;
 
 /*
@@ -287,12 +287,12 @@ typedef struct behaviour {
     size_t n_members, n_shown;
 } behaviour;
 
-/* What is made of an interaction. Behind it: the reason where it is bad, with a NUL; else the items
- * shown, then the cells. */
+/* What is made of an interaction. Behind it: the reason where it is bad, with a NUL; else the cells,
+ * then the items shown. */
 typedef struct log_row {
-    uint32_t user, item;
     int64_t time_s, position;
     size_t n_shown, n_cells;
+    uint32_t user, item;
     bool is_bad;
     bool is_skip; /* a list that nobody chose from: its item is null */
 } log_row;
@@ -330,9 +330,9 @@ static um_status make_cell(canonical *c, const char *name, size_t name_len, um_j
     size_t known = find_name(&c->names, name, name_len);
     if (known == SIZE_MAX)
         return um_fail_memory(err, "names of behaviour columns");
-    *cell = (log_cell){.kind = EMPTY,
-                       .name = (uint32_t)known * UM_PARSED_THREADS + c->number,
-                       .name_text = c->names.names.data[known].name};
+    cell->kind = EMPTY;
+    cell->name = (uint32_t)known * UM_PARSED_THREADS + c->number;
+    cell->name_text = c->names.names.data[known].name;
     bool exact =
         !um_jval_i64(value, &whole) || (whole <= MAX_EXACT_INTEGER && whole >= -MAX_EXACT_INTEGER);
     if (exact && um_jval_f64(value, &cell->value.number)) {
@@ -345,19 +345,16 @@ static um_status make_cell(canonical *c, const char *name, size_t name_len, um_j
 }
 
 /* All of the behaviour but what it says of the list shown. */
-static um_status make_cells(canonical *c, const behaviour *b, char *made, um_error *err)
+static um_status make_cells(canonical *c, const behaviour *b, log_cell *cells, um_error *err)
 {
     const char *name = NULL;
     um_jval value;
-    log_cell cell;
     um_status status = UM_OK;
     um_jiter it = um_jval_iter(b->object);
     while (status == UM_OK && um_jiter_next(&it, &name, &value)) {
         if (value.at == b->shown[LIST].at || value.at == b->shown[PLACE].at)
             continue;
-        status = make_cell(c, name, it.key_len, value, &cell, err);
-        memcpy(made, &cell, sizeof cell);
-        made += sizeof cell;
+        status = make_cell(c, name, it.key_len, value, cells++, err);
     }
     return status;
 }
@@ -377,18 +374,16 @@ static um_status find_series(canonical *c, const log_cell *cell, uint32_t *serie
     return status;
 }
 
-static um_status put_cells(canonical *c, const char *made, size_t n, um_error *err)
+static um_status put_cells(canonical *c, const log_cell *cell, size_t n, um_error *err)
 {
-    log_cell cell;
     uint32_t series = 0;
     um_status status = UM_OK;
-    for (; n > 0 && status == UM_OK; n--, made += sizeof cell) {
-        memcpy(&cell, made, sizeof cell);
-        status = find_series(c, &cell, &series, err);
-        if (status == UM_OK && cell.kind == NUMBER)
-            status = um_builder_set_number(c->builder, series, cell.value.number, err);
-        else if (status == UM_OK && cell.kind == TEXT)
-            status = um_builder_set_kept(c->builder, series, cell.value.text, err);
+    for (; n > 0 && status == UM_OK; n--, cell++) {
+        status = find_series(c, cell, &series, err);
+        if (status == UM_OK && cell->kind == NUMBER)
+            status = um_builder_set_number(c->builder, series, cell->value.number, err);
+        else if (status == UM_OK && cell->kind == TEXT)
+            status = um_builder_set_kept(c->builder, series, cell->value.text, err);
     }
     return status;
 }
@@ -440,65 +435,61 @@ static const char *check_interaction(canonical *c, um_jval root, const behaviour
     return bad;
 }
 
-static um_status make_bad(um_str *made, log_row *row, const char *bad, um_error *err)
-{
-    row->is_bad = true;
-    um_str_append_n(made, row, sizeof *row);
-    um_str_append_n(made, bad, strlen(bad) + 1);
-    return um_str_status(made, err);
-}
-
 /* Runs in the threads: looks up, and changes nothing but its own context. */
 static um_status make_interaction(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
                                   um_error *err)
 {
     (void)hashes;
     canonical *c = context;
-    log_row row = {0};
     behaviour b;
-    look_at_behaviour(um_jval_member(root, BEHAVIOUR), &b);
-    const char *bad = check_interaction(c, root, &b, &row);
-    if (bad != NULL)
-        return make_bad(made, &row, bad, err);
-    row.n_shown = c->shown.len;
-    row.n_cells = b.n_members - b.n_shown;
-    const size_t shown_bytes = row.n_shown * sizeof *c->shown.data;
-    char *place = um_str_extend(made, sizeof row + shown_bytes + row.n_cells * sizeof(log_cell));
-    if (place == NULL)
+    const size_t at = made->len;
+    log_row *row = (log_row *)um_str_extend(made, sizeof *row);
+    if (row == NULL)
         return um_str_status(made, err);
-    memcpy(place, &row, sizeof row);
-    if (shown_bytes > 0)
-        memcpy(place + sizeof row, c->shown.data, shown_bytes);
-    return make_cells(c, &b, place + sizeof row + shown_bytes, err);
+    look_at_behaviour(um_jval_member(root, BEHAVIOUR), &b);
+    const char *bad = check_interaction(c, root, &b, row);
+    row->is_bad = bad != NULL;
+    if (bad != NULL) {
+        um_str_append_n(made, bad, strlen(bad) + 1);
+        return um_str_status(made, err);
+    }
+    const size_t n_shown = c->shown.len, n_cells = b.n_members - b.n_shown;
+    char *rest =
+        um_str_extend(made, n_cells * sizeof(log_cell) + n_shown * sizeof *c->shown.data);
+    if (rest == NULL)
+        return um_str_status(made, err);
+    row = (log_row *)(made->data + at);
+    row->n_shown = n_shown;
+    row->n_cells = n_cells;
+    if (n_shown > 0)
+        memcpy(rest + n_cells * sizeof(log_cell), c->shown.data,
+               n_shown * sizeof *c->shown.data);
+    return make_cells(c, &b, (log_cell *)rest, err);
 }
 
 static um_status take_interaction(canonical *c, const um_parsed_row *parsed, um_error *err)
 {
-    log_row row;
-    memcpy(&row, parsed->made, sizeof row);
-    const char *made = parsed->made + sizeof row;
-    if (row.is_bad)
-        return um_reading_reject(c->reading, err, c->line, "%s", made);
+    const log_row *row = (const log_row *)parsed->made;
+    const log_cell *cells = (const log_cell *)(row + 1);
+    if (row->is_bad)
+        return um_reading_reject(c->reading, err, c->line, "%s", (const char *)(row + 1));
+    const uint32_t *shown = (const uint32_t *)(cells + row->n_cells);
     um_status status = UM_OK;
     int64_t max_list = c->reading->filters.max_list;
-    if (max_list > 0 && row.n_shown > (size_t)max_list)
+    if (max_list > 0 && row->n_shown > (size_t)max_list)
         return um_reading_filter(c->reading, err, c->line,
-                                 "its list has %zu items, more than max_list", row.n_shown);
-    if (!um_vec_reserve(&c->shown, row.n_shown))
-        return um_fail_memory(err, "impressions");
-    if (row.n_shown > 0)
-        memcpy(c->shown.data, made, row.n_shown * sizeof *c->shown.data);
-    made += row.n_shown * sizeof *c->shown.data;
-    if (row.is_skip) {
-        status = um_dataset_builder_skip(c->builder, row.user, row.time_s, c->shown.data,
-                                         row.n_shown, err);
+                                 "its list has %zu items, more than max_list", row->n_shown);
+    if (row->is_skip) {
+        status = um_dataset_builder_skip(c->builder, row->user, row->time_s, shown, row->n_shown,
+                                         err);
     } else {
-        status = um_dataset_builder_interaction(c->builder, row.user, row.item, row.time_s, err);
+        status =
+            um_dataset_builder_interaction(c->builder, row->user, row->item, row->time_s, err);
         if (status == UM_OK)
-            status = um_dataset_builder_impressions(c->builder, c->shown.data, row.n_shown,
-                                                    (int32_t)row.position, err);
+            status = um_dataset_builder_impressions(c->builder, shown, row->n_shown,
+                                                    (int32_t)row->position, err);
         if (status == UM_OK)
-            status = put_cells(c, made, row.n_cells, err);
+            status = put_cells(c, cells, row->n_cells, err);
     }
     return status == UM_OK ? um_builder_set_line(c->builder, c->line, err) : status;
 }

@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,7 @@ typedef struct filler {
     void *maker;
     batch batches[N_OWN];    /* come round */
     size_t n_cut, n_emptied; /* of them; under the lock */
+    UM_PARSED_APART;
 } filler;
 
 enum { CALLER, AHEAD };
@@ -98,6 +100,14 @@ static um_status add_bad(const um_parsed *p, batch *b, const um_line *line, cons
     um_str_append_char(&b->messages, '\0');
     return um_vec_push(&b->rows, row) ? um_str_status(&b->messages, err)
                                       : um_fail_memory(err, "rows");
+}
+
+/* Where the next row is made. */
+static size_t begin_made(batch *b)
+{
+    static const char zeros[sizeof(max_align_t)];
+    um_str_append_n(&b->made, zeros, -b->made.len % sizeof zeros);
+    return b->made.len;
 }
 
 static uint64_t hash_id(um_jval id)
@@ -149,7 +159,7 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
                        .bytes = v->bytes.len,
                        .members = v->members.len,
                        .bad = SIZE_MAX,
-                       .made = b->made.len,
+                       .made = begin_made(b),
                        .has_nul = um_jsonl_has_nul(f->parser),
                        .is_plain = root.document->is_plain};
     if (p->spec.builder != NULL && p->spec.user.name != NULL) {
@@ -231,7 +241,7 @@ static um_status make_rows(const um_parsed *p, const filler *f, batch *b, um_err
         if (row->bad != SIZE_MAX)
             continue;
         const um_jdoc document = document_of(keeps_root(p) ? &b->values : &f->values, row);
-        row->made = b->made.len;
+        row->made = begin_made(b);
         status = p->spec.make(f->maker, (um_jval){.document = &document, .at = 1}, &b->made,
                               &row->hashes, err);
     }

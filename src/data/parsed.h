@@ -12,6 +12,8 @@
 typedef struct um_parsed um_parsed;
 
 #define UM_PARSED_THREADS 2
+/* At the end of what each thread has of its own: none shares cache lines with the other's. */
+#define UM_PARSED_APART char apart[128]
 
 /* um_map_hash of the ids of a row, 0 = unknown. */
 typedef struct um_row_hashes {
@@ -20,8 +22,8 @@ typedef struct um_row_hashes {
 
 /*
  * Makes of an object what its row needs, in the thread that parsed it: appends it to `made`. What
- * that is only the maker and whoever takes the row know. Where ids are looked up after it, it sets
- * their hashes. Two calls run at a time, each with a context of its own; what they share must not
+ * that is only the maker and whoever takes the row know; it begins where any object may stand.
+ * Where ids are looked up after it, it sets their hashes. Two calls run at a time, each with a context of its own; what they share must not
  * change while the file is read.
  */
 typedef um_status (*um_make_fn)(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
@@ -49,7 +51,7 @@ typedef struct um_parsed_spec {
 typedef struct um_parsed_row {
     uint64_t line;
     um_jval root;     /* valid until the next row; no value where there is a maker instead */
-    const char *made; /* the same, at no address in particular: to be copied from */
+    const char *made; /* the same, aligned for any object */
     bool has_nul;     /* a string holds U+0000 */
     const char *bad;  /* NULL, or why the line is not an object; then there is nothing else */
 } um_parsed_row;

@@ -190,8 +190,7 @@ static um_status take_review(void *context, um_jval review, uint64_t line, um_er
     um_reading *r = s->r;
     uint32_t user = 0, item = 0;
     int64_t time_s = 0;
-    char *kept[N_TEXTS];
-    memcpy(kept, r->made, sizeof kept);
+    char *const *kept = (char *const *)r->made;
     if (!um_member_id(review, "username", &s->user_id))
         return um_reading_reject(r, err, line, "username is missing");
     if (!um_member_id(review, "product_id", &s->id))

@@ -7,6 +7,7 @@
 
 #include "base/jsonl.h"
 #include "data/builder.h"
+#include "data/parsed.h"
 
 /* One for each thread; {0} at first. */
 typedef struct um_text_maker {
@@ -14,6 +15,7 @@ typedef struct um_text_maker {
     um_spool_writer writer;
     um_arena cells;
     um_str text, json;
+    UM_PARSED_APART;
 } um_text_maker;
 
 um_status um_text_maker_open(um_text_maker *m, um_dataset_builder *b, um_error *err) UM_CHECKED;
