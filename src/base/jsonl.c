@@ -50,7 +50,7 @@ struct um_jsonl {
     UM_VEC(key_text) keys; /* of one object, to be sorted */
     um_jdoc view;
     bool has_nul, lacks_memory;
-    habit habits[N_HABITS]; /* the first is no key: what comes after it is the first of a text */
+    habit habits[N_HABITS];   /* the first is no key: what comes after it is the first of a text */
     uint8_t n_habits, oldest; /* of them, besides that one; to be replaced next */
     um_jkey wanted[UM_JSONL_MAX_WANTED];
     size_t n_wanted;

@@ -140,8 +140,7 @@ static void check_review(const um_amazon_layout *lay, um_jval root, review *row,
 
 static um_status make_texts(review_maker *m, um_jval root, review *row, um_error *err)
 {
-    um_status status =
-        um_keep_value(&m->texts, um_jval_member(root, TITLE), " ", &row->title, err);
+    um_status status = um_keep_value(&m->texts, um_jval_member(root, TITLE), " ", &row->title, err);
     if (status == UM_OK)
         status = um_keep_value(&m->texts, um_jval_member(root, TEXT), " ", &row->text, err);
     if (status != UM_OK || um_jval_type(um_jval_member(root, STYLE)) != UM_J_OBJECT)

@@ -138,8 +138,8 @@ static const struct cell {
     const char *column;
     um_column_kind kind;
     int member;
-    const char *separator;                   /* of the texts of a list */
-    void (*append)(um_str *out, um_jval v);  /* NULL: a text, or a list of texts */
+    const char *separator;                  /* of the texts of a list */
+    void (*append)(um_str *out, um_jval v); /* NULL: a text, or a list of texts */
 } cells[] = {
     {"title", UM_COLUMN_DESCRIPTION, TITLE, " ", NULL},
     {"category", UM_COLUMN_DESCRIPTION, CATEGORY, " ", NULL},
@@ -177,7 +177,7 @@ typedef struct meta_maker {
 /* What is made of an item. Behind it: its id with a NUL. */
 typedef struct item_meta {
     char *cells[N_CELLS]; /* NULL = absent; none where it is left out */
-    size_t id_bytes; /* 0: it has none */
+    size_t id_bytes;      /* 0: it has none */
     double n_ratings;
     int64_t release_s;
     bool has_details, has_release, is_left_out;

@@ -188,9 +188,9 @@ static um_status get_column(um_dataset_builder *b, um_builder_side *side, const 
 
 static um_status check_row(const um_builder_side *side, uint32_t row, um_error *err)
 {
-    return row < side->ids.names.len ? UM_OK
-                                     : um_fail(err, UM_ERR_STATE, "row %u of a table of %zu", row,
-                                               side->ids.names.len);
+    return row < side->ids.names.len
+               ? UM_OK
+               : um_fail(err, UM_ERR_STATE, "row %u of a table of %zu", row, side->ids.names.len);
 }
 
 static um_status put_cell(um_builder_column *column, uint32_t row, char *cell, um_error *err)

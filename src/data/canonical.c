@@ -155,11 +155,10 @@ static um_status take_user(canonical *c, const um_parsed_row *row, um_error *err
     if (status == UM_OK && !added)
         return um_reading_reject(c->reading, err, c->line, "user '%.60s' was described before", id);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_user, user, description,
-                           UM_COLUMN_DESCRIPTION, err);
+        status = set_cells(c, um_dataset_builder_set_user, user, description, UM_COLUMN_DESCRIPTION,
+                           err);
     if (status == UM_OK)
-        status =
-            set_cells(c, um_dataset_builder_set_user, user, features, UM_COLUMN_FEATURE, err);
+        status = set_cells(c, um_dataset_builder_set_user, user, features, UM_COLUMN_FEATURE, err);
     return status;
 }
 
@@ -198,11 +197,10 @@ static um_status take_item(canonical *c, const um_parsed_row *row, um_error *err
     if (status == UM_OK && !added)
         return um_reading_reject(c->reading, err, c->line, "item '%.60s' was described before", id);
     if (status == UM_OK)
-        status = set_cells(c, um_dataset_builder_set_item, item, description,
-                           UM_COLUMN_DESCRIPTION, err);
+        status = set_cells(c, um_dataset_builder_set_item, item, description, UM_COLUMN_DESCRIPTION,
+                           err);
     if (status == UM_OK)
-        status =
-            set_cells(c, um_dataset_builder_set_item, item, features, UM_COLUMN_FEATURE, err);
+        status = set_cells(c, um_dataset_builder_set_item, item, features, UM_COLUMN_FEATURE, err);
     if (status == UM_OK && has_release)
         status = um_dataset_builder_release(c->builder, item, release_s, err);
     return status;
@@ -287,8 +285,8 @@ typedef struct behaviour {
     size_t n_members, n_shown;
 } behaviour;
 
-/* What is made of an interaction. Behind it: the reason where it is bad, with a NUL; else the cells,
- * then the items shown. */
+/* What is made of an interaction. Behind it: the reason where it is bad, with a NUL; else the
+ * cells, then the items shown. */
 typedef struct log_row {
     int64_t time_s, position;
     size_t n_shown, n_cells;
@@ -413,8 +411,8 @@ static const char *check_interaction(canonical *c, um_jval root, const behaviour
     const um_jval item = um_jval_member(root, ITEM);
     const char *user_id = NULL, *item_id = NULL, *time = NULL;
     size_t user_len = 0, item_len = 0, time_len = 0;
-    row->is_skip = item.document != NULL && um_jval_type(item) == UM_J_NULL &&
-                   um_jval_len(b->shown[LIST]) > 0;
+    row->is_skip =
+        item.document != NULL && um_jval_type(item) == UM_J_NULL && um_jval_len(b->shown[LIST]) > 0;
     const char *bad = check_id(c, um_jval_member(root, USER), "user_id", &user_id, &user_len);
     if (bad == NULL && !row->is_skip)
         bad = check_id(c, item, "item_id", &item_id, &item_len);
@@ -454,16 +452,14 @@ static um_status make_interaction(void *context, um_jval root, um_str *made, um_
         return um_str_status(made, err);
     }
     const size_t n_shown = c->shown.len, n_cells = b.n_members - b.n_shown;
-    char *rest =
-        um_str_extend(made, n_cells * sizeof(log_cell) + n_shown * sizeof *c->shown.data);
+    char *rest = um_str_extend(made, n_cells * sizeof(log_cell) + n_shown * sizeof *c->shown.data);
     if (rest == NULL)
         return um_str_status(made, err);
     row = (log_row *)(made->data + at);
     row->n_shown = n_shown;
     row->n_cells = n_cells;
     if (n_shown > 0)
-        memcpy(rest + n_cells * sizeof(log_cell), c->shown.data,
-               n_shown * sizeof *c->shown.data);
+        memcpy(rest + n_cells * sizeof(log_cell), c->shown.data, n_shown * sizeof *c->shown.data);
     return make_cells(c, &b, (log_cell *)rest, err);
 }
 
@@ -480,11 +476,10 @@ static um_status take_interaction(canonical *c, const um_parsed_row *parsed, um_
         return um_reading_filter(c->reading, err, c->line,
                                  "its list has %zu items, more than max_list", row->n_shown);
     if (row->is_skip) {
-        status = um_dataset_builder_skip(c->builder, row->user, row->time_s, shown, row->n_shown,
-                                         err);
-    } else {
         status =
-            um_dataset_builder_interaction(c->builder, row->user, row->item, row->time_s, err);
+            um_dataset_builder_skip(c->builder, row->user, row->time_s, shown, row->n_shown, err);
+    } else {
+        status = um_dataset_builder_interaction(c->builder, row->user, row->item, row->time_s, err);
         if (status == UM_OK)
             status = um_dataset_builder_impressions(c->builder, shown, row->n_shown,
                                                     (int32_t)row->position, err);

@@ -140,8 +140,8 @@ static inline unsigned find_ends(um_scan_bytes b, char next)
 {
     const unsigned special = um_scan_bits((b < ' ') | (b == '<') | (b == '&') | (b == 0x7f));
     const unsigned blank = um_scan_bits(b == ' ');
-    const unsigned after = (special | blank) >> 1 |
-                           (unsigned)takes_blank[(unsigned char)next] << (UM_SCAN_BYTES - 1);
+    const unsigned after = (special | blank) >> 1 | (unsigned)takes_blank[(unsigned char)next]
+                                                        << (UM_SCAN_BYTES - 1);
     return special | (blank & after);
 }
 

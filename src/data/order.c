@@ -15,7 +15,7 @@
 #include "base/mem.h"
 
 #define N_PARTS    2
-#define RUN_LENGTH 16 /* rows sorted by insertion before merging */
+#define RUN_LENGTH 4 /* rows sorted before merging */
 
 void um_order_dispose(um_order *o)
 {
@@ -151,14 +151,29 @@ static um_status sort_by_user(making *m, um_pool *pool, um_error *err)
     return good ? UM_OK : um_fail_memory(err, "the order of interactions");
 }
 
-static void insertion_sort(uint64_t *rows, size_t n)
+static inline void put_in_order(uint64_t *a, uint64_t *b)
 {
-    for (size_t i = 1; i < n; i++) {
-        uint64_t row = rows[i];
-        size_t j = i;
-        for (; j > 0 && rows[j - 1] > row; j--)
-            rows[j] = rows[j - 1];
-        rows[j] = row;
+    const uint64_t x = *a, y = *b;
+    *a = y < x ? y : x;
+    *b = y < x ? x : y;
+}
+
+/* Four rows, or fewer at the end. */
+static void sort_run(uint64_t *rows, size_t n)
+{
+    if (n == RUN_LENGTH) {
+        put_in_order(&rows[0], &rows[1]);
+        put_in_order(&rows[2], &rows[3]);
+        put_in_order(&rows[0], &rows[2]);
+        put_in_order(&rows[1], &rows[3]);
+        put_in_order(&rows[1], &rows[2]);
+        return;
+    }
+    if (n > 1)
+        put_in_order(&rows[0], &rows[1]);
+    if (n > 2) {
+        put_in_order(&rows[1], &rows[2]);
+        put_in_order(&rows[0], &rows[1]);
     }
 }
 
@@ -180,7 +195,7 @@ static void merge(const uint64_t *a, size_t n_a, const uint64_t *b, size_t n_b, 
 static uint64_t *sort_words(uint64_t *rows, uint64_t *spare, size_t n)
 {
     for (size_t at = 0; at < n; at += RUN_LENGTH)
-        insertion_sort(rows + at, n - at < RUN_LENGTH ? n - at : RUN_LENGTH);
+        sort_run(rows + at, n - at < RUN_LENGTH ? n - at : RUN_LENGTH);
     for (size_t width = RUN_LENGTH; width < n; width *= 2) {
         for (size_t at = 0; at < n; at += 2 * width) {
             size_t n_a = n - at < width ? n - at : width;

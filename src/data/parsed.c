@@ -23,17 +23,20 @@
 #define N_OWN      3                 /* batches of a thread */
 #define KEPT_BYTES ((size_t)4 << 20) /* memory of one long line is not kept for the next block */
 
+#define NOT_BAD UINT32_MAX
+
 /* Rows ahead; some hundred nanoseconds each. */
 #define SLOTS_AHEAD 12
 #define KEYS_AHEAD  6
 
+/* Goes from one CPU to the other: places are small. */
 typedef struct parsed_line {
-    uint32_t line;          /* in the block, from 0 */
-    bool has_nul, is_plain; /* as of its document (base/jsonl.h) */
-    size_t words, bytes, members; /* places in the values */
-    size_t bad;             /* place in messages, SIZE_MAX: good */
-    size_t made;            /* place in made */
     um_row_hashes hashes;
+    uint32_t line;                  /* in the block, from 0 */
+    uint32_t words, bytes, members; /* places in the values */
+    uint32_t bad;                   /* place in messages, NOT_BAD */
+    uint32_t made;                  /* place in made */
+    bool has_nul, is_plain;         /* as of its document (base/jsonl.h) */
 } parsed_line;
 
 /* Copies of what was parsed: the parser's own is gone with the next line. */
@@ -94,7 +97,7 @@ struct um_parsed {
 static um_status add_bad(const um_parsed *p, batch *b, const um_line *line, const char *why,
                          um_error *err)
 {
-    parsed_line row = {.line = b->n_lines, .bad = b->messages.len};
+    parsed_line row = {.line = b->n_lines, .bad = (uint32_t)b->messages.len};
     um_str_appendf(&b->messages, "not one whole %s: %s%s", p->spec.noun, why,
                    line->is_whole ? "" : " (the last line has no end: file cut short?)");
     um_str_append_char(&b->messages, '\0');
@@ -155,11 +158,11 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
     enum { USER, ITEM, N_IDS };
     values *v = keeps_root(p) ? &b->values : &f->values;
     parsed_line row = {.line = b->n_lines,
-                       .words = v->words.len,
-                       .bytes = v->bytes.len,
-                       .members = v->members.len,
-                       .bad = SIZE_MAX,
-                       .made = begin_made(b),
+                       .words = (uint32_t)v->words.len,
+                       .bytes = (uint32_t)v->bytes.len,
+                       .members = (uint32_t)v->members.len,
+                       .bad = NOT_BAD,
+                       .made = (uint32_t)begin_made(b),
                        .has_nul = um_jsonl_has_nul(f->parser),
                        .is_plain = root.document->is_plain};
     if (p->spec.builder != NULL && p->spec.user.name != NULL) {
@@ -238,10 +241,10 @@ static um_status make_rows(const um_parsed *p, const filler *f, batch *b, um_err
         parsed_line *row = &b->rows.data[i];
         if (prefetches)
             prefetch(p, b, i);
-        if (row->bad != SIZE_MAX)
+        if (row->bad != NOT_BAD)
             continue;
         const um_jdoc document = document_of(keeps_root(p) ? &b->values : &f->values, row);
-        row->made = begin_made(b);
+        row->made = (uint32_t)begin_made(b);
         status = p->spec.make(f->maker, (um_jval){.document = &document, .at = 1}, &b->made,
                               &row->hashes, err);
     }
@@ -413,7 +416,7 @@ um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *
     const parsed_line *line = &b->rows.data[p->row++];
     *any = true;
     *row = (um_parsed_row){.line = p->first_line + line->line, .has_nul = line->has_nul};
-    if (line->bad != SIZE_MAX) {
+    if (line->bad != NOT_BAD) {
         row->bad = b->messages.data + line->bad;
         return UM_OK;
     }
