@@ -16,6 +16,7 @@
 #include "data/dataset_memory.h"
 
 #define N_THREADS 2
+#define AHEAD     8                 /* rows */
 #define MANY_ROWS ((size_t)1 << 16) /* fewer are done before a thread is there */
 
 typedef struct finish {
@@ -293,23 +294,47 @@ static um_status gather_series(finish *f, um_error *err)
     return UM_OK;
 }
 
-/* Lists [end[at - 1], end[at]) of `from`, in the given order, one after another. */
-static uint64_t gather_lists(const um_order *o, const uint64_t *end, size_t n_ends,
-                             const uint32_t *from, uint64_t *start, uint32_t *to)
+/* Lists one after another: list k of n lists is from[end[k - 1] .. end[k]), others are empty.
+ * Ordered they are to[start[i] .. start[i + 1]). */
+typedef struct lists {
+    const finish *f;
+    const um_order *o;
+    const uint64_t *end;
+    size_t n;
+    const uint32_t *from;
+    uint64_t *start;
+    uint32_t *to;
+} lists;
+
+/* Where each begins; gives the length of all. */
+static uint64_t find_starts(const lists *l)
 {
-    uint64_t written = 0;
-    for (size_t i = 0; i < o->n; i++) {
-        uint32_t at = o->ordinals[i];
-        start[i] = written;
-        if (at >= n_ends)
-            continue;
-        uint64_t begin = at == 0 ? 0 : end[at - 1];
-        if (to != NULL && end[at] > begin)
-            memcpy(to + written, from + begin, (size_t)(end[at] - begin) * sizeof *to);
-        written += end[at] - begin;
+    uint64_t length = 0;
+    for (size_t i = 0; i < l->o->n; i++) {
+        const uint32_t at = l->o->ordinals[i];
+        l->start[i] = length;
+        if (at < l->n)
+            length += l->end[at] - (at == 0 ? 0 : l->end[at - 1]);
     }
-    start[o->n] = written;
-    return written;
+    l->start[l->o->n] = length;
+    return length;
+}
+
+static void gather_lists(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const lists *l = context;
+    for (size_t i = begin; i < end; i++) {
+        if (i + AHEAD < end) { /* lists lie in no order: each would be waited for */
+            const uint32_t later = l->o->ordinals[i + AHEAD];
+            __builtin_prefetch(l->from + (later < l->n ? l->end[later] : 1) - 1);
+        }
+        const uint64_t n = l->start[i + 1] - l->start[i];
+        uint32_t *to = l->to + l->start[i];
+        if (n > 0)
+            memcpy(to, l->from + (l->end[l->o->ordinals[i]] - n), (size_t)n * sizeof *to);
+        renumber(l->f, to, n);
+    }
 }
 
 static um_status gather_impressions(finish *f, um_error *err)
@@ -323,19 +348,22 @@ static um_status gather_impressions(finish *f, um_error *err)
     d->impression_position = um_dataset_alloc(d, o->n, sizeof *d->impression_position);
     if (d->impression_start == NULL || d->impression_position == NULL)
         return um_fail_memory(err, "impressions");
-    uint64_t n =
-        gather_lists(o, b->shown_end.data, b->shown_end.len, NULL, d->impression_start, NULL);
+    lists l = {.f = f,
+               .o = o,
+               .end = b->shown_end.data,
+               .n = b->shown_end.len,
+               .from = b->shown.data,
+               .start = d->impression_start};
+    const uint64_t n = find_starts(&l);
     if (n == 0) { /* filters took them all */
         d->impression_start = NULL;
         d->impression_position = NULL;
         return UM_OK;
     }
-    d->impression_item = um_dataset_alloc(d, (size_t)n, sizeof *d->impression_item);
+    l.to = d->impression_item = um_dataset_alloc(d, (size_t)n, sizeof *d->impression_item);
     if (d->impression_item == NULL)
         return um_fail_memory(err, "impressions");
-    gather_lists(o, b->shown_end.data, b->shown_end.len, b->shown.data, d->impression_start,
-                 d->impression_item);
-    renumber(f, d->impression_item, n);
+    um_pool_run(f->pool, o->n, 1, gather_lists, &l);
     for (size_t i = 0; i < o->n; i++) {
         uint32_t at = o->ordinals[i];
         d->impression_position[i] = at < b->shown_position.len ? b->shown_position.data[at] : -1;
@@ -358,13 +386,17 @@ static um_status gather_skips(finish *f, um_error *err)
     d->skip_list_start = um_dataset_alloc(d, o->n + 1, sizeof *d->skip_list_start);
     if (d->skip_list_start == NULL)
         return um_fail_memory(err, "lists nobody chose from");
-    uint64_t n = gather_lists(o, b->skip_end.data, b->skip_end.len, NULL, d->skip_list_start, NULL);
-    d->skip_item = um_dataset_alloc(d, (size_t)n, sizeof *d->skip_item);
+    lists l = {.f = f,
+               .o = o,
+               .end = b->skip_end.data,
+               .n = b->skip_end.len,
+               .from = b->skip_item.data,
+               .start = d->skip_list_start};
+    const uint64_t n = find_starts(&l);
+    l.to = d->skip_item = um_dataset_alloc(d, (size_t)n, sizeof *d->skip_item);
     if (d->skip_item == NULL)
         return um_fail_memory(err, "lists nobody chose from");
-    gather_lists(o, b->skip_end.data, b->skip_end.len, b->skip_item.data, d->skip_list_start,
-                 d->skip_item);
-    renumber(f, d->skip_item, n);
+    um_pool_run(f->pool, o->n, 1, gather_lists, &l);
     d->n_skips = o->n;
     return UM_OK;
 }

@@ -20,6 +20,7 @@
 #define MAX_EXACT_INTEGER ((int64_t)1 << 53) /* every integer up to here is a double */
 #define MAX_MEMBERS       UM_BUILDER_MAX_COLUMNS
 #define MAX_IMPRESSIONS   100000
+#define FEW_SHOWN         16
 #define NO_SERIES         UINT32_MAX
 
 /* Names of behaviour columns that a thread has met. */
@@ -206,8 +207,7 @@ static um_status take_item(canonical *c, const um_parsed_row *row, um_error *err
     return status;
 }
 
-/* Notes that the list in hand has the item; *again when it had it already. */
-static bool mark_shown(canonical *c, uint32_t item, bool *again)
+static bool mark_listed(canonical *c, uint32_t item, bool *again)
 {
     while (c->in_list.len <= item) {
         if (!um_vec_push(&c->in_list, 0))
@@ -216,6 +216,22 @@ static bool mark_shown(canonical *c, uint32_t item, bool *again)
     *again = c->in_list.data[item] == c->n_lists;
     c->in_list.data[item] = c->n_lists;
     return true;
+}
+
+/* Notes that the list in hand has the item; *again when it had it already. Few are looked through,
+ * which touches less memory than marks of all items. */
+static bool note_listed(canonical *c, uint32_t item, bool *again)
+{
+    const size_t n = c->shown.len;
+    bool marked = true;
+    if (n < FEW_SHOWN) {
+        for (size_t i = 0; i < n; i++)
+            *again = *again || c->shown.data[i] == item;
+        return true;
+    }
+    for (size_t i = 0; i < n && n == FEW_SHOWN && marked; i++)
+        marked = mark_listed(c, c->shown.data[i], again);
+    return marked && mark_listed(c, item, again);
 }
 
 /* The items of a list, into c->shown. */
@@ -238,7 +254,7 @@ static const char *check_list(canonical *c, um_jval list)
             return reason(c, "%s: item %zu is not a string", UM_CANONICAL_SHOWN, c->shown.len);
         if (!um_builder_find_item_n(c->builder, id, len, &item))
             return reason(c, "%s: item '%.60s' is not described", UM_CANONICAL_SHOWN, id);
-        if (!mark_shown(c, item, &again))
+        if (!note_listed(c, item, &again))
             return "out of memory for " UM_CANONICAL_SHOWN;
         if (again)
             return reason(c, "%s: item '%.60s' is listed twice", UM_CANONICAL_SHOWN, id);

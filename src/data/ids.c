@@ -16,6 +16,16 @@ void um_ids_dispose(um_ids *ids)
     *ids = (um_ids){0};
 }
 
+/* Most are so short that calling memcmp would take longer. */
+static inline bool has_prefix(const um_ids *ids, const char *id, size_t len)
+{
+    uint64_t word;
+    if (len < sizeof word || ids->prefix_len > sizeof word)
+        return memcmp(id, ids->prefix, ids->prefix_len) == 0;
+    memcpy(&word, id, sizeof word);
+    return (word & ids->prefix_mask) == ids->prefix_word;
+}
+
 /* The number of an id that belongs into the array: after the prefix a decimal as printf("%u") would
  * write it, below UM_IDS_NUMERIC_MAX. */
 static bool id_number(const um_ids *ids, const char *id, size_t len, uint32_t *value)
@@ -23,8 +33,8 @@ static bool id_number(const um_ids *ids, const char *id, size_t len, uint32_t *v
     enum { MOST = 7 }; /* digits */
     const char *digit = id + ids->prefix_len, *end = id + len;
     uint32_t v = 0;
-    if (len <= ids->prefix_len || len > ids->prefix_len + MOST ||
-        memcmp(id, ids->prefix, ids->prefix_len) != 0 || (*digit == '0' && end - digit > 1))
+    if (len <= ids->prefix_len || len > ids->prefix_len + MOST || !has_prefix(ids, id, len) ||
+        (*digit == '0' && end - digit > 1))
         return false;
     for (; digit < end; digit++) {
         const unsigned d = (unsigned char)*digit - '0';
@@ -44,6 +54,10 @@ static void set_prefix(um_ids *ids, const char *id, size_t len)
         n--;
     ids->prefix_len = n < len && n <= UM_IDS_PREFIX_MAX ? n : 0;
     memcpy(ids->prefix, id, ids->prefix_len);
+    uint8_t mask[UM_IDS_PREFIX_MAX] = {0};
+    memset(mask, 0xff, ids->prefix_len);
+    memcpy(&ids->prefix_word, ids->prefix, sizeof ids->prefix_word);
+    memcpy(&ids->prefix_mask, mask, sizeof ids->prefix_mask);
 }
 
 static bool grow_numeric(um_ids *ids, uint32_t value)
