@@ -38,7 +38,8 @@ tidy: setup
 	cmake --preset dev
 	git ls-files 'src/*.c' | xargs clang-tidy -p $(BUILD)/dev --quiet
 
-bench: setup
+bench:
+	@tools/setup.sh bench
 	cmake --preset release -DUM_BENCH=ON
 	cmake --build --preset release -j $(JOBS)
 	bench/run.sh

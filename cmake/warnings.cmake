@@ -1,8 +1,7 @@
 add_compile_definitions(_GNU_SOURCE)
 add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wpointer-arith -Wundef
                     -Wvla -Wformat=2 -fno-common)
-add_compile_options("$<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes;-Wmissing-prototypes>"
-                    "$<$<COMPILE_LANGUAGE:CXX>:-Wmissing-declarations;-fno-exceptions>")
+add_compile_options("$<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes;-Wmissing-prototypes>")
 if(UM_WERROR)
     add_compile_options(-Werror)
 endif()
@@ -18,7 +17,6 @@ else()
     endif()
 endif()
 set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
-set(CMAKE_CXX_FLAGS_RELEASE "-O2 -g")
 # Floating point as written: results must not depend on the compiler's mood. Kernels that use FMA
 # say so themselves.
 add_compile_options(-ffp-contract=off)

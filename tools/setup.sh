@@ -1,18 +1,18 @@
 #!/bin/sh
-# Names the missing packages and installs them on Debian and Ubuntu; elsewhere lists what is missing.
+# setup.sh [bench] - names the missing packages and installs them on Debian and Ubuntu; elsewhere lists
+# what is missing. With "bench" those for the benchmarks too.
 set -eu
 
 # command-or-file : Debian package : what it is for
 needs='
 cc:gcc:C compiler
-c++:g++:C++ compiler for the JSON reader
+c++:g++:C++ compiler, for which the public headers are checked too
 /usr/include/stdio.h:libc6-dev:C library headers
 make:make:build
 cmake:cmake:build
 ninja:ninja-build:build
 pkg-config:pkg-config:finds the libraries
 @jansson:libjansson-dev:JSON
-@simdjson:libsimdjson-dev:JSON lines
 @yaml-0.1:libyaml-dev:configuration files
 @libxxhash:libxxhash-dev:content hashes
 @sqlite3:libsqlite3-dev:the workspace
@@ -26,6 +26,9 @@ pkg-config:pkg-config:finds the libraries
 @cmocka:libcmocka-dev:unit tests
 /usr/share/javascript/chart.js/chart.min.js:libjs-chart.js:charts of the report
 '
+[ "${1:-}" != bench ] || needs="$needs
+@simdjson:libsimdjson-dev:the floor that reading JSON lines is measured against
+"
 have_module() {
     command -v pkg-config >/dev/null 2>&1 && pkg-config --exists "$1"
 }

@@ -20,10 +20,16 @@ static inline um_scan_bytes um_scan_load(const void *text)
     return bytes;
 }
 
+#if defined(__SSE2__) && !defined(UM_SCAN_PORTABLE)
+#define UM_SCAN_SSE2 1
+#else
+#define UM_SCAN_SSE2 0
+#endif
+
 /* A bit for each byte, the first the lowest: comparisons give 255 for true. */
 static inline unsigned um_scan_bits(um_scan_bytes bytes)
 {
-#if defined(__SSE2__)
+#if UM_SCAN_SSE2
     typedef char signed_bytes __attribute__((vector_size(UM_SCAN_BYTES)));
     return (unsigned)__builtin_ia32_pmovmskb128((signed_bytes)bytes);
 #else
@@ -40,7 +46,7 @@ static inline unsigned um_scan_bits(um_scan_bytes bytes)
 /* Whether any byte is set in its highest bit, as it is where a comparison is true. */
 static inline bool um_scan_any(um_scan_bytes bytes)
 {
-#if defined(__SSE2__)
+#if UM_SCAN_SSE2
     return um_scan_bits(bytes) != 0;
 #else
     uint64_t halves[2];

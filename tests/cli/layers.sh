@@ -60,7 +60,6 @@ only_in archive src/data
 only_in pcre2.h src/tok
 only_in utf8proc.h src/tok
 only_in yaml.h src/base
-only_in simdjson.h src/base
 only_in xxhash.h src/base
 only_in immintrin.h src/nn
 only_in curl/ src/remote

@@ -1,4 +1,5 @@
 /* test_base_jsonl.c - the fast JSON reader against a table of bad texts and against jansson. */
+#include <errno.h>
 #include <math.h>
 
 #include "base/json.h"
@@ -341,6 +342,177 @@ static void agrees_with_jansson(void **state)
     um_jsonl_free(j);
 }
 
+/* Members, in place: by the parser's own account as by looking for them ----------------------- */
+
+enum { N_POOL = 60, N_WANTED = 5 };
+
+static const char *const blanks[] = {"", "", "", " ", "  ", "\t", "\r\n"};
+
+static void append_blanks(um_str *s, um_rng *r)
+{
+    um_str_append(s, blanks[um_rng_below(r, sizeof blanks / sizeof *blanks)]);
+}
+
+/* An object of some names of the pool, in their order, now and then in another or twice, whose
+ * values may be objects of the same names. */
+static void append_members(um_str *s, um_rng *r, int depth, bool is_wild)
+{
+    static const char *const starts[] = {"", "a long name of a member ", "\xC3\xA9", "n\\u00e9", ""};
+    enum { N_STARTS = sizeof starts / sizeof *starts };
+    uint32_t first = um_rng_below(r, N_POOL), n = 1 + um_rng_below(r, 8);
+    um_str_append(s, "{");
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t name = is_wild && um_rng_below(r, 12) == 0 ? um_rng_below(r, N_POOL)
+                                                            : (first + i) % N_POOL;
+        um_str_append(s, i > 0 ? "," : "");
+        append_blanks(s, r);
+        um_str_appendf(s, "\"%sk%u\"", name > 20 ? starts[name % N_STARTS] : "", name);
+        append_blanks(s, r);
+        um_str_append(s, ":");
+        append_blanks(s, r);
+        if (depth < 2 && um_rng_below(r, 4) == 0) {
+            um_str_append(s, "[");
+            append_members(s, r, depth + 1, is_wild);
+            um_str_append(s, ",");
+            append_members(s, r, depth + 1, is_wild);
+            um_str_append(s, "]");
+        } else {
+            um_str_appendf(s, um_rng_below(r, 2) ? "\"text %u\"" : "%u", um_rng_below(r, 1000));
+        }
+        append_blanks(s, r);
+    }
+    um_str_append(s, "}");
+}
+
+static void check_members(um_jval root, const um_jkey *wanted)
+{
+    for (size_t i = 0; i < N_WANTED; i++) {
+        um_jval found = um_jval_member(root, i), expected = {0};
+        const bool is_there =
+            wanted[i].name != NULL && um_jval_get(root, wanted[i].name, &expected);
+        assert_int_equal(found.document != NULL, is_there);
+        if (is_there)
+            assert_int_equal(found.at, expected.at);
+    }
+}
+
+static void members_of_rows(void **state)
+{
+    (void)state;
+    const um_jkey wanted[N_WANTED] = {UM_JKEY("k3"), UM_JKEY("k17"), {NULL, 0}, UM_JKEY("k0"),
+                                      UM_JKEY("a long name of a member k26")};
+    um_rng r;
+    um_str text = UM_STR_INIT, ours = UM_STR_INIT, theirs = UM_STR_INIT;
+    um_jsonl *j = parser_new();
+    size_t good = 0, bad = 0;
+    um_rng_init(&r, 9, UM_RNG_TEST, 1, 0, 0);
+    um_jsonl_want(j, wanted, N_WANTED);
+    for (int round = 0; round < 20000; round++) {
+        um_jval root;
+        json_t *value = NULL;
+        um_str_clear(&text);
+        append_members(&text, &r, 0, round % 3 == 0);
+        if (round % 7 == 0)
+            damage(&text, &r);
+        um_status expected = um_json_parse(&value, text.data, text.len, "t", &err);
+        if (expected == UM_OK && !json_is_object(value))
+            expected = UM_ERR_INPUT;
+        char *place = malloc(text.len + UM_JSONL_PADDING);
+        assert_non_null(place);
+        memcpy(place, text.data, text.len);
+        memset(place + text.len, ',', UM_JSONL_PADDING);
+        um_status status = um_jsonl_parse_in_place(j, place, text.len, &root, &err);
+        if (status != expected)
+            fail_msg("%.*s: %s, jansson %s", (int)text.len, text.data, um_status_name(status),
+                     um_status_name(expected));
+        if (status == UM_OK) {
+            good++;
+            um_str_clear(&ours);
+            um_str_clear(&theirs);
+            um_jval_dump(&ours, root);
+            um_json_dump(&theirs, value);
+            assert_string_equal(um_str_text(&ours), um_str_text(&theirs));
+            check_members(root, wanted);
+        } else {
+            bad++;
+            assert_memory_equal(place, text.data, text.len);
+        }
+        free(place);
+        json_decref(value);
+    }
+    assert_true(good > 12000 && bad > 2000);
+    um_str_dispose(&text);
+    um_str_dispose(&ours);
+    um_str_dispose(&theirs);
+    um_jsonl_free(j);
+}
+
+/* What a parser remembers of texts that were refused makes no other good. */
+static void remembered_keys_are_checked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool is_good;
+    } rows[] = {
+        {"{\"a\": 1, \"b\": 2}", true},          {"{\"a\": 1, \"b\": 2}", true},
+        {"{\"a\": 1, \"a\": 2}", false},         {"{\"a\": 1, \"a\": 2}", false},
+        {"{\"a\": 1, \"b\":  2}", true},         {"{\"a\": 1, \"b\": }", false},
+        {"{\"\xC3(\": 1, \"b\": 2}", false},    {"{\"\xC3(\": 1, \"b\": 2}", false},
+        {"{\"a\": 1, \"\xFF\": 2}", false},     {"{\"a\": 1, \"\xFF\": 2}", false},
+        {"{\"a\": [1, \"b\": 2]}", false},       {"{\"a\": {\"b\": 2}}", true},
+        {"{\"a\": {\"b\": 2}, \"b\": 3}", true}, {"{\"a\": {\"b\": 2, \"b\": 3}}", false},
+        {"{\"a\": 1 \"b\": 2}", false},          {"{, \"b\": 2}", false},
+        {"{\"a\": 1, \"b\": 2", false},          {"{\"a\": 1, \"b\"", false},
+        {"{\"a\": 1, \"b\": 2}", true},
+    };
+    um_jsonl *j = parser_new();
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof *rows; i++) {
+        const char *text = rows[i / 2].text;
+        um_jval root;
+        um_status status = um_jsonl_parse(j, text, strlen(text), &root, &err);
+        if ((status == UM_OK) != rows[i / 2].is_good)
+            fail_msg("%s: %s", text, um_status_name(status));
+    }
+    um_jsonl_free(j);
+}
+
+/* Whole numbers of every length, and decimals that the parser makes itself or has made. */
+static void numbers(void **state)
+{
+    (void)state;
+    um_rng r;
+    um_jsonl *j = parser_new();
+    um_rng_init(&r, 4, UM_RNG_TEST, 1, 0, 0);
+    for (int round = 0; round < 60000; round++) {
+        char digits[40], text[80];
+        int n = 1 + (int)um_rng_below(&r, 20), places = (int)um_rng_below(&r, 20);
+        um_jval root, v;
+        int64_t whole = 0;
+        double real = 0;
+        digits[0] = (char)('1' + um_rng_below(&r, 9));
+        for (int i = 1; i < n; i++)
+            digits[i] = (char)('0' + um_rng_below(&r, 10));
+        digits[n] = '\0';
+        const char *sign = round % 3 == 0 ? "-" : "";
+        snprintf(text, sizeof text, "{\"n\":%s%s}", sign, digits);
+        errno = 0;
+        long long expected = strtoll(text + 5, NULL, 10);
+        um_status status = um_jsonl_parse(j, text, strlen(text), &root, &err);
+        assert_int_equal(status, errno == 0 ? UM_OK : UM_ERR_INPUT);
+        if (status == UM_OK) {
+            assert_true(um_jval_get(root, "n", &v) && um_jval_i64(v, &whole));
+            assert_true(whole == expected);
+        }
+        snprintf(text, sizeof text, "{\"n\":%s%.*s.%s%s}", sign, places % n + 1, digits, digits,
+                 round % 5 == 0 ? "e-7" : "");
+        assert_ok(um_jsonl_parse(j, text, strlen(text), &root, &err), err);
+        assert_true(um_jval_get(root, "n", &v) && um_jval_f64(v, &real));
+        assert_true(real == strtod(text + 5, NULL));
+    }
+    um_jsonl_free(j);
+}
+
 /* Each line of a block is written with the escapes that it needs itself. */
 static void escapes_of_lines(void **state)
 {
@@ -449,6 +621,9 @@ int main(void)
         cmocka_unit_test(many_keys),
         cmocka_unit_test(values_are_typed),
         cmocka_unit_test(agrees_with_jansson),
+        cmocka_unit_test(members_of_rows),
+        cmocka_unit_test(remembered_keys_are_checked),
+        cmocka_unit_test(numbers),
         cmocka_unit_test(escapes_of_lines),
         cmocka_unit_test(keys_of_all_lengths),
         cmocka_unit_test(sizes),

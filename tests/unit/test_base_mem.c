@@ -74,6 +74,30 @@ static void test_arena(void **state)
     um_arena_dispose(&a);
 }
 
+static void test_arenas_join(void **state)
+{
+    (void)state;
+    um_arena a = {0}, b = {0}, none = {0};
+    um_arena_join(&a, &none);
+    assert_null(a.head);
+    char *text[400];
+    for (int i = 0; i < 400; i++) {
+        text[i] = um_arena_alloc(i % 2 ? &a : &b, 1000);
+        memset(text[i], 'a' + i % 26, 999);
+    }
+    um_arena_join(&a, &b);
+    um_arena_join(&a, &b);
+    assert_null(b.head);
+    assert_int_equal(b.used_bytes, 0);
+    assert_true(a.used_bytes >= 400 * 1000);
+    assert_string_equal(um_arena_strdup(&b, "anew"), "anew");
+    assert_string_equal(um_arena_strdup(&a, "more"), "more");
+    for (int i = 0; i < 400; i++)
+        assert_true(text[i][0] == 'a' + i % 26 && strlen(text[i]) == 999);
+    um_arena_dispose(&a);
+    um_arena_dispose(&b);
+}
+
 static void test_vec(void **state)
 {
     (void)state;
@@ -97,7 +121,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocate),
-        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_arena), cmocka_unit_test(test_arenas_join),
         cmocka_unit_test(test_vec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
 /* Texts put aside on disk. */
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -162,6 +163,81 @@ static void a_text_longer_than_a_piece(void **state)
     free(text);
 }
 
+enum { N_WRITERS = 2, N_WRITTEN = 3000 };
+
+typedef struct written {
+    um_spool_writer writer;
+    char *kept[N_WRITTEN];
+    um_status status;
+    um_error err;
+    unsigned number;
+} written;
+
+/* A text of its own for each number, now and then longer than what a writer takes at a time. */
+static size_t filling(unsigned i)
+{
+    return 20 + i % 700 * 40 + (i % 97 == 0 ? 400000 : 0);
+}
+
+static size_t make_text(char *to, unsigned writer, unsigned i)
+{
+    const size_t n = filling(i);
+    memset(to, (int)('a' + (i + writer) % 26), n);
+    return n + (size_t)sprintf(to + n, " %u %u", writer, i) + 1;
+}
+
+static void *write_texts(void *context)
+{
+    written *w = context;
+    for (unsigned i = 0; i < N_WRITTEN && w->status == UM_OK; i++) {
+        char *place = NULL;
+        w->status = um_spool_room(&w->writer, filling(i) + 40, &place, &w->err);
+        if (w->status == UM_OK)
+            w->kept[i] = um_spool_keep(&w->writer, make_text(place, w->number, i));
+    }
+    return NULL;
+}
+
+/* Writers on two threads and texts that are added meanwhile: all are there afterwards. */
+static void writers_do_not_disturb_each_other(void **state)
+{
+    (void)state;
+    um_spool *spool = NULL;
+    written *w = um_calloc(N_WRITERS, sizeof *w);
+    char *expected = malloc(500000), *added[N_WRITTEN];
+    pthread_t threads[N_WRITERS];
+    um_spool_writer unused = {0};
+    assert_true(w != NULL && expected != NULL);
+    assert_ok(um_spool_new(&spool, dir, &err), err);
+    for (unsigned k = 0; k < N_WRITERS; k++) {
+        w[k].number = k;
+        w[k].writer.spool = spool;
+        assert_int_equal(pthread_create(&threads[k], NULL, write_texts, &w[k]), 0);
+    }
+    for (unsigned i = 0; i < N_WRITTEN; i++) {
+        size_t n = make_text(expected, N_WRITERS, i);
+        assert_ok(um_spool_add(spool, expected, n - 1, &added[i], &err), err);
+    }
+    for (unsigned k = 0; k < N_WRITERS; k++) {
+        pthread_join(threads[k], NULL);
+        assert_ok(w[k].status, w[k].err);
+        assert_ok(um_spool_close(&w[k].writer, &err), err);
+        assert_ok(um_spool_close(&w[k].writer, &err), err);
+    }
+    assert_ok(um_spool_close(&unused, &err), err);
+    assert_ok(um_spool_flush(spool, &err), err);
+    assert_true(um_spool_file_bytes(spool) > 0);
+    for (unsigned k = 0; k <= N_WRITERS; k++) {
+        for (unsigned i = 0; i < N_WRITTEN; i++) {
+            make_text(expected, k, i);
+            assert_string_equal(k < N_WRITERS ? w[k].kept[i] : added[i], expected);
+        }
+    }
+    um_spool_free(spool);
+    free(expected);
+    free(w);
+}
+
 static void a_full_disk_is_an_error(void **state)
 {
     (void)state;
@@ -215,8 +291,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(texts_stay_and_memory_does_not_grow), TEST(the_file_begins_where_the_heap_is_full),
-        TEST(a_text_longer_than_a_piece),          TEST(a_full_disk_is_an_error),
-        TEST(a_folder_that_is_not_there),
+        TEST(a_text_longer_than_a_piece),          TEST(writers_do_not_disturb_each_other),
+        TEST(a_full_disk_is_an_error),             TEST(a_folder_that_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
