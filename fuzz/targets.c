@@ -79,38 +79,55 @@ static char *text_of(const uint8_t *data, size_t size)
 
 /* Takes what jansson takes, and says again what it said. But jansson refuses U+0000 in texts, and
  * passes over NUL bytes after numbers. */
-static void run_jsonl(const uint8_t *data, size_t size)
+static void check_json(um_jsonl *parser, const char *text, size_t size)
 {
-    um_jsonl *parser = NULL;
     um_jval root;
     um_str first = UM_STR_INIT, again = UM_STR_INIT;
     json_t *other = NULL;
-    CHECK(um_jsonl_new(&parser, &err) == UM_OK);
-    bool taken = um_jsonl_parse(parser, (const char *)data, size, &root, &err) == UM_OK;
-    bool by_other = um_json_parse(&other, (const char *)data, size, "x", &err) == UM_OK;
+    bool taken = um_jsonl_parse(parser, text, size, &root, &err) == UM_OK;
+    bool by_other = um_json_parse(&other, text, size, "x", &err) == UM_OK;
     if (taken)
         CHECK((by_other && json_is_object(other)) || um_jsonl_has_nul(parser));
     else
-        CHECK(!by_other || !json_is_object(other) || memchr(data, '\0', size) != NULL);
+        CHECK(!by_other || !json_is_object(other) || memchr(text, '\0', size) != NULL);
     /* In place, and now with the keys that the parser has seen. */
     char *place = malloc(size + UM_JSONL_PADDING);
     CHECK(place != NULL);
     if (size > 0)
-        memcpy(place, data, size);
+        memcpy(place, text, size);
     memset(place + size, ' ', UM_JSONL_PADDING);
     CHECK((um_jsonl_parse_in_place(parser, place, size, &root, &err) == UM_OK) == taken);
-    CHECK(taken || size == 0 || memcmp(place, data, size) == 0);
+    CHECK(taken || size == 0 || memcmp(place, text, size) == 0);
     if (taken) {
         um_jval_dump(&first, root);
         CHECK(um_str_status(&first, &err) == UM_OK);
         CHECK(um_jsonl_parse(parser, um_str_text(&first), first.len, &root, &err) == UM_OK);
         um_jval_dump(&again, root);
         CHECK(strcmp(um_str_text(&first), um_str_text(&again)) == 0);
+        if (by_other) {
+            um_str_clear(&again);
+            um_json_dump(&again, other);
+            CHECK(strcmp(um_str_text(&first), um_str_text(&again)) == 0);
+        }
     }
     free(place);
     json_decref(other);
     um_str_dispose(&first);
     um_str_dispose(&again);
+}
+
+/* Line by line, each with the keys of those before it, and all together. */
+static void run_jsonl(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data, *end = text + size, *newline;
+    um_jsonl *parser = NULL;
+    CHECK(um_jsonl_new(&parser, &err) == UM_OK);
+    for (const char *at = text; at < end; at = newline + 1) {
+        newline = memchr(at, '\n', (size_t)(end - at));
+        newline = newline != NULL ? newline : end;
+        check_json(parser, at, (size_t)(newline - at));
+    }
+    check_json(parser, text, size);
     um_jsonl_free(parser);
 }
 

@@ -26,7 +26,7 @@ typedef struct um_jsonl um_jsonl;
  *
  *     { [      the word after the matching } or ]
  *     } ]      the word that it ends; members of an object are key, value, key, value, ...
- *     "        length and, in the low UM_JWORD_BITS, the place of the text, which has a NUL after it
+ *     "        length and, in the low UM_JWORD_BITS, place of the text; a NUL comes after that
  *     l d      the next word is an int64_t, a double
  *     t f n    true, false, null
  */

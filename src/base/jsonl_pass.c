@@ -15,37 +15,6 @@
 
 /* Keys ---------------------------------------------------------------------------------------- */
 
-/* Both ends of two texts of 8 to 16 bytes, or of 4 to 8. */
-static inline bool same_long(const char *a, const char *b, size_t n)
-{
-    uint64_t first[2], last[2];
-    memcpy(&first[0], a, 8);
-    memcpy(&first[1], b, 8);
-    memcpy(&last[0], a + n - 8, 8);
-    memcpy(&last[1], b + n - 8, 8);
-    return first[0] == first[1] && last[0] == last[1];
-}
-
-static inline bool same_short(const char *a, const char *b, size_t n)
-{
-    uint32_t first[2], last[2];
-    memcpy(&first[0], a, 4);
-    memcpy(&first[1], b, 4);
-    memcpy(&last[0], a + n - 4, 4);
-    memcpy(&last[1], b + n - 4, 4);
-    return first[0] == first[1] && last[0] == last[1];
-}
-
-/* Most keys are so short that calling memcmp would take longer than comparing them. */
-static inline bool same_text(const char *a, const char *b, size_t n)
-{
-    if (n >= 8 && n <= 16)
-        return same_long(a, b, n);
-    if (n >= 4 && n < 8)
-        return same_short(a, b, n);
-    return memcmp(a, b, n) == 0;
-}
-
 static inline um_jsonl_key key_at(const um_jdoc *d, size_t at)
 {
     um_jsonl_key key;
@@ -83,7 +52,7 @@ static bool is_key_before(const um_jdoc *d, size_t object, size_t end, um_jsonl_
 {
     for (size_t at = object + 1; at < end; at = um_jdoc_after(d, at + 1)) {
         um_jsonl_key other = key_at(d, at);
-        if (other.len == key.len && same_text(other.text, key.text, key.len))
+        if (other.len == key.len && memcmp(other.text, key.text, key.len) == 0)
             return true;
     }
     return false;
@@ -174,7 +143,7 @@ static char *take_unicode(char *p, char **to, bool *has_nul)
 static char *take_escapes(char *p, char **text_end, bool *has_nul)
 {
     static const char letters[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
-    um_scan_bytes high;
+    um_scan_bytes high = {0};
     char *to = p;
     while (*p == '\\') {
         if (p[1] == 'u') {
@@ -264,7 +233,7 @@ static uint32_t find_wanted(const um_jsonl *j, um_jsonl_key key)
 }
 
 /* The number of the key that stood in bytes[0..n_bytes) among those remembered, of which it becomes
- * one; 0 where it cannot. */
+ * one; 0 where it cannot. Equal bytes are equal in all: none within a key's are 0. */
 static uint8_t remember(um_jsonl *j, const um_scan_bytes bytes[2], const um_jsonl_habit *found)
 {
     uint8_t mask[UM_JSONL_HABIT_BYTES] = {0}, i = 1;
@@ -342,8 +311,11 @@ TAKES take_key(um_jsonl *j, hand *h, const char *begin)
         found.key_len = (uint8_t)key.len;
         found.n_bytes = (uint8_t)(h->p - begin);
         const uint8_t number = remember(j, bytes, &found);
-        h->last->next[h->last->next[0] != 0] = number;
-        h->last = number != 0 ? &j->habits[number] : h->last;
+        if (number != 0) {
+            const int place = h->last->next[0] != 0;
+            h->last->next[place] = number;
+            h->last = &j->habits[number];
+        }
     }
     return is_new_key(j, h, found.class);
 }
@@ -377,14 +349,15 @@ static inline char *take_digits(char *p, uint64_t *n)
     return p;
 }
 
-/* The decimal text[0..end), by the C library; false where it is out of range. */
+/* The decimal text .. end, by the C library; false where it is out of range. */
 static bool read_real(char *text, char *end, double *value)
 {
     const char after = *end;
+    char *stop = NULL;
     *end = '\0';
-    *value = strtod(text, NULL); /* underflow to 0 or a subnormal is fine */
+    *value = strtod(text, &stop); /* underflow to 0 or a subnormal is fine */
     *end = after;
-    return isfinite(*value);
+    return stop == end && isfinite(*value); /* it stops early where a locale has commas */
 }
 
 /* The end of a number that has the whole part n up to p and a fraction or an exponent there, or

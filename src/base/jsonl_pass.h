@@ -16,9 +16,12 @@ typedef struct um_jsonl_key {
     size_t len;
 } um_jsonl_key;
 
-/* A key as it stood in a text before, from where the bracket or value before it ended to the first
- * byte of its own value. Rows have the same keys in the same order, but for lists of objects and
- * members that some lack: two keys are remembered that came after it. */
+/*
+ * A key as it stood in a text before: from the byte after the bracket or value before it, which is
+ * a comma after a value, to the first byte of its own value. Rows have the same keys in the same
+ * order, but for lists of objects and members that some lack: two keys are remembered that came
+ * after it.
+ */
 typedef struct um_jsonl_habit {
     um_scan_bytes bytes[2], mask[2];
     uint64_t class;  /* class_of_key */

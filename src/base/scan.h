@@ -26,14 +26,14 @@ static inline um_scan_bytes um_scan_load(const void *text)
 #define UM_SCAN_SSE2 0
 #endif
 
-/* A bit for each byte, the first the lowest: comparisons give 255 for true. */
+/* A bit for each byte, the first the lowest. Bytes are 0 or 255, as comparisons give them. */
 static inline unsigned um_scan_bits(um_scan_bytes bytes)
 {
 #if UM_SCAN_SSE2
     typedef char signed_bytes __attribute__((vector_size(UM_SCAN_BYTES)));
     return (unsigned)__builtin_ia32_pmovmskb128((signed_bytes)bytes);
 #else
-    /* Byte i keeps its bit i, and the sum of the bytes, which the product has on top, all of them. */
+    /* Byte i keeps its bit i; their sum, which is the product's highest byte, has all of them. */
     const um_scan_bytes one_each = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
     uint64_t halves[2];
     bytes &= one_each;

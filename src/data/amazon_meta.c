@@ -5,6 +5,7 @@
  * Average rating, number of ratings and sales rank are those of the day the site was read, later
  * than most reviews; so they are features, and no text shows them unless a template asks for it.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,8 @@ enum {
     RELEASE,
     N_MEMBERS
 };
+
+static_assert(N_MEMBERS <= UM_JSONL_MAX_WANTED, "members of an item");
 
 /* In the order of their numbers; absent where the layout has none. */
 static void name_members(const um_amazon_layout *lay, um_jkey keys[N_MEMBERS])

@@ -53,6 +53,7 @@ static void set_prefix(um_ids *ids, const char *id, size_t len)
     while (n > 0 && id[n - 1] >= '0' && id[n - 1] <= '9')
         n--;
     ids->prefix_len = n < len && n <= UM_IDS_PREFIX_MAX ? n : 0;
+    memset(ids->prefix, 0, sizeof ids->prefix);
     memcpy(ids->prefix, id, ids->prefix_len);
     uint8_t mask[UM_IDS_PREFIX_MAX] = {0};
     memset(mask, 0xff, ids->prefix_len);

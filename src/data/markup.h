@@ -8,9 +8,8 @@
  * Appends text[0..len) without tags, comments and the contents of <script> and <style>, with
  * character references (&amp; &#39; &#x2019; and the usual names) as characters, and with every run
  * of white space, control characters and tags (those like <b> and <a> aside) as one space, none at
- * the ends. A '<' that opens no tag
- * ("<3") stays; a tag cut short within its attributes takes the rest. True when anything was
- * appended.
+ * the ends. A '<' that opens no tag ("<3") stays; a tag cut short within its attributes takes the
+ * rest. True when anything was appended.
  */
 bool um_markup_clean(um_str *out, const char *text, size_t len);
 /* The same at `out`, which has room for len + UM_MARKUP_SLACK bytes and does not overlap the text;

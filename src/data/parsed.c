@@ -10,6 +10,7 @@
  */
 #include "data/parsed.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -69,6 +70,8 @@ typedef struct filler {
     size_t n_cut, n_emptied; /* of them; under the lock */
     UM_PARSED_APART;
 } filler;
+
+static_assert(UM_LINES_PADDING >= UM_JSONL_PADDING, "lines are parsed where they lie");
 
 enum { CALLER, AHEAD };
 

@@ -23,8 +23,8 @@ typedef struct um_row_hashes {
 /*
  * Makes of an object what its row needs, in the thread that parsed it: appends it to `made`. What
  * that is only the maker and whoever takes the row know; it begins where any object may stand.
- * Where ids are looked up after it, it sets their hashes. Two calls run at a time, each with a context of its own; what they share must not
- * change while the file is read.
+ * Where ids are looked up after it, it sets their hashes. Two calls run at a time, each with a
+ * context of its own; what they share must not change while the file is read.
  */
 typedef um_status (*um_make_fn)(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
                                 um_error *err);
@@ -35,7 +35,8 @@ typedef struct um_parsed_spec {
      * else when the line is not JSON. Both run in the threads; NULL = lines are JSON. */
     bool (*is_other)(const char *text, size_t len);
     um_status (*to_json)(um_str *json, const char *text, size_t len, um_error *err);
-    const um_jkey *members; /* that um_jval_member gives of the roots */
+    const um_jkey
+        *members; /* that um_jval_member gives of the roots; UM_JSONL_MAX_WANTED at most */
     size_t n_members;
     um_make_fn make; /* or NULL */
     bool keeps_root; /* rows have their root too where there is a maker */

@@ -185,12 +185,13 @@ static void give_back(um_spool_writer *w)
 {
     um_spool *s = w->spool;
     piece *last = s->pieces.len > 0 ? &s->pieces.data[s->pieces.len - 1] : NULL;
-    if (last != NULL && w->left > 0 && w->address + w->left == last->data + last->len)
+    if (last != NULL && w->left > 0 && w->address >= last->data &&
+        w->address + w->left == last->data + last->len)
         last->len -= w->left;
     w->left = 0;
 }
 
-/* A chunk of the last piece with room for n bytes; the lock is held. */
+/* A chunk of the last piece with room for n bytes, at from->len; the lock is held. */
 static um_status take_chunk(um_spool_writer *w, size_t n, piece *from, um_error *err)
 {
     um_spool *s = w->spool;

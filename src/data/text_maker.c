@@ -107,7 +107,7 @@ um_status um_keep_json(um_text_maker *m, um_jval value, char **kept, um_error *e
 {
     const char *text = NULL;
     size_t len = 0;
-    if (value.document->is_plain && um_jval_str(value, &text, &len))
+    if (value.document != NULL && value.document->is_plain && um_jval_str(value, &text, &len))
         return keep_plain(m, text, len, kept, err);
     um_str_clear(&m->json);
     um_jval_dump(&m->json, value);

@@ -19,7 +19,7 @@ typedef struct um_text_maker {
 } um_text_maker;
 
 um_status um_text_maker_open(um_text_maker *m, um_dataset_builder *b, um_error *err) UM_CHECKED;
-/* In any case, and before the builder is finished. A failure before it, status, stays what it is. */
+/* In any case, and before the builder is finished. A failure before it, `status`, stays. */
 um_status um_text_maker_close(um_text_maker *m, um_status status, um_error *err) UM_CHECKED;
 /*
  * Each gives a JSON text for um_builder_set_kept. A text is UTF-8 as um_markup_clean leaves it,

@@ -357,13 +357,14 @@ static void append_blanks(um_str *s, um_rng *r)
  * values may be objects of the same names. */
 static void append_members(um_str *s, um_rng *r, int depth, bool is_wild)
 {
-    static const char *const starts[] = {"", "a long name of a member ", "\xC3\xA9", "n\\u00e9", ""};
+    static const char *const starts[] = {"", "a long name of a member ", "\xC3\xA9", "n\\u00e9",
+                                         ""};
     enum { N_STARTS = sizeof starts / sizeof *starts };
     uint32_t first = um_rng_below(r, N_POOL), n = 1 + um_rng_below(r, 8);
     um_str_append(s, "{");
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t name = is_wild && um_rng_below(r, 12) == 0 ? um_rng_below(r, N_POOL)
-                                                            : (first + i) % N_POOL;
+        uint32_t name =
+            is_wild && um_rng_below(r, 12) == 0 ? um_rng_below(r, N_POOL) : (first + i) % N_POOL;
         um_str_append(s, i > 0 ? "," : "");
         append_blanks(s, r);
         um_str_appendf(s, "\"%sk%u\"", name > 20 ? starts[name % N_STARTS] : "", name);
@@ -399,7 +400,10 @@ static void check_members(um_jval root, const um_jkey *wanted)
 static void members_of_rows(void **state)
 {
     (void)state;
-    const um_jkey wanted[N_WANTED] = {UM_JKEY("k3"), UM_JKEY("k17"), {NULL, 0}, UM_JKEY("k0"),
+    const um_jkey wanted[N_WANTED] = {UM_JKEY("k3"),
+                                      UM_JKEY("k17"),
+                                      {NULL, 0},
+                                      UM_JKEY("k0"),
                                       UM_JKEY("a long name of a member k26")};
     um_rng r;
     um_str text = UM_STR_INIT, ours = UM_STR_INIT, theirs = UM_STR_INIT;
@@ -458,8 +462,8 @@ static void remembered_keys_are_checked(void **state)
         {"{\"a\": 1, \"b\": 2}", true},          {"{\"a\": 1, \"b\": 2}", true},
         {"{\"a\": 1, \"a\": 2}", false},         {"{\"a\": 1, \"a\": 2}", false},
         {"{\"a\": 1, \"b\":  2}", true},         {"{\"a\": 1, \"b\": }", false},
-        {"{\"\xC3(\": 1, \"b\": 2}", false},    {"{\"\xC3(\": 1, \"b\": 2}", false},
-        {"{\"a\": 1, \"\xFF\": 2}", false},     {"{\"a\": 1, \"\xFF\": 2}", false},
+        {"{\"\xC3(\": 1, \"b\": 2}", false},     {"{\"\xC3(\": 1, \"b\": 2}", false},
+        {"{\"a\": 1, \"\xFF\": 2}", false},      {"{\"a\": 1, \"\xFF\": 2}", false},
         {"{\"a\": [1, \"b\": 2]}", false},       {"{\"a\": {\"b\": 2}}", true},
         {"{\"a\": {\"b\": 2}, \"b\": 3}", true}, {"{\"a\": {\"b\": 2, \"b\": 3}}", false},
         {"{\"a\": 1 \"b\": 2}", false},          {"{, \"b\": 2}", false},
@@ -537,8 +541,8 @@ static void escapes_of_lines(void **state)
     for (int i = 0; i < 2 * N; i++) { /* in the block, then alone */
         const char *line = lines[i % N][0];
         if (i < N)
-            assert_ok(
-                um_jsonl_parse_in_place(p, block.data + at[i], strlen(line), &root, &err), err);
+            assert_ok(um_jsonl_parse_in_place(p, block.data + at[i], strlen(line), &root, &err),
+                      err);
         else
             assert_ok(um_jsonl_parse(p, line, strlen(line), &root, &err), err);
         um_str_clear(&text);

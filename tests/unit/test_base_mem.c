@@ -121,7 +121,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocate),
-        cmocka_unit_test(test_arena), cmocka_unit_test(test_arenas_join),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_arenas_join),
         cmocka_unit_test(test_vec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

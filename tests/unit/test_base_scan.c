@@ -1,7 +1,7 @@
 /* test_base_scan.c - sixteen bytes at a time, without the instructions of one CPU. */
 #define UM_SCAN_PORTABLE 1
-#include "base/scan.h"
 #include "base/rng.h"
+#include "base/scan.h"
 #include "test_util.h"
 
 static void bits_of_comparisons(void **state)

@@ -43,7 +43,8 @@ static void check(size_t n, uint32_t n_users, um_pool *pool)
 /* Times close together, equal, sorted, far apart, as far as they go. */
 static int64_t make_time(um_rng *r, int kind, size_t i)
 {
-    static const int64_t extremes[] = {INT64_MIN, INT64_MIN + 1, -1, 0, 1, INT64_MAX - 1, INT64_MAX};
+    static const int64_t extremes[] = {INT64_MIN, INT64_MIN + 1, -1,       0,
+                                       1,         INT64_MAX - 1, INT64_MAX};
     switch (kind) {
     case 0:
         return 1000000000 + um_rng_below(r, 50);

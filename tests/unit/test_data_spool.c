@@ -290,9 +290,12 @@ static void a_folder_that_is_not_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(texts_stay_and_memory_does_not_grow), TEST(the_file_begins_where_the_heap_is_full),
-        TEST(a_text_longer_than_a_piece),          TEST(writers_do_not_disturb_each_other),
-        TEST(a_full_disk_is_an_error),             TEST(a_folder_that_is_not_there),
+        TEST(texts_stay_and_memory_does_not_grow),
+        TEST(the_file_begins_where_the_heap_is_full),
+        TEST(a_text_longer_than_a_piece),
+        TEST(writers_do_not_disturb_each_other),
+        TEST(a_full_disk_is_an_error),
+        TEST(a_folder_that_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

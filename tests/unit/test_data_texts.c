@@ -177,9 +177,9 @@ static void names(void **state)
 static void kept_texts(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"a",  "\xC3\xA9", "a b",  " ",      "<",    "&", "\"", "\\",
-                                         "\n", "\x7f",     "\x1f", "&lt;",   "<br>", "  ",
-                                         "&quot;"};
+    static const char *const pieces[] = {"a",    "\xC3\xA9", "a b",  " ",  "<",
+                                         "&",    "\"",       "\\",   "\n", "\x7f",
+                                         "\x1f", "&lt;",     "<br>", "  ", "&quot;"};
     enum { N = sizeof pieces / sizeof *pieces, MAX = 40 };
     um_str text = UM_STR_INIT, clean = UM_STR_INIT, json = UM_STR_INIT, line = UM_STR_INIT;
     um_dataset_builder *builder = NULL;
@@ -226,8 +226,8 @@ static void kept_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(markup),     cmocka_unit_test(markup_anywhere), cmocka_unit_test(textjoin),
-        cmocka_unit_test(long_text),  cmocka_unit_test(grouped),         cmocka_unit_test(names),
+        cmocka_unit_test(markup),    cmocka_unit_test(markup_anywhere), cmocka_unit_test(textjoin),
+        cmocka_unit_test(long_text), cmocka_unit_test(grouped),         cmocka_unit_test(names),
         cmocka_unit_test(kept_texts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
