@@ -92,9 +92,6 @@ bool um_jsonl_has_nul(const um_jsonl *parser);
 
 static inline um_jtype um_jval_type(um_jval v);
 bool um_jval_get(um_jval object, const char *key, um_jval *out); /* false when absent */
-/* The members of n names in one pass, found[i] without a document where keys[i] is absent, or has
- * no name. Quickest when the members come in the order of the keys. */
-void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found);
 /* Each is false when v is of another type. Strings are NUL-terminated; one that holds U+0000 is
  * longer than its first NUL. f64 takes integers too. */
 static inline bool um_jval_str(um_jval v, const char **text, size_t *len);

@@ -18,30 +18,6 @@ bool um_jval_get(um_jval object, const char *key, um_jval *out)
     return false;
 }
 
-void um_jval_pick(um_jval object, const um_jkey *keys, size_t n, um_jval *found)
-{
-    const um_jdoc *d = object.document;
-    for (size_t i = 0; i < n; i++)
-        found[i] = (um_jval){NULL, 0};
-    if (um_jdoc_kind(object) != '{')
-        return;
-    size_t expected = 0, n_left = n;
-    for (size_t at = object.at + 1, end = um_jdoc_after(d, object.at) - 1; at < end && n_left > 0;
-         at = um_jdoc_after(d, at + 1)) {
-        size_t name_len = 0;
-        const char *name = um_jdoc_string(d, at, &name_len);
-        for (size_t tried = 0, i = expected; tried < n; tried++, i = i + 1 < n ? i + 1 : 0) {
-            if (name_len != keys[i].len || keys[i].name == NULL ||
-                memcmp(name, keys[i].name, name_len) != 0)
-                continue;
-            found[i] = (um_jval){d, at + 1};
-            n_left--;
-            expected = i + 1 < n ? i + 1 : 0;
-            break;
-        }
-    }
-}
-
 static void dump_container(um_str *out, um_jval v, char open, char close)
 {
     um_jiter it = um_jval_iter(v);

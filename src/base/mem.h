@@ -27,8 +27,8 @@ typedef struct um_arena {
 } um_arena;
 
 void um_arena_dispose(um_arena *a);
-void um_arena_reset(um_arena *a);                /* keeps the first block */
-void *um_arena_alloc(um_arena *a, size_t bytes); /* 16-byte aligned, zeroed; NULL on failure */
+void um_arena_reset(um_arena *a);                 /* keeps the first block */
+void *um_arena_alloc(um_arena *a, size_t bytes);  /* 16-byte aligned, zeroed; NULL on failure */
 void um_arena_join(um_arena *a, um_arena *other); /* what is in the other becomes a's; empties it */
 char *um_arena_strdup(um_arena *a, const char *text);
 char *um_arena_strndup(um_arena *a, const char *text, size_t n);

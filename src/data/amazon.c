@@ -6,6 +6,7 @@
  * One category a reading. The metadata (amazon_meta.c) are read first: reviews of items that they
  * lack are rejected, there would be nothing to show.
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,21 +34,28 @@ typedef struct amazon {
 
 enum { RATING, TITLE, TEXT, ITEM, USER, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
 
-/* What is made of a review. Behind it: the ids with a NUL each; or, where it is bad, the reason. */
+/* What is made of a review. Behind it: the user's id with a NUL; or the reason why it is not taken.
+ */
+typedef enum verdict { GOOD, REJECTED, LEFT_OUT } verdict;
 typedef struct review {
+    verdict verdict;
+    uint32_t item;
     int64_t time_s;
     double rating, votes;
-    um_row_hashes hashes;
+    uint64_t user_hash;
+    size_t user_len;
     char *title, *text, *style; /* NULL = absent */
-    size_t user_bytes, item_bytes;
-    bool is_bad, has_votes, has_verified, is_verified;
+    bool has_votes, has_verified, is_verified;
 } review;
 
 typedef struct review_maker {
     const um_amazon_layout *lay;
+    const um_ids *left_out; /* items */
     um_str text;
-    um_text_maker texts; /* keeps what follows apart */
+    um_text_maker texts; /* last: it keeps the next thread's apart */
 } review_maker;
+
+static_assert(N_MEMBERS <= UM_JSONL_MAX_WANTED, "members of a review");
 
 /* The members of a review in the order of their numbers; absent where the layout has none. */
 static void name_members(const um_amazon_layout *lay, um_jkey keys[N_MEMBERS])
@@ -121,21 +129,45 @@ static bool read_id(um_jval value, review_id *id)
     return um_value_id(value, id->number, &id->text, &id->len);
 }
 
-/* Appends why a review is bad; nothing when it is good. */
-static void check_review(const um_amazon_layout *lay, um_jval root, review *row, review_id *user,
-                         review_id *item, um_str *bad)
+/* Looks the item up, which was described before or is not taken. */
+static verdict check_item(review_maker *m, const review_id *id, uint64_t hash, review *row)
 {
+    uint32_t left_out = 0;
+    if (um_builder_find_item_hashed(m->texts.builder, id->text, id->len, hash, &row->item))
+        return GOOD;
+    if (um_ids_find_n(m->left_out, id->text, id->len, &left_out)) {
+        um_str_appendf(&m->text, "item '%.40s' has too few ratings, or no details", id->text);
+        return LEFT_OUT;
+    }
+    um_str_appendf(&m->text, "item '%.40s' is not in the metadata", id->text);
+    return REJECTED;
+}
+
+/* Whether a review is taken; else why not, in m->text. */
+static verdict check_review(review_maker *m, um_jval root, review_id *user, review *row)
+{
+    const um_amazon_layout *lay = m->lay;
     const char *why = NULL;
-    if (!read_id(um_jval_member(root, USER), user))
-        um_str_appendf(bad, "%s is missing", lay->user.name);
-    else if (!read_id(um_jval_member(root, ITEM), item))
-        um_str_appendf(bad, "%s is missing", lay->item.name);
-    else if ((why = read_time(lay, um_jval_member(root, TIME), &row->time_s)) != NULL)
-        um_str_appendf(bad, "%s %s", lay->time.name, why);
+    review_id item = {.len = 0};
+    if (!read_id(um_jval_member(root, USER), user)) {
+        um_str_appendf(&m->text, "%s is missing", lay->user.name);
+        return REJECTED;
+    }
+    if (!read_id(um_jval_member(root, ITEM), &item)) {
+        um_str_appendf(&m->text, "%s is missing", lay->item.name);
+        return REJECTED;
+    }
+    const uint64_t hash = um_map_hash(item.text, item.len);
+    um_builder_prefetch_slots(m->texts.builder, 0, hash);
+    if ((why = read_time(lay, um_jval_member(root, TIME), &row->time_s)) != NULL)
+        um_str_appendf(&m->text, "%s %s", lay->time.name, why);
     else if (!um_value_number(um_jval_member(root, RATING), &row->rating))
-        um_str_appendf(bad, "%s is missing or no number", lay->rating.name);
+        um_str_appendf(&m->text, "%s is missing or no number", lay->rating.name);
     else if (!(row->rating >= 1 && row->rating <= 5))
-        um_str_appendf(bad, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
+        um_str_appendf(&m->text, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
+    else
+        return check_item(m, &item, hash, row);
+    return REJECTED;
 }
 
 static um_status make_texts(review_maker *m, um_jval root, review *row, um_error *err)
@@ -153,51 +185,50 @@ static um_status make_texts(review_maker *m, um_jval root, review *row, um_error
                : status;
 }
 
+/* Runs in the threads: looks up, and changes nothing but its own context. */
 static um_status make_review(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
                              um_error *err)
 {
     review_maker *m = context;
-    review_id user, item;
-    um_status status = UM_OK;
+    review_id user = {.len = 0};
     review *row = (review *)um_str_extend(made, sizeof *row);
     if (row == NULL)
         return um_str_status(made, err);
     um_str_clear(&m->text);
-    check_review(m->lay, root, row, &user, &item, &m->text);
-    row->is_bad = m->text.len > 0;
-    if (row->is_bad) {
-        um_str_append_n(made, m->text.data, m->text.len + 1);
+    row->verdict = check_review(m, root, &user, row);
+    if (row->verdict != GOOD) {
+        um_str_append_n(made, um_str_text(&m->text), m->text.len + 1);
         return um_str_status(&m->text, err);
     }
     row->title = row->text = row->style = NULL;
     row->has_votes = read_votes(um_jval_member(root, VOTES), &row->votes);
     row->is_verified = false;
     row->has_verified = um_jval_bool(um_jval_member(root, VERIFIED), &row->is_verified);
-    row->hashes.user = hashes->user = um_map_hash(user.text, user.len);
-    row->hashes.item = hashes->item = um_map_hash(item.text, item.len);
-    row->user_bytes = user.len + 1;
-    row->item_bytes = item.len + 1;
-    status = make_texts(m, root, row, err);
-    char *ids = um_str_extend(made, user.len + item.len + 2);
-    if (ids == NULL)
-        return um_str_status(made, err);
-    memcpy(ids, user.text, user.len + 1);
-    memcpy(ids + user.len + 1, item.text, item.len + 1);
-    return status;
+    row->user_hash = hashes->user = um_map_hash(user.text, user.len);
+    row->user_len = user.len;
+    um_status status = make_texts(m, root, row, err);
+    um_str_append_n(made, user.text, user.len + 1);
+    return status == UM_OK ? um_str_status(made, err) : status;
 }
 
-static um_status add_review(amazon *a, const review *row, const char *user_id, uint64_t line,
-                            uint32_t item, um_error *err)
+static um_status take_review(void *context, um_jval object, uint64_t line, um_error *err)
 {
+    (void)object;
+    amazon *a = context;
     um_dataset_builder *b = a->r->builder;
+    const review *row = (const review *)a->r->made;
+    const char *behind = (const char *)(row + 1);
+    if (row->verdict != GOOD)
+        return row->verdict == LEFT_OUT ? um_reading_filter(a->r, err, line, "%s", behind)
+                                        : um_reading_reject(a->r, err, line, "%s", behind);
     char *const texts[N_SERIES] = {
         [TITLED] = row->title, [REVIEWED] = row->text, [STYLED] = row->style};
     uint32_t user = 0;
     um_status status = UM_OK;
-    if (!um_builder_find_user_hashed(b, user_id, row->user_bytes - 1, row->hashes.user, &user))
-        status = um_dataset_builder_user(b, user_id, &user, NULL, err);
+    if (!um_builder_find_user_hashed(b, behind, row->user_len, row->user_hash, &user))
+        status = um_dataset_builder_user(b, behind, &user, NULL, err);
     if (status == UM_OK)
-        status = um_dataset_builder_interaction(b, user, item, row->time_s, err);
+        status = um_dataset_builder_interaction(b, user, row->item, row->time_s, err);
     if (status == UM_OK)
         status = um_builder_set_line(b, line, err);
     if (status == UM_OK)
@@ -211,24 +242,6 @@ static um_status add_review(amazon *a, const review *row, const char *user_id, u
     if (status == UM_OK && row->has_votes)
         status = um_builder_set_number(b, a->series[HELPFUL], row->votes, err);
     return status;
-}
-
-static um_status take_review(void *context, um_jval object, uint64_t line, um_error *err)
-{
-    (void)object;
-    amazon *a = context;
-    um_reading *r = a->r;
-    uint32_t item = 0;
-    const review *row = (const review *)r->made;
-    const char *user_id = (const char *)(row + 1), *id = user_id + row->user_bytes;
-    if (row->is_bad)
-        return um_reading_reject(r, err, line, "%s", user_id);
-    if (!um_builder_find_item_hashed(r->builder, id, row->item_bytes - 1, row->hashes.item, &item))
-        return um_ids_find(&a->items.left_out, id, &item)
-                   ? um_reading_filter(r, err, line,
-                                       "item '%.40s' has too few ratings, or no details", id)
-                   : um_reading_reject(r, err, line, "item '%.40s' is not in the metadata", id);
-    return add_review(a, row, user_id, line, item, err);
 }
 
 /* Files ---------------------------------------------------------------------------------------
@@ -257,7 +270,8 @@ static um_status make_name(const um_bundle *bundle, um_str *name, const um_amazo
 static um_status read_reviews(amazon *a, const um_amazon_layout *lay, const um_entry *entry,
                               um_error *err)
 {
-    review_maker makers[UM_PARSED_THREADS] = {{.lay = lay}, {.lay = lay}};
+    review_maker makers[UM_PARSED_THREADS] = {{.lay = lay, .left_out = &a->items.left_out},
+                                              {.lay = lay, .left_out = &a->items.left_out}};
     um_jkey members[N_MEMBERS];
     um_status status = UM_OK;
     name_members(lay, members);

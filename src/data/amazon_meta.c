@@ -174,7 +174,7 @@ typedef struct meta_maker {
     const um_amazon_layout *lay;
     int64_t min_ratings; /* 0: no limit */
     um_str text;
-    um_text_maker texts; /* keeps what follows apart */
+    um_text_maker texts; /* last: it keeps the next thread's apart */
 } meta_maker;
 
 /* What is made of an item. Behind it: its id with a NUL. */

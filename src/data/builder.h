@@ -110,12 +110,13 @@ um_status um_builder_set_number(um_dataset_builder *b, uint32_t series, double v
 /* A JSON text of a writer of the spool. */
 um_status um_builder_set_kept(um_dataset_builder *b, uint32_t series, char *json,
                               um_error *err) UM_CHECKED;
-/* The same of columns of items; the cell is NULL, or has become the builder's by um_builder_own. */
+/* The same of columns of items. The cell is NULL, a text of a spool writer, or in an arena that is
+ * given to um_builder_own before the finish. */
 um_status um_builder_find_column(um_dataset_builder *b, const char *name, um_column_kind kind,
                                  uint32_t *column, um_error *err) UM_CHECKED;
 um_status um_builder_set_cell(um_dataset_builder *b, uint32_t item, uint32_t column, char *cell,
                               um_error *err) UM_CHECKED;
-void um_builder_own(um_dataset_builder *b, um_arena *cells); /* before the finish */
+void um_builder_own(um_dataset_builder *b, um_arena *cells);
 /* Where texts are put aside, for writers (data/spool.h), which are closed before the finish. */
 um_status um_builder_spool(um_dataset_builder *b, um_spool **out, um_error *err) UM_CHECKED;
 /* Where the log itself contradicts a release time, because someone chose the item before it (early

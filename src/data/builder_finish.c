@@ -327,7 +327,7 @@ static void gather_lists(void *context, size_t begin, size_t end, int thread)
     for (size_t i = begin; i < end; i++) {
         if (i + AHEAD < end) { /* lists lie in no order: each would be waited for */
             const uint32_t later = l->o->ordinals[i + AHEAD];
-            __builtin_prefetch(l->from + (later < l->n ? l->end[later] : 1) - 1);
+            __builtin_prefetch(l->from + (later > 0 && later < l->n ? l->end[later - 1] : 0));
         }
         const uint64_t n = l->start[i + 1] - l->start[i];
         uint32_t *to = l->to + l->start[i];

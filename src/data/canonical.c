@@ -41,7 +41,7 @@ typedef struct canonical {
     um_str text;
     log_names names;
     UM_VEC(uint32_t) series; /* [log_cell.name] column in the builder, NO_SERIES: not asked yet */
-    um_text_maker texts;     /* keeps what follows apart */
+    um_text_maker texts;     /* last: it keeps the next thread's apart */
 } canonical;
 
 /*
@@ -309,13 +309,14 @@ typedef struct log_row {
     uint32_t user, item;
     bool is_bad;
     bool is_skip; /* a list that nobody chose from: its item is null */
+    bool is_long; /* its list is longer than max_list */
 } log_row;
 
 /* A behaviour cell. */
 typedef struct log_cell {
     enum { EMPTY, NUMBER, TEXT } kind;
-    uint32_t name; /* number of its column's name: no two threads give the same */
-    const char *name_text;
+    uint32_t name;         /* number of its column's name: no two threads give the same */
+    const char *name_text; /* looked at when its thread gives the name first */
     union {
         double number;
         char *text; /* the value as JSON, kept */
@@ -467,7 +468,11 @@ static um_status make_interaction(void *context, um_jval root, um_str *made, um_
         um_str_append_n(made, bad, strlen(bad) + 1);
         return um_str_status(made, err);
     }
-    const size_t n_shown = c->shown.len, n_cells = b.n_members - b.n_shown;
+    const size_t n_shown = c->shown.len;
+    const int64_t max_list = c->reading->filters.max_list;
+    row->is_long = max_list > 0 && n_shown > (size_t)max_list;
+    /* Names of rows that no columns come of would never end. */
+    const size_t n_cells = row->is_skip || row->is_long ? 0 : b.n_members - b.n_shown;
     char *rest = um_str_extend(made, n_cells * sizeof(log_cell) + n_shown * sizeof *c->shown.data);
     if (rest == NULL)
         return um_str_status(made, err);
@@ -476,7 +481,7 @@ static um_status make_interaction(void *context, um_jval root, um_str *made, um_
     row->n_cells = n_cells;
     if (n_shown > 0)
         memcpy(rest + n_cells * sizeof(log_cell), c->shown.data, n_shown * sizeof *c->shown.data);
-    return make_cells(c, &b, (log_cell *)rest, err);
+    return n_cells > 0 ? make_cells(c, &b, (log_cell *)rest, err) : UM_OK;
 }
 
 static um_status take_interaction(canonical *c, const um_parsed_row *parsed, um_error *err)
@@ -487,8 +492,7 @@ static um_status take_interaction(canonical *c, const um_parsed_row *parsed, um_
         return um_reading_reject(c->reading, err, c->line, "%s", (const char *)(row + 1));
     const uint32_t *shown = (const uint32_t *)(cells + row->n_cells);
     um_status status = UM_OK;
-    int64_t max_list = c->reading->filters.max_list;
-    if (max_list > 0 && row->n_shown > (size_t)max_list)
+    if (row->is_long)
         return um_reading_filter(c->reading, err, c->line,
                                  "its list has %zu items, more than max_list", row->n_shown);
     if (row->is_skip) {
@@ -551,8 +555,7 @@ static um_status read_file(canonical *c, canonical *other, const um_entry *entry
                                  .make = is_log ? make_interaction : NULL,
                                  .makers = {c, other},
                                  .builder = is_hashed ? c->builder : NULL,
-                                 .user = UM_JKEY("user_id"),
-                                 .item = UM_JKEY("item_id"),
+                                 .ids_are_members = true,
                                  .makers_look_up = true};
     um_lines lines = {0};
     um_parsed *parsed = NULL;

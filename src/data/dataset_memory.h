@@ -25,7 +25,7 @@ um_status um_dataset_set_spool_dir(um_dataset *dataset, const char *dir, um_erro
 void *um_dataset_alloc(um_dataset *dataset, size_t count, size_t size);
 /* Takes over a heap block; false when out of memory, the block is then freed. */
 bool um_dataset_own(um_dataset *dataset, void *block);
-/* The spool of behaviour texts, made when it is first asked for. */
+/* The spool of behaviour texts and long cells, made when it is first asked for. */
 um_status um_dataset_spool(um_dataset *dataset, um_spool **out, um_error *err) UM_CHECKED;
 /* Copies a text that lives as long as the data set: a behaviour text, of which there is one an
  * interaction, into a spool (spool.h); a cell there only when it is long. */

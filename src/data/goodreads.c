@@ -428,6 +428,7 @@ static um_status declare(um_reading *r, um_error *err)
 
 static um_status read_goodreads(um_reading *r, um_error *err)
 {
+    static const um_jkey ids[] = {UM_JKEY("user_id"), UM_JKEY("book_id")};
     located l;
     goodreads g = {.r = r};
     um_status status = locate(&l, r->bundle, err);
@@ -449,8 +450,9 @@ static um_status read_goodreads(um_reading *r, um_error *err)
                                     &(um_objects_spec){.entry = l.log,
                                                        .has_interactions = true,
                                                        .has_ids = true,
-                                                       .user = "user_id",
-                                                       .item = "book_id",
+                                                       .members = ids,
+                                                       .n_members = sizeof ids / sizeof *ids,
+                                                       .ids_are_members = true,
                                                        .take = take_interaction,
                                                        .context = &g},
                                     err);

@@ -1,5 +1,6 @@
 #include "data/ids.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ void um_ids_dispose(um_ids *ids)
 static inline bool has_prefix(const um_ids *ids, const char *id, size_t len)
 {
     uint64_t word;
+    static_assert(UM_IDS_PREFIX_MAX >= sizeof word, "the prefix has a first word");
     if (len < sizeof word || ids->prefix_len > sizeof word)
         return memcmp(id, ids->prefix, ids->prefix_len) == 0;
     memcpy(&word, id, sizeof word);
@@ -31,6 +33,7 @@ static inline bool has_prefix(const um_ids *ids, const char *id, size_t len)
 static bool id_number(const um_ids *ids, const char *id, size_t len, uint32_t *value)
 {
     enum { MOST = 7 }; /* digits */
+    static_assert(UM_IDS_NUMERIC_MAX <= 10000000, "so many have no more");
     const char *digit = id + ids->prefix_len, *end = id + len;
     uint32_t v = 0;
     if (len <= ids->prefix_len || len > ids->prefix_len + MOST || !has_prefix(ids, id, len) ||

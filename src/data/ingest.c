@@ -47,8 +47,8 @@ static um_status check_stop(const um_reading *r, um_error *err)
     return UM_OK;
 }
 
-/* Counts, reports and passes on a row of the current file that is not kept. *known is where its
- * reason is counted, if that has all its examples. */
+/* Counts, reports and passes on a row of the current file that is not kept. known: remembers where
+ * its reason is counted; NULL: it is looked for. */
 static void tell_rejection(um_reading *r, uint64_t line, const char *reason, bool is_filter,
                            um_ingest_reason **known)
 {
@@ -57,18 +57,20 @@ static void tell_rejection(um_reading *r, uint64_t line, const char *reason, boo
     r->file->rows_rejected++;
     r->report->rows_rejected++;
     r->report->rows_filtered += is_filter;
-    if (*known != NULL && (*known)->n_examples == UM_INGEST_EXAMPLES)
+    if (known != NULL && *known != NULL && (*known)->n_examples == UM_INGEST_EXAMPLES) {
         (*known)->rows++;
-    else
-        *known = um_reasons_count(r->report, &rejection);
+    } else {
+        um_ingest_reason *counted = um_reasons_count(r->report, &rejection);
+        if (known != NULL)
+            *known = counted;
+    }
     if (r->options->on_rejection != NULL)
         r->options->on_rejection(r->options->context, &rejection);
 }
 
-static um_status reject(um_reading *r, uint64_t line, const char *reason, um_ingest_reason **known,
-                        um_error *err)
+/* After it was told of: whether to go on. */
+static um_status reject(um_reading *r, uint64_t line, const char *reason, um_error *err)
 {
-    tell_rejection(r, line, reason, false, known);
     r->bad++;
     if (r->first_bad.text[0] == '\0')
         um_fail(&r->first_bad, UM_ERR_INPUT, "line %llu: %s", (unsigned long long)line, reason);
@@ -82,10 +84,8 @@ static um_status reject(um_reading *r, uint64_t line, const char *reason, um_ing
                    (long long)r->options->max_bad);
 }
 
-static um_status filter(um_reading *r, uint64_t line, const char *reason, um_ingest_reason **known,
-                        um_error *err)
+static um_status filter(um_reading *r, uint64_t line, const char *reason, um_error *err)
 {
-    tell_rejection(r, line, reason, true, known);
     if (r->first_filtered.text[0] == '\0')
         um_fail(&r->first_filtered, UM_ERR_INPUT, "line %llu: %s", (unsigned long long)line,
                 reason);
@@ -95,23 +95,23 @@ static um_status filter(um_reading *r, uint64_t line, const char *reason, um_ing
 um_status um_reading_reject(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
 {
     char reason[400];
-    um_ingest_reason *known = NULL;
     va_list args;
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    return reject(r, line, reason, &known, err);
+    tell_rejection(r, line, reason, false, NULL);
+    return reject(r, line, reason, err);
 }
 
 um_status um_reading_filter(um_reading *r, um_error *err, uint64_t line, const char *format, ...)
 {
     char reason[400];
-    um_ingest_reason *known = NULL;
     va_list args;
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    return filter(r, line, reason, &known, err);
+    tell_rejection(r, line, reason, true, NULL);
+    return filter(r, line, reason, err);
 }
 
 um_status um_reading_row_failed(um_reading *r, um_status status, uint64_t line, um_error *err)
@@ -226,9 +226,10 @@ static um_status left_out(void *context, size_t table, uint64_t line, um_left_ou
     r->file_name = r->tables[table].file_name;
     r->file->rows_kept--;
     r->report->rows_kept--;
-    um_ingest_reason **known = &r->left_out[reason];
-    return reason == UM_LEFT_OUT_DUPLICATE ? reject(r, line, um_left_out_text(reason), known, err)
-                                           : filter(r, line, um_left_out_text(reason), known, err);
+    const bool is_filter = reason != UM_LEFT_OUT_DUPLICATE;
+    const char *text = um_left_out_text(reason);
+    tell_rejection(r, line, text, is_filter, &r->left_out[reason]);
+    return is_filter ? filter(r, line, text, err) : reject(r, line, text, err);
 }
 
 static void name_adapters(um_str *text)

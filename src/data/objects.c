@@ -36,12 +36,11 @@ static um_status take_row(um_reading *r, const um_objects_spec *spec, const um_p
 
 um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_error *err)
 {
-    um_parsed_spec how = {
-        .noun = "JSON object",
-        .members = spec->members,
-        .n_members = spec->n_members,
-        .make = spec->make,
-        .keeps_root = spec->keeps_root};
+    um_parsed_spec how = {.noun = "JSON object",
+                          .members = spec->members,
+                          .n_members = spec->n_members,
+                          .make = spec->make,
+                          .keeps_root = spec->keeps_root};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;
@@ -55,10 +54,7 @@ um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_erro
         how.to_json = um_pyliteral_to_json;
     }
     how.builder = spec->has_ids ? r->builder : NULL;
-    if (spec->user != NULL) {
-        how.user = (um_jkey){spec->user, strlen(spec->user)};
-        how.item = (um_jkey){spec->item, strlen(spec->item)};
-    }
+    how.ids_are_members = spec->ids_are_members;
     memcpy(how.makers, spec->makers, sizeof how.makers);
     um_status status = um_reading_begin(r, spec->entry, spec->has_interactions, &lines, err);
     if (status == UM_OK)

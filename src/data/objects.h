@@ -17,10 +17,8 @@ typedef struct um_objects_spec {
     const um_entry *entry;
     bool is_python; /* lines may also be Python dicts (data/pyliteral.h) */
     bool has_interactions;
-    /* The ids of its rows are looked up: its members of these names, or, without, those that the
-     * maker gives the hashes of. */
-    bool has_ids;
-    const char *user, *item;
+    bool has_ids;         /* the ids of its rows are looked up */
+    bool ids_are_members; /* data/parsed.h */
     const um_jkey *members; /* data/parsed.h */
     size_t n_members;
     um_make_fn make; /* data/parsed.h: what it makes stands in the reading; or NULL */

@@ -36,7 +36,7 @@ static size_t longest_segment(const um_order *o, size_t begin, size_t end)
     return (size_t)longest;
 }
 
-/* The log, and a part of it: consecutive rows. */
+/* Consecutive rows of the log. */
 typedef struct part {
     int64_t first_s, last_s; /* least and greatest time */
     uint32_t *at;            /* [n_users] how many rows; then where the next one goes */
@@ -244,6 +244,11 @@ static int compare_timed(const void *a, const void *b)
 static void sort_timed(const um_order *o, uint64_t begin, uint64_t end, timed *rows)
 {
     const size_t n = (size_t)(end - begin);
+    bool sorted = true;
+    for (size_t i = 1; i < n; i++)
+        sorted = sorted && o->time_s[begin + i - 1] <= o->time_s[begin + i];
+    if (sorted)
+        return;
     for (size_t i = 0; i < n; i++)
         rows[i] = (timed){o->time_s[begin + i], o->ordinals[begin + i]};
     qsort(rows, n, sizeof *rows, compare_timed);
@@ -258,14 +263,15 @@ static void sort_users(void *context, size_t begin, size_t end, int thread)
     (void)thread;
     making *m = context;
     const um_order *o = m->o;
-    timed *spare = um_calloc(longest_segment(o, begin, end), sizeof *spare);
+    const size_t size = m->has_words ? sizeof(uint64_t) : sizeof(timed);
+    void *spare = um_calloc(longest_segment(o, begin, end), size);
     if (spare == NULL) {
         m->out_of_memory = true;
         return;
     }
     for (size_t u = begin; u < end; u++) {
         if (m->has_words)
-            sort_segment(m, o->start[u], o->start[u + 1], (uint64_t *)spare);
+            sort_segment(m, o->start[u], o->start[u + 1], spare);
         else
             sort_timed(o, o->start[u], o->start[u + 1], spare);
     }

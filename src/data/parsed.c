@@ -158,22 +158,19 @@ static um_status copy_values(values *v, const um_jdoc *d, size_t n_members, um_e
 
 static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root, um_error *err)
 {
-    enum { USER, ITEM, N_IDS };
     values *v = keeps_root(p) ? &b->values : &f->values;
     parsed_line row = {.line = b->n_lines,
                        .words = (uint32_t)v->words.len,
                        .bytes = (uint32_t)v->bytes.len,
                        .members = (uint32_t)v->members.len,
                        .bad = NOT_BAD,
-                       .made = (uint32_t)begin_made(b),
                        .has_nul = um_jsonl_has_nul(f->parser),
                        .is_plain = root.document->is_plain};
-    if (p->spec.builder != NULL && p->spec.user.name != NULL) {
-        const um_jkey keys[N_IDS] = {p->spec.user, p->spec.item};
-        um_jval found[N_IDS];
-        um_jval_pick(root, keys, N_IDS, found);
-        row.hashes = (um_row_hashes){hash_id(found[USER]), hash_id(found[ITEM])};
-    }
+    if (p->spec.builder != NULL && p->spec.ids_are_members)
+        row.hashes =
+            (um_row_hashes){hash_id(um_jval_member(root, 0)), hash_id(um_jval_member(root, 1))};
+    if (makes_at_once(p))
+        row.made = (uint32_t)begin_made(b);
     um_status status = makes_at_once(p) ? p->spec.make(f->maker, root, &b->made, &row.hashes, err)
                                         : copy_values(v, root.document, p->spec.n_members, err);
     if (status == UM_OK && !um_vec_push(&b->rows, row))

@@ -42,11 +42,10 @@ typedef struct um_parsed_spec {
     bool keeps_root; /* rows have their root too where there is a maker */
     void *makers[UM_PARSED_THREADS];
     /* Rows whose ids will be looked up in this builder: what that touches is brought near some rows
-     * before. NULL = they are not. They are the members `user` and `item`; without names the maker
-     * gives their hashes. */
+     * before. NULL = they are not. */
     const um_dataset_builder *builder;
-    um_jkey user, item;
-    bool makers_look_up; /* the makers do, else whoever takes the rows */
+    bool ids_are_members; /* user and item are the first two members; else the maker hashes them */
+    bool makers_look_up;  /* the makers do, else whoever takes the rows */
 } um_parsed_spec;
 
 typedef struct um_parsed_row {

@@ -167,18 +167,26 @@ static um_status put_number(steam *s, um_jval review, const char *key, um_error 
     return um_dataset_builder_number(s->r->builder, key, number, err);
 }
 
-static const um_jkey members[N_TEXTS] = {UM_JKEY("text"), UM_JKEY("compensation")};
+enum { USER, PRODUCT, FIRST_TEXT, N_MEMBERS = FIRST_TEXT + N_TEXTS }; /* of a review */
+static const um_jkey members[N_MEMBERS] = {UM_JKEY("username"), UM_JKEY("product_id"),
+                                           UM_JKEY("text"), UM_JKEY("compensation")};
 static const char *const text_series[N_TEXTS] = {"review", "compensation"};
 
-/* The texts of a review, NULL where it has none. */
+/* The texts of a review, NULL where it has none, or its game is not in the list: it is rejected. */
 static um_status make_texts(void *context, um_jval review, um_str *made, um_row_hashes *hashes,
                             um_error *err)
 {
     (void)hashes;
-    char *kept[N_TEXTS] = {NULL};
+    um_text_maker *m = context;
+    char *kept[N_TEXTS] = {NULL}, number[UM_ID_NUMBER_BYTES];
+    const char *id = NULL;
+    size_t len = 0;
+    uint32_t item = 0;
     um_status status = UM_OK;
-    for (size_t i = 0; i < N_TEXTS && status == UM_OK; i++)
-        status = um_keep_value(context, um_jval_member(review, i), " ", &kept[i], err);
+    const bool is_known = um_value_id(um_jval_member(review, PRODUCT), number, &id, &len) &&
+                          um_builder_find_item_n(m->builder, id, len, &item);
+    for (size_t i = 0; i < N_TEXTS && status == UM_OK && is_known; i++)
+        status = um_keep_value(m, um_jval_member(review, FIRST_TEXT + i), " ", &kept[i], err);
     um_str_append_n(made, kept, sizeof kept);
     return status == UM_OK ? um_str_status(made, err) : status;
 }
@@ -264,10 +272,9 @@ static um_status read_steam(um_reading *r, um_error *err)
                                                        .is_python = true,
                                                        .has_interactions = true,
                                                        .has_ids = true,
-                                                       .user = "username",
-                                                       .item = "product_id",
                                                        .members = members,
-                                                       .n_members = N_TEXTS,
+                                                       .n_members = N_MEMBERS,
+                                                       .ids_are_members = true,
                                                        .make = make_texts,
                                                        .keeps_root = true,
                                                        .makers = {&makers[0], &makers[1]},

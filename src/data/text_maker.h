@@ -1,6 +1,7 @@
 /*
  * text_maker.h - behaviour texts and cells made by the threads that parse, where they will stay:
- * nobody copies them again.
+ * nobody copies them again. What is kept for a row that is then not taken stays where it is until
+ * the data set goes: make none where that is known.
  */
 #ifndef UM_DATA_TEXT_MAKER_H
 #define UM_DATA_TEXT_MAKER_H
@@ -19,7 +20,8 @@ typedef struct um_text_maker {
 } um_text_maker;
 
 um_status um_text_maker_open(um_text_maker *m, um_dataset_builder *b, um_error *err) UM_CHECKED;
-/* In any case, and before the builder is finished. A failure before it, `status`, stays. */
+/* In any case, and before the builder is finished. `status` is what happened before: a failure
+ * stays, else closing may give one. */
 um_status um_text_maker_close(um_text_maker *m, um_status status, um_error *err) UM_CHECKED;
 /*
  * Each gives a JSON text for um_builder_set_kept. A text is UTF-8 as um_markup_clean leaves it,
