@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/mem.h"
+#include "base/scan.h"
 #include "base/str.h"
 
 #define READ_FIRST_BYTES ((size_t)1 << 16)
@@ -381,29 +382,34 @@ uint64_t um_memory_available(void)
     return bytes;
 }
 
-/* Two digits at p, or -1. */
-static int two_digits(const char *p)
-{
-    unsigned tens = (unsigned char)p[0] - '0', ones = (unsigned char)p[1] - '0';
-    return tens <= 9 && ones <= 9 ? (int)(tens * 10 + ones) : -1;
-}
-
 bool um_time_parse(const char *text, int64_t *seconds)
 {
+    return um_time_parse_n(text, strlen(text), seconds);
+}
+
+bool um_time_parse_n(const char *text, size_t len, int64_t *seconds)
+{
     static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
-    enum { BEFORE_1970 = 719528 }; /* days from 0000-01-01 */
-    if (strlen(text) != 19 || text[4] != '-' || text[7] != '-' || text[10] != ' ' ||
-        text[13] != ':' || text[16] != ':')
+    enum { LEN = 19, BEFORE_1970 = 719528 /* days from 0000-01-01 */ };
+    const unsigned separators = 1u << 4 | 1u << 7 | 1u << 10 | 1u << 13;
+    uint8_t d[LEN];
+    if (len != LEN)
         return false;
-    const int century = two_digits(text), year = two_digits(text + 2); /* of the century */
-    const int month = two_digits(text + 5), day = two_digits(text + 8);
-    const int hour = two_digits(text + 11), minute = two_digits(text + 14),
-              second = two_digits(text + 17);
-    if ((century | year | month | day | hour | minute | second) < 0 || month < 1 || month > 12 ||
-        hour > 23 || minute > 59 || second > 59)
+    /* All but the seconds at once: digits where they have to be, and nowhere else. */
+    const um_scan_bytes digits = um_scan_load(text) - '0';
+    memcpy(d, &digits, sizeof digits);
+    d[17] = (uint8_t)(text[17] - '0');
+    d[18] = (uint8_t)(text[18] - '0');
+    if (um_scan_bits(digits > 9) != separators || d[17] > 9 || d[18] > 9 || text[4] != '-' ||
+        text[7] != '-' || text[10] != ' ' || text[13] != ':' || text[16] != ':')
         return false;
-    /* The proleptic Gregorian calendar: years before this one that every fourth, hundredth, and
-     * four hundredth leap day was in. */
+    const int century = d[0] * 10 + d[1], year = d[2] * 10 + d[3]; /* of the century */
+    const int month = d[5] * 10 + d[6], day = d[8] * 10 + d[9];
+    const int hour = d[11] * 10 + d[12], minute = d[14] * 10 + d[15], second = d[17] * 10 + d[18];
+    if (month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59)
+        return false;
+    /* The proleptic Gregorian calendar: fourths, hundredths and four hundredths of the years before
+     * this one. */
     const int leap = year % 4 == 0 && (year != 0 || century % 4 == 0);
     const int fourths = century * 25 + (year + 3) / 4, hundredths = century + (year > 0);
     const int days = (century * 100 + year) * 365 + fourths - hundredths + (hundredths + 3) / 4;

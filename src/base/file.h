@@ -58,6 +58,7 @@ uint64_t um_memory_available(void);
 
 /* Seconds since 1970 UTC <-> "YYYY-MM-DD HH:MM:SS". Parse is strict; false when malformed. */
 bool um_time_parse(const char *text, int64_t *seconds);
+bool um_time_parse_n(const char *text, size_t len, int64_t *seconds);
 void um_time_format(int64_t seconds, char out[32]);
 
 #endif

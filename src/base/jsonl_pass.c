@@ -320,29 +320,10 @@ TAKES take_key(um_jsonl *j, hand *h, const char *begin)
     return is_new_key(j, h, found.class);
 }
 
-/* Eight bytes as the number that their digits are; false where one is none. */
-static inline bool read_eight_digits(const char *p, uint64_t *n)
-{
-    const uint64_t tops = UINT64_C(0xf0f0f0f0f0f0f0f0);
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    v = __builtin_bswap64(v);
-#endif
-    /* '0' to '9' are 0x30 to 0x39, and six more than 9 would reach the next top. */
-    if (((v & tops) | ((v + UINT64_C(0x0606060606060606)) & tops) >> 4) !=
-        UINT64_C(0x3333333333333333))
-        return false;
-    v = (v & ~tops) * (1 + (10 << 8)) >> 8;                           /* pairs */
-    v = (v & UINT64_C(0x00ff00ff00ff00ff)) * (1 + (100 << 16)) >> 16; /* fours */
-    *n = (v & UINT64_C(0x0000ffff0000ffff)) * (1 + (UINT64_C(10000) << 32)) >> 32;
-    return true;
-}
-
 static inline char *take_digits(char *p, uint64_t *n)
 {
     uint64_t eight = 0;
-    for (; read_eight_digits(p, &eight); p += 8)
+    for (; um_scan_digits(um_scan_word(p), &eight); p += UM_SCAN_WORD)
         *n = *n * 100000000 + eight;
     for (; is_digit(*p); p++)
         *n = *n * 10 + (uint64_t)(*p - '0');

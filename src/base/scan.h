@@ -61,4 +61,30 @@ static inline unsigned um_scan_first(um_scan_bytes bytes)
     return (unsigned)__builtin_ctz(um_scan_bits(bytes));
 }
 
+/* Eight bytes as one number, the first the lowest byte. */
+enum { UM_SCAN_WORD = 8 };
+static inline uint64_t um_scan_word(const void *text)
+{
+    uint64_t word;
+    memcpy(&word, text, sizeof word);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    word = __builtin_bswap64(word);
+#endif
+    return word;
+}
+
+/* The number that the digits of such a word are, the first the highest; false where one is none. */
+static inline bool um_scan_digits(uint64_t word, uint64_t *n)
+{
+    const uint64_t tops = UINT64_C(0xf0f0f0f0f0f0f0f0);
+    /* '0' to '9' are 0x30 to 0x39, and six more than 9 would reach the next top. */
+    if (((word & tops) | ((word + UINT64_C(0x0606060606060606)) & tops) >> 4) !=
+        UINT64_C(0x3333333333333333))
+        return false;
+    word = (word & ~tops) * (1 + (10 << 8)) >> 8;                           /* pairs */
+    word = (word & UINT64_C(0x00ff00ff00ff00ff)) * (1 + (100 << 16)) >> 16; /* fours */
+    *n = (word & UINT64_C(0x0000ffff0000ffff)) * (1 + (UINT64_C(10000) << 32)) >> 32;
+    return true;
+}
+
 #endif

@@ -435,7 +435,7 @@ static const char *check_interaction(canonical *c, um_jval root, const behaviour
         bad = check_id(c, item, "item_id", &item_id, &item_len);
     if (bad == NULL)
         bad = check_id(c, um_jval_member(root, TIME), "timestamp", &time, &time_len);
-    if (bad == NULL && !um_time_parse(time, &row->time_s))
+    if (bad == NULL && !um_time_parse_n(time, time_len, &row->time_s))
         bad = reason(c, "timestamp '%.40s' is not \"YYYY-MM-DD HH:MM:SS\"", time);
     if (bad == NULL && !um_builder_find_user_n(c->builder, user_id, user_len, &row->user))
         bad = reason(c, "user '%.60s' is not described", user_id);
@@ -500,7 +500,7 @@ static um_status take_interaction(canonical *c, const um_parsed_row *parsed, um_
             um_dataset_builder_skip(c->builder, row->user, row->time_s, shown, row->n_shown, err);
     } else {
         status = um_dataset_builder_interaction(c->builder, row->user, row->item, row->time_s, err);
-        if (status == UM_OK)
+        if (status == UM_OK && row->n_shown > 0)
             status = um_dataset_builder_impressions(c->builder, shown, row->n_shown,
                                                     (int32_t)row->position, err);
         if (status == UM_OK)

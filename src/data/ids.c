@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/scan.h"
 
 /* Largest index is UINT32_MAX - 2, so that index + 1 and the row count fit as well. */
 #define IDS_MAX ((size_t)UINT32_MAX - 1)
@@ -17,15 +18,26 @@ void um_ids_dispose(um_ids *ids)
     *ids = (um_ids){0};
 }
 
-/* Most are so short that calling memcmp would take longer. */
-static inline bool has_prefix(const um_ids *ids, const char *id, size_t len)
+/* The last n digits of an id of at least a word, without a branch for each: how many there are
+ * cannot be guessed. */
+static bool long_id_number(const char *end, size_t n_digits, uint64_t *value)
 {
-    uint64_t word;
-    static_assert(UM_IDS_PREFIX_MAX >= sizeof word, "the prefix has a first word");
-    if (len < sizeof word || ids->prefix_len > sizeof word)
-        return memcmp(id, ids->prefix, ids->prefix_len) == 0;
-    memcpy(&word, id, sizeof word);
-    return (word & ids->prefix_mask) == ids->prefix_word;
+    const uint64_t zeros = UINT64_C(0x3030303030303030);
+    const uint64_t before = UINT64_MAX >> 8 * n_digits;
+    const uint64_t word = um_scan_word(end - UM_SCAN_WORD);
+    return um_scan_digits((word & ~before) | (zeros & before), value);
+}
+
+static bool short_id_number(const char *digits, size_t n_digits, uint64_t *value)
+{
+    *value = 0;
+    for (size_t i = 0; i < n_digits; i++) {
+        const unsigned d = (unsigned char)digits[i] - '0';
+        if (d > 9)
+            return false;
+        *value = *value * 10 + d;
+    }
+    return true;
 }
 
 /* The number of an id that belongs into the array: after the prefix a decimal as printf("%u") would
@@ -34,19 +46,22 @@ static bool id_number(const um_ids *ids, const char *id, size_t len, uint32_t *v
 {
     enum { MOST = 7 }; /* digits */
     static_assert(UM_IDS_NUMERIC_MAX <= 10000000, "so many have no more");
-    const char *digit = id + ids->prefix_len, *end = id + len;
-    uint32_t v = 0;
-    if (len <= ids->prefix_len || len > ids->prefix_len + MOST || !has_prefix(ids, id, len) ||
-        (*digit == '0' && end - digit > 1))
+    static_assert(UM_IDS_PREFIX_MAX >= UM_SCAN_WORD, "the prefix has a first word");
+    const size_t prefix = ids->prefix_len, n_digits = len - prefix;
+    uint64_t number = 0;
+    if (len <= prefix || n_digits > MOST)
         return false;
-    for (; digit < end; digit++) {
-        const unsigned d = (unsigned char)*digit - '0';
-        if (d > 9)
-            return false;
-        v = v * 10 + d;
-    }
-    *value = v;
-    return v < UM_IDS_NUMERIC_MAX;
+    const bool is_long = len >= UM_SCAN_WORD;
+    if (is_long && prefix <= UM_SCAN_WORD
+            ? (um_scan_word(id) & ids->prefix_mask) != ids->prefix_word
+            : memcmp(id, ids->prefix, prefix) != 0)
+        return false;
+    if ((id[prefix] == '0' && n_digits > 1) ||
+        !(is_long ? long_id_number(id + len, n_digits, &number)
+                  : short_id_number(id + prefix, n_digits, &number)))
+        return false;
+    *value = (uint32_t)number;
+    return number < UM_IDS_NUMERIC_MAX;
 }
 
 /* From the first id: what stands before the digits at its end, if it has some. */
@@ -60,8 +75,8 @@ static void set_prefix(um_ids *ids, const char *id, size_t len)
     memcpy(ids->prefix, id, ids->prefix_len);
     uint8_t mask[UM_IDS_PREFIX_MAX] = {0};
     memset(mask, 0xff, ids->prefix_len);
-    memcpy(&ids->prefix_word, ids->prefix, sizeof ids->prefix_word);
-    memcpy(&ids->prefix_mask, mask, sizeof ids->prefix_mask);
+    ids->prefix_word = um_scan_word(ids->prefix);
+    ids->prefix_mask = um_scan_word(mask);
 }
 
 static bool grow_numeric(um_ids *ids, uint32_t value)

@@ -21,7 +21,7 @@ typedef struct um_ids {
     um_map map;
     char prefix[UM_IDS_PREFIX_MAX]; /* before the decimals of `numeric` */
     size_t prefix_len;
-    uint64_t prefix_word, prefix_mask; /* its first eight bytes as they lie in memory */
+    uint64_t prefix_word, prefix_mask; /* its first bytes (base/scan.h) */
     uint32_t *numeric;                 /* index + 1 by decimal value; 0 = not there */
     size_t numeric_cap;
 } um_ids;
