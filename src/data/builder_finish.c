@@ -306,18 +306,24 @@ typedef struct lists {
     uint32_t *to;
 } lists;
 
-/* Where each begins; gives the length of all. */
-static uint64_t find_starts(const lists *l)
+static void find_lengths(void *context, size_t begin, size_t end, int thread)
 {
-    uint64_t length = 0;
-    for (size_t i = 0; i < l->o->n; i++) {
+    (void)thread;
+    const lists *l = context;
+    for (size_t i = begin; i < end; i++) {
         const uint32_t at = l->o->ordinals[i];
-        l->start[i] = length;
-        if (at < l->n)
-            length += l->end[at] - (at == 0 ? 0 : l->end[at - 1]);
+        l->start[i + 1] = at < l->n ? l->end[at] - (at == 0 ? 0 : l->end[at - 1]) : 0;
     }
-    l->start[l->o->n] = length;
-    return length;
+}
+
+/* Where each begins; gives the length of all. */
+static uint64_t find_starts(lists *l)
+{
+    um_pool_run(l->f->pool, l->o->n, 1, find_lengths, l);
+    l->start[0] = 0;
+    for (size_t i = 0; i < l->o->n; i++)
+        l->start[i + 1] += l->start[i];
+    return l->start[l->o->n];
 }
 
 static void gather_lists(void *context, size_t begin, size_t end, int thread)
@@ -334,6 +340,18 @@ static void gather_lists(void *context, size_t begin, size_t end, int thread)
         if (n > 0)
             memcpy(to, l->from + (l->end[l->o->ordinals[i]] - n), (size_t)n * sizeof *to);
         renumber(l->f, to, n);
+    }
+}
+
+static void gather_positions(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const finish *f = context;
+    const um_dataset_builder *b = f->b;
+    for (size_t i = begin; i < end; i++) {
+        const uint32_t at = f->log.ordinals[i];
+        f->dataset->impression_position[i] =
+            at < b->shown_position.len ? b->shown_position.data[at] : -1;
     }
 }
 
@@ -364,10 +382,7 @@ static um_status gather_impressions(finish *f, um_error *err)
     if (d->impression_item == NULL)
         return um_fail_memory(err, "impressions");
     um_pool_run(f->pool, o->n, 1, gather_lists, &l);
-    for (size_t i = 0; i < o->n; i++) {
-        uint32_t at = o->ordinals[i];
-        d->impression_position[i] = at < b->shown_position.len ? b->shown_position.data[at] : -1;
-    }
+    um_pool_run(f->pool, o->n, 1, gather_positions, f);
     um_vec_dispose(&b->shown);
     um_vec_dispose(&b->shown_end);
     um_vec_dispose(&b->shown_position);
