@@ -238,13 +238,14 @@ static bool note_listed(canonical *c, uint32_t item, bool *again)
 static const char *check_list(canonical *c, um_jval list)
 {
     um_jval element;
-    size_t n = um_jval_len(list);
-    if (n > MAX_IMPRESSIONS)
-        return reason(c, "%s has %zu items, limit %d", UM_CANONICAL_SHOWN, n, MAX_IMPRESSIONS);
-    if (!um_vec_reserve(&c->shown, n))
+    um_jiter it = um_jval_iter(list);
+    const size_t most = it.end - it.at; /* words of the tape: an item has one at least */
+    if (most > MAX_IMPRESSIONS && um_jval_len(list) > MAX_IMPRESSIONS)
+        return reason(c, "%s has %zu items, limit %d", UM_CANONICAL_SHOWN, um_jval_len(list),
+                      MAX_IMPRESSIONS);
+    if (!um_vec_reserve(&c->shown, most))
         return "out of memory for " UM_CANONICAL_SHOWN;
     c->n_lists++;
-    um_jiter it = um_jval_iter(list);
     while (um_jiter_next(&it, NULL, &element)) {
         const char *id = NULL;
         size_t len = 0;
