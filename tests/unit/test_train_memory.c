@@ -127,11 +127,11 @@ static void keep_message(void *context, const char *text)
 }
 
 /* Trains a fresh model on `n` tokens in at most `limit` bytes. */
-static void train(int n, uint64_t limit, training kind, char *messages, float *weights)
+static void train(um_compute *compute, int n, uint64_t limit, training kind, char *messages,
+                  float *weights)
 {
     um_error err;
     um_model *model;
-    um_compute *compute;
     um_lora *adapter = NULL;
     um_train_options o;
     um_train_row rows[N_ROWS];
@@ -148,7 +148,6 @@ static void train(int n, uint64_t limit, training kind, char *messages, float *w
     if (kind == LORA)
         assert_ok(um_lora_new(&adapter, &shape, &lora_options, &err), err);
     o.adapter = adapter;
-    assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
     assert_ok(um_model_init(&model, &shape, 0.05f, 0.05f, 4, &err), err);
     assert_ok(um_train_sft(model, compute, rows, N_ROWS, &o, NULL, NULL, NULL, &monitor, &err),
               err);
@@ -156,7 +155,6 @@ static void train(int n, uint64_t limit, training kind, char *messages, float *w
         memcpy(weights, model->data, model->params.n * sizeof *weights);
     um_lora_free(adapter);
     um_model_free(model);
-    um_compute_close(compute);
 }
 
 /* In a child: how much the peak grows over a run of n tokens a row in `limit` bytes. */
@@ -168,11 +166,14 @@ static uint64_t measured_growth(int n, uint64_t limit, training kind)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        um_error err;
+        um_compute *compute;
         char messages[2100] = "";
-        train(40, 0, FULL, messages,
-              NULL); /* code, stacks and the backend's scratch are resident now */
+        assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
+        train(compute, 200, 0, kind, messages, NULL);
+        /* Code, stacks and what the backend has for itself are resident now. */
         uint64_t before = resident_bytes();
-        train(n, limit, kind, messages, NULL);
+        train(compute, n, limit, kind, messages, NULL);
         grown = peak_bytes() - before;
         _exit(write(ends[1], &grown, sizeof grown) == sizeof grown ? 0 : 1);
     }
@@ -195,6 +196,8 @@ static void computed_equals_measured(void **state)
     um_train_options o;
     um_train_row rows[N_ROWS];
     um_params params;
+    um_compute *compute;
+    assert_ok(um_compute_open(&compute, NULL, 1, &err), err);
     assert_ok(um_params_layout(&params, &shape, &err), err);
     for (int i = 0; i < N_TOKENS; i++)
         tokens[i] = (i * 31) % shape.vocab;
@@ -222,7 +225,7 @@ static void computed_equals_measured(void **state)
                (double)grown / 1e6);
         if (!SANITIZED)
             assert_true(ratio > 0.95 && ratio < 1.05);
-        train(N_TOKENS, limit, FULL, messages, weights[turn]);
+        train(compute, N_TOKENS, limit, FULL, messages, weights[turn]);
         assert_true((strstr(messages, "5 of 8 layers computed again") != NULL) == (turn == 1));
         /* The limit of the second run: the bytes of 5 layers computed again. */
         const um_graph_sizes kept = {.max_rows = plan.max_rows, .max_trained = plan.max_trained},
@@ -256,6 +259,7 @@ static void computed_equals_measured(void **state)
         if (!SANITIZED)
             assert_close((double)grown / (double)(m.total + values), 1.0, 0.05);
     }
+    um_compute_close(compute);
     free(weights[0]);
     free(weights[1]);
     um_plan_dispose(&plan);
