@@ -387,25 +387,41 @@ bool um_time_parse(const char *text, int64_t *seconds)
     return um_time_parse_n(text, strlen(text), seconds);
 }
 
+/* Two digits at each place of a text of eight bytes, as bytes of numbers, from bytes of digits. */
+static uint64_t digit_pairs(uint64_t digits)
+{
+    return digits * 10 + (digits >> 8);
+}
+
+static int byte_of(uint64_t word, int i)
+{
+    return (int)(word >> 8 * i & 0xff);
+}
+
+/* Whether 8 bytes, from which the text of a shape was taken as bits (^), have digits where it has
+ * '0', and what it has elsewhere. */
+static bool has_shape(uint64_t differ, uint64_t digits)
+{
+    const uint64_t tops = (digits & UINT64_C(0xf0f0f0f0f0f0f0f0)) | ~digits;
+    return ((differ | (differ + (digits & UINT64_C(0x0606060606060606)))) & tops) == 0;
+}
+
 bool um_time_parse_n(const char *text, size_t len, int64_t *seconds)
 {
     static const int before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365};
-    enum { LEN = 19, BEFORE_1970 = 719528 /* days from 0000-01-01 */ };
-    const unsigned separators = 1u << 4 | 1u << 7 | 1u << 10 | 1u << 13;
-    uint8_t d[LEN];
+    enum { LEN = 19, TIME_AT = 11, BEFORE_1970 = 719528 /* days from 0000-01-01 */ };
     if (len != LEN)
         return false;
-    /* All but the seconds at once: digits where they have to be, and nowhere else. */
-    const um_scan_bytes digits = um_scan_load(text) - '0';
-    memcpy(d, &digits, sizeof digits);
-    d[17] = (uint8_t)(text[17] - '0');
-    d[18] = (uint8_t)(text[18] - '0');
-    if (um_scan_bits(digits > 9) != separators || d[17] > 9 || d[18] > 9 || text[4] != '-' ||
-        text[7] != '-' || text[10] != ' ' || text[13] != ':' || text[16] != ':')
+    const uint64_t date = um_scan_word(text) ^ um_scan_word("0000-00-");
+    const uint64_t time = um_scan_word(text + TIME_AT) ^ um_scan_word("00:00:00");
+    const unsigned tens = (unsigned char)(text[8] - '0'), ones = (unsigned char)(text[9] - '0');
+    if (!has_shape(date, UINT64_C(0x00ffff00ffffffff)) ||
+        !has_shape(time, UINT64_C(0xffff00ffff00ffff)) || tens > 9 || ones > 9 || text[10] != ' ')
         return false;
-    const int century = d[0] * 10 + d[1], year = d[2] * 10 + d[3]; /* of the century */
-    const int month = d[5] * 10 + d[6], day = d[8] * 10 + d[9];
-    const int hour = d[11] * 10 + d[12], minute = d[14] * 10 + d[15], second = d[17] * 10 + d[18];
+    const uint64_t dates = digit_pairs(date), times = digit_pairs(time);
+    const int century = byte_of(dates, 0), year = byte_of(dates, 2); /* of the century */
+    const int month = byte_of(dates, 5), day = (int)(tens * 10 + ones);
+    const int hour = byte_of(times, 0), minute = byte_of(times, 3), second = byte_of(times, 6);
     if (month < 1 || month > 12 || hour > 23 || minute > 59 || second > 59)
         return false;
     /* The proleptic Gregorian calendar: fourths, hundredths and four hundredths of the years before

@@ -1,9 +1,9 @@
 /*
  * jsonl.c - JSON for rows: one pass over the text (jsonl_pass.h), nothing allocated per value.
  *
- * A text without escapes is parsed where it is, any other in a copy, since it is overwritten. A
- * text that is refused is parsed again with jansson, only for the sake of its message: bad rows are
- * few, and a byte number helps.
+ * A text that is refused is parsed again with jansson, only for the sake of its message: bad rows
+ * are few, and a byte number helps. For that it is put as it was: NULs become quotes again, and
+ * from the first escape on there is a copy, since strings were moved together there.
  */
 #include "base/jsonl.h"
 
@@ -13,8 +13,7 @@
 #include "base/json.h"
 #include "base/jsonl_pass.h"
 
-#define MAX_BYTES      ((size_t)1 << UM_JWORD_BITS)
-#define FIRST_CAPACITY ((size_t)4096)
+#define MAX_BYTES ((size_t)1 << UM_JWORD_BITS)
 
 um_status um_jsonl_new(um_jsonl **out, um_error *err)
 {
@@ -29,24 +28,27 @@ void um_jsonl_free(um_jsonl *parser)
 {
     if (parser == NULL)
         return;
-    free(parser->text);
+    free(parser->copy);
     um_vec_dispose(&parser->tape);
     um_vec_dispose(&parser->keys);
     free(parser);
 }
 
-/* Quotes that became NULs, as they were. */
-static void restore_quotes(const um_jdoc *d, size_t n_words, char *text)
+/* Puts a text of len bytes as it was. */
+static void restore(const um_jsonl *j, size_t n_words, char *text, size_t len)
 {
-    size_t len = 0;
+    const um_jdoc *d = &j->view;
+    size_t n = 0;
     for (size_t at = 1; at < n_words; at++) {
         char kind = (char)(d->tape[at] >> 56);
         if (kind == '"') {
-            size_t offset = (size_t)(um_jdoc_string(d, at, &len) - d->strings);
-            text[offset + len] = '"';
+            size_t offset = (size_t)(um_jdoc_string(d, at, &n) - d->strings);
+            text[offset + n] = '"';
         }
         at += kind == 'l' || kind == 'd';
     }
+    if (j->rest != NULL)
+        memcpy(j->rest, j->copy, (size_t)(text + len - j->rest));
 }
 
 static const char *kind_name(const json_t *value)
@@ -89,8 +91,17 @@ void um_jsonl_want(um_jsonl *j, const um_jkey *keys, size_t n)
     j->n_habits = j->oldest = 0;
 }
 
+/* Whether what text[0..len) was before it was overwritten is UTF-8. */
+static bool was_utf8(const um_jsonl *j, const char *text, size_t len)
+{
+    if (j->rest == NULL) /* quotes became NULs, at most */
+        return um_utf8_valid(text, len);
+    const size_t before = (size_t)(j->rest - text); /* a backslash comes there */
+    return um_utf8_valid(text, before) && um_utf8_valid(j->copy, len - before);
+}
+
 /* Parses text[0..len), text[len] = NUL, which is overwritten; `original` is as the caller gave it,
- * the text itself where it has no escapes: it is then as before when it is refused. */
+ * NULL where it is the text itself: that is then as before when it is refused. */
 static um_status parse(um_jsonl *j, char *text, const char *original, size_t len, um_jval *root,
                        um_error *err)
 {
@@ -101,55 +112,51 @@ static um_status parse(um_jsonl *j, char *text, const char *original, size_t len
                         .strings = text,
                         .members = j->members,
                         .n_bytes = len,
-                        .is_plain = text == original};
+                        .is_plain = true};
     memset(j->members, 0, sizeof j->members);
     j->has_nul = j->lacks_memory = false;
+    j->rest = NULL;
+    j->saves_rest = original == NULL;
     bool good = um_jsonl_pass(j, text, &end) && end.text == text + len;
     if (good && end.has_high)
-        good = um_utf8_valid(original, len);
+        good = original != NULL ? um_utf8_valid(original, len) : was_utf8(j, text, len);
     if (good) {
         j->view.n_words = end.n_words;
         *root = (um_jval){&j->view, 1};
         return UM_OK;
     }
-    if (text == original)
-        restore_quotes(&j->view, end.n_words, text);
-    return j->lacks_memory ? um_fail_memory(err, "a JSON text") : explain(original, len, err);
+    if (original == NULL)
+        restore(j, end.n_words, text, len);
+    return j->lacks_memory ? um_fail_memory(err, "a JSON text")
+                           : explain(original != NULL ? original : text, len, err);
 }
 
-/* Makes room for a copy of that many bytes. */
-static bool reserve_text(um_jsonl *j, size_t len)
+static um_status check_length(size_t len, um_error *err)
 {
-    if (j->text != NULL && len <= j->text_cap)
-        return true;
-    size_t cap = j->text_cap < FIRST_CAPACITY ? FIRST_CAPACITY : 2 * j->text_cap;
-    cap = cap < len ? len : cap;
-    free(j->text);
-    j->text_cap = 0;
-    j->text = um_calloc(cap + UM_JSONL_PADDING, 1);
-    j->text_cap = j->text != NULL ? cap : 0;
-    return j->text != NULL;
+    return len < MAX_BYTES
+               ? UM_OK
+               : um_fail(err, UM_ERR_INPUT, "%zu bytes of JSON, limit %zu", len, MAX_BYTES - 1);
 }
 
 um_status um_jsonl_parse(um_jsonl *j, const char *text, size_t len, um_jval *root, um_error *err)
 {
-    if (len >= MAX_BYTES)
-        return um_fail(err, UM_ERR_INPUT, "%zu bytes of JSON, limit %zu", len, MAX_BYTES - 1);
-    if (!reserve_text(j, len))
+    um_status status = check_length(len, err);
+    if (status != UM_OK)
+        return status;
+    if (!um_jsonl_reserve_copy(j, len))
         return um_fail_memory(err, "a JSON text");
-    memcpy(j->text, text, len);
-    j->text[len] = '\0';
-    um_status status = parse(j, j->text, text, len, root, err);
-    j->view.is_plain = memchr(text, '\\', len) == NULL;
-    return status;
+    memcpy(j->copy, text, len);
+    j->copy[len] = '\0';
+    return parse(j, j->copy, text, len, root, err);
 }
 
 um_status um_jsonl_parse_in_place(um_jsonl *j, char *text, size_t len, um_jval *root, um_error *err)
 {
-    if (len >= MAX_BYTES || memchr(text, '\\', len) != NULL)
-        return um_jsonl_parse(j, text, len, root, err);
+    um_status status = check_length(len, err);
+    if (status != UM_OK)
+        return status;
     text[len] = '\0';
-    return parse(j, text, text, len, root, err);
+    return parse(j, text, NULL, len, root, err);
 }
 
 bool um_jsonl_has_nul(const um_jsonl *parser)

@@ -11,7 +11,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define FEW_KEYS 16
+#define FEW_KEYS       16
+#define FIRST_CAPACITY ((size_t)4096)
 
 /* Keys ---------------------------------------------------------------------------------------- */
 
@@ -138,6 +139,34 @@ static char *take_unicode(char *p, char **to, bool *has_nul)
     return p;
 }
 
+bool um_jsonl_reserve_copy(um_jsonl *j, size_t len)
+{
+    if (j->copy != NULL && len <= j->copy_cap)
+        return true;
+    size_t cap = j->copy_cap < FIRST_CAPACITY ? FIRST_CAPACITY : 2 * j->copy_cap;
+    cap = cap < len ? len : cap;
+    free(j->copy);
+    j->copy_cap = 0;
+    j->copy = um_calloc(cap + UM_JSONL_PADDING, 1);
+    j->copy_cap = j->copy != NULL ? cap : 0;
+    return j->copy != NULL;
+}
+
+/* The first backslash of a text: what is moved together from there on is still to be had. */
+static bool note_escape(um_jsonl *j, char *p)
+{
+    const size_t len = (size_t)(j->view.strings + j->view.n_bytes - p);
+    j->view.is_plain = false;
+    if (!j->saves_rest)
+        return true;
+    j->lacks_memory = !um_jsonl_reserve_copy(j, len);
+    if (j->lacks_memory)
+        return false;
+    memcpy(j->copy, p, len);
+    j->rest = p;
+    return true;
+}
+
 /* From the first backslash of a string on: moves the text together, in place. Gives the closing
  * quote, or NULL, and where the text ends. */
 static char *take_escapes(char *p, char **text_end, bool *has_nul)
@@ -190,8 +219,8 @@ TAKES take_string(um_jsonl *j, hand *h, bool is_key)
     if (__builtin_expect(*end != '"', 0)) {
         char *text_end = NULL;
         bool has_nul = false;
-        if (*end != '\\' || (quote = take_escapes(end, &text_end, &has_nul)) == NULL ||
-            (has_nul && is_key))
+        if (*end != '\\' || (j->view.is_plain && !note_escape(j, end)) ||
+            (quote = take_escapes(end, &text_end, &has_nul)) == NULL || (has_nul && is_key))
             return false;
         end = text_end;
         j->has_nul = j->has_nul || has_nul;

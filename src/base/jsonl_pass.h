@@ -32,8 +32,10 @@ typedef struct um_jsonl_habit {
 } um_jsonl_habit;
 
 struct um_jsonl {
-    char *text; /* a copy with UM_JSONL_PADDING bytes after it */
-    size_t text_cap;
+    char *copy; /* of the text, or of the rest of it, with UM_JSONL_PADDING bytes after it */
+    size_t copy_cap;
+    char *rest;      /* what was copied begins there in the text; NULL: none of it was */
+    bool saves_rest; /* the text is the caller's: it is copied from its first escape on */
     UM_VEC(uint64_t) tape;
     UM_VEC(um_jsonl_key) keys; /* of one object, to be sorted */
     um_jdoc view;
@@ -58,5 +60,7 @@ typedef struct um_jsonl_end {
  * from there on. j->view has the tape and the text, j->members are 0. False also where
  * j->lacks_memory. */
 bool um_jsonl_pass(um_jsonl *j, char *text, um_jsonl_end *end);
+/* Makes room for a copy of that many bytes; false: out of memory. */
+bool um_jsonl_reserve_copy(um_jsonl *j, size_t len);
 
 #endif

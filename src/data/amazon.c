@@ -32,7 +32,7 @@ typedef struct amazon {
 /* Reviews -------------------------------------------------------------------------------------
  */
 
-enum { RATING, TITLE, TEXT, ITEM, USER, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
+enum { USER, ITEM, RATING, TITLE, TEXT, TIME, VOTES, VERIFIED, STYLE, N_MEMBERS };
 
 /* What is made of a review. Behind it: the user's id with a NUL; or the reason why it is not taken.
  */
@@ -60,9 +60,11 @@ static_assert(N_MEMBERS <= UM_JSONL_MAX_WANTED, "members of a review");
 /* The members of a review in the order of their numbers; absent where the layout has none. */
 static void name_members(const um_amazon_layout *lay, um_jkey keys[N_MEMBERS])
 {
-    const um_jkey names[N_MEMBERS] = {lay->rating, lay->title,    lay->text,
-                                      lay->item,   lay->user,     lay->time,
-                                      lay->votes,  lay->verified, UM_JKEY("style")};
+    const um_jkey names[N_MEMBERS] = {
+        [USER] = lay->user,   [ITEM] = lay->item,         [RATING] = lay->rating,
+        [TITLE] = lay->title, [TEXT] = lay->text,         [TIME] = lay->time,
+        [VOTES] = lay->votes, [VERIFIED] = lay->verified, [STYLE] = UM_JKEY("style"),
+    };
     memcpy(keys, names, sizeof names);
 }
 
@@ -129,6 +131,12 @@ static bool read_id(um_jval value, review_id *id)
     return um_value_id(value, id->number, &id->text, &id->len);
 }
 
+/* The hash of an id, which may be known. */
+static uint64_t hash_of(uint64_t known, const review_id *id)
+{
+    return known != 0 ? known : um_map_hash(id->text, id->len);
+}
+
 /* Looks the item up, which was described before or is not taken. */
 static verdict check_item(review_maker *m, const review_id *id, uint64_t hash, review *row)
 {
@@ -144,7 +152,8 @@ static verdict check_item(review_maker *m, const review_id *id, uint64_t hash, r
 }
 
 /* Whether a review is taken; else why not, in m->text. */
-static verdict check_review(review_maker *m, um_jval root, review_id *user, review *row)
+static verdict check_review(review_maker *m, um_jval root, um_row_hashes *hashes, review_id *user,
+                            review *row)
 {
     const um_amazon_layout *lay = m->lay;
     const char *why = NULL;
@@ -157,8 +166,6 @@ static verdict check_review(review_maker *m, um_jval root, review_id *user, revi
         um_str_appendf(&m->text, "%s is missing", lay->item.name);
         return REJECTED;
     }
-    const uint64_t hash = um_map_hash(item.text, item.len);
-    um_builder_prefetch_slots(m->texts.builder, 0, hash);
     if ((why = read_time(lay, um_jval_member(root, TIME), &row->time_s)) != NULL)
         um_str_appendf(&m->text, "%s %s", lay->time.name, why);
     else if (!um_value_number(um_jval_member(root, RATING), &row->rating))
@@ -166,7 +173,7 @@ static verdict check_review(review_maker *m, um_jval root, review_id *user, revi
     else if (!(row->rating >= 1 && row->rating <= 5))
         um_str_appendf(&m->text, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
     else
-        return check_item(m, &item, hash, row);
+        return check_item(m, &item, hash_of(hashes->item, &item), row);
     return REJECTED;
 }
 
@@ -195,7 +202,7 @@ static um_status make_review(void *context, um_jval root, um_str *made, um_row_h
     if (row == NULL)
         return um_str_status(made, err);
     um_str_clear(&m->text);
-    row->verdict = check_review(m, root, &user, row);
+    row->verdict = check_review(m, root, hashes, &user, row);
     if (row->verdict != GOOD) {
         um_str_append_n(made, um_str_text(&m->text), m->text.len + 1);
         return um_str_status(&m->text, err);
@@ -204,7 +211,7 @@ static um_status make_review(void *context, um_jval root, um_str *made, um_row_h
     row->has_votes = read_votes(um_jval_member(root, VOTES), &row->votes);
     row->is_verified = false;
     row->has_verified = um_jval_bool(um_jval_member(root, VERIFIED), &row->is_verified);
-    row->user_hash = hashes->user = um_map_hash(user.text, user.len);
+    row->user_hash = hashes->user = hash_of(hashes->user, &user);
     row->user_len = user.len;
     um_status status = make_texts(m, root, row, err);
     um_str_append_n(made, user.text, user.len + 1);
@@ -284,6 +291,8 @@ static um_status read_reviews(amazon *a, const um_amazon_layout *lay, const um_e
                                     &(um_objects_spec){.entry = entry,
                                                        .has_interactions = true,
                                                        .has_ids = true,
+                                                       .ids_are_members = true,
+                                                       .makers_find_items = true,
                                                        .members = members,
                                                        .n_members = N_MEMBERS,
                                                        .make = make_review,

@@ -218,18 +218,20 @@ static bool mark_listed(canonical *c, uint32_t item, bool *again)
     return true;
 }
 
-/* Notes that the list in hand has the item; *again when it had it already. Few are looked through,
- * which touches less memory than marks of all items. */
+static bool is_among(const uint32_t *items, size_t n, uint32_t item)
+{
+    bool is_there = false;
+    for (size_t i = 0; i < n; i++)
+        is_there |= items[i] == item;
+    return is_there;
+}
+
+/* Notes that the list in hand, of FEW_SHOWN items at least, has the item too; *again when it had it
+ * already. */
 static bool note_listed(canonical *c, uint32_t item, bool *again)
 {
-    const size_t n = c->shown.len;
     bool marked = true;
-    if (n < FEW_SHOWN) {
-        for (size_t i = 0; i < n; i++)
-            *again = *again || c->shown.data[i] == item;
-        return true;
-    }
-    for (size_t i = 0; i < n && n == FEW_SHOWN && marked; i++)
+    for (size_t i = 0; i < FEW_SHOWN && c->shown.len == FEW_SHOWN && marked; i++)
         marked = mark_listed(c, c->shown.data[i], again);
     return marked && mark_listed(c, item, again);
 }
@@ -255,7 +257,10 @@ static const char *check_list(canonical *c, um_jval list)
             return reason(c, "%s: item %zu is not a string", UM_CANONICAL_SHOWN, c->shown.len);
         if (!um_builder_find_item_n(c->builder, id, len, &item))
             return reason(c, "%s: item '%.60s' is not described", UM_CANONICAL_SHOWN, id);
-        if (!note_listed(c, item, &again))
+        /* Few are looked through, which touches less memory than marks of all items. */
+        if (c->shown.len < FEW_SHOWN)
+            again = is_among(c->shown.data, c->shown.len, item);
+        else if (!note_listed(c, item, &again))
             return "out of memory for " UM_CANONICAL_SHOWN;
         if (again)
             return reason(c, "%s: item '%.60s' is listed twice", UM_CANONICAL_SHOWN, id);
@@ -407,6 +412,12 @@ static um_status put_cells(canonical *c, const log_cell *cell, size_t n, um_erro
 /* Members of interactions. */
 enum { USER, ITEM, TIME, BEHAVIOUR };
 
+/* Inlined, so that the name that is compared with is known. */
+static inline bool is_called(const char *name, size_t len, const char *known)
+{
+    return len == strlen(known) && memcmp(name, known, strlen(known)) == 0;
+}
+
 static void look_at_behaviour(um_jval object, behaviour *b)
 {
     const char *name = NULL;
@@ -414,10 +425,8 @@ static void look_at_behaviour(um_jval object, behaviour *b)
     um_jiter it = um_jval_iter(object);
     *b = (behaviour){.object = object};
     for (; um_jiter_next(&it, &name, &value); b->n_members++) {
-        const bool is_list = it.key_len == strlen(UM_CANONICAL_SHOWN);
-        if (!is_list && it.key_len != strlen(UM_CANONICAL_CHOSEN))
-            continue;
-        if (strcmp(name, is_list ? UM_CANONICAL_SHOWN : UM_CANONICAL_CHOSEN) == 0) {
+        const bool is_list = is_called(name, it.key_len, UM_CANONICAL_SHOWN);
+        if (is_list || is_called(name, it.key_len, UM_CANONICAL_CHOSEN)) {
             b->shown[is_list ? LIST : PLACE] = value;
             b->n_shown++;
         }
@@ -471,15 +480,16 @@ static um_status make_interaction(void *context, um_jval root, um_str *made, um_
     }
     const size_t n_shown = c->shown.len;
     const int64_t max_list = c->reading->filters.max_list;
-    row->is_long = max_list > 0 && n_shown > (size_t)max_list;
+    const bool is_long = max_list > 0 && n_shown > (size_t)max_list;
     /* Names of rows that no columns come of would never end. */
-    const size_t n_cells = row->is_skip || row->is_long ? 0 : b.n_members - b.n_shown;
+    const size_t n_cells = row->is_skip | is_long ? 0 : b.n_members - b.n_shown;
     char *rest = um_str_extend(made, n_cells * sizeof(log_cell) + n_shown * sizeof *c->shown.data);
     if (rest == NULL)
         return um_str_status(made, err);
     row = (log_row *)(made->data + at);
     row->n_shown = n_shown;
     row->n_cells = n_cells;
+    row->is_long = is_long;
     if (n_shown > 0)
         memcpy(rest + n_cells * sizeof(log_cell), c->shown.data, n_shown * sizeof *c->shown.data);
     return n_cells > 0 ? make_cells(c, &b, (log_cell *)rest, err) : UM_OK;
@@ -557,7 +567,8 @@ static um_status read_file(canonical *c, canonical *other, const um_entry *entry
                                  .makers = {c, other},
                                  .builder = is_hashed ? c->builder : NULL,
                                  .ids_are_members = true,
-                                 .makers_look_up = true};
+                                 .makers_find_users = true,
+                                 .makers_find_items = true};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;

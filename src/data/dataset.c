@@ -127,48 +127,67 @@ void um_dataset_release_texts(const um_dataset *dataset)
 /* Availability ---------------------------------------------------------------------------------
  */
 
-static void see_items(um_dataset *d, const uint32_t *items, uint64_t n, int64_t time_s)
+/* In first_s: an item that nobody saw, or only before the log. No time is as late. */
+#define NEVER      INT64_MAX
+#define BEFORE_LOG (INT64_MAX - 1)
+
+/* Each thread has its own first_s[n_items]. */
+typedef struct seeing {
+    const um_dataset *d;
+    int64_t *first_s;
+} seeing;
+
+static void see_items(int64_t *first_s, const uint32_t *items, uint64_t n, int64_t time_s)
 {
+    const int64_t when = time_s != 0 ? time_s : BEFORE_LOG;
     for (uint64_t i = 0; i < n; i++) {
-        int64_t *available = &d->item_available_s[items[i]];
-        bool first = time_s != 0 ? time_s < *available : *available == INT64_MAX;
-        if (first && !d->item_has_release[items[i]])
-            *available = time_s;
+        if (when < first_s[items[i]])
+            first_s[items[i]] = when;
     }
 }
 
-/* Rows whose time is known, or the others; returns whether any row was of the other kind. */
-static bool see_rows(um_dataset *d, bool is_known)
+static void see_rows(void *context, size_t begin, size_t end, int thread)
 {
-    bool others = false;
-    for (uint64_t i = 0; i < d->n_interactions; i++) {
-        if ((d->time_s[i] != 0) != is_known) {
-            others = true;
-            continue;
-        }
-        see_items(d, &d->item[i], 1, d->time_s[i]);
+    const seeing *s = context;
+    const um_dataset *d = s->d;
+    int64_t *first_s = s->first_s + (size_t)thread * d->items.n_rows;
+    for (size_t i = begin; i < end; i++) {
+        see_items(first_s, &d->item[i], 1, d->time_s[i]);
         if (d->impression_start != NULL)
-            see_items(d, d->impression_item + d->impression_start[i],
+            see_items(first_s, d->impression_item + d->impression_start[i],
                       d->impression_start[i + 1] - d->impression_start[i], d->time_s[i]);
     }
-    for (uint64_t k = 0; k < d->n_skips; k++) {
-        if ((d->skip_time_s[k] != 0) == is_known)
-            see_items(d, d->skip_item + d->skip_list_start[k],
-                      d->skip_list_start[k + 1] - d->skip_list_start[k], d->skip_time_s[k]);
-        else
-            others = true;
-    }
-    return others;
 }
 
-void um_dataset_find_first_seen(um_dataset *d)
+static void see_skips(void *context, size_t begin, size_t end, int thread)
 {
-    for (uint32_t i = 0; i < d->items.n_rows; i++) {
+    const seeing *s = context;
+    const um_dataset *d = s->d;
+    int64_t *first_s = s->first_s + (size_t)thread * d->items.n_rows;
+    for (size_t k = begin; k < end; k++)
+        see_items(first_s, d->skip_item + d->skip_list_start[k],
+                  d->skip_list_start[k + 1] - d->skip_list_start[k], d->skip_time_s[k]);
+}
+
+um_status um_dataset_find_first_seen(um_dataset *d, um_pool *pool, um_error *err)
+{
+    const size_t n = d->items.n_rows, n_all = n * (size_t)um_pool_threads(pool);
+    seeing s = {d, um_calloc(n_all, sizeof *s.first_s)};
+    if (s.first_s == NULL)
+        return um_fail_memory(err, "items");
+    for (size_t i = 0; i < n_all; i++)
+        s.first_s[i] = NEVER;
+    um_pool_run(pool, d->n_interactions, 1, see_rows, &s);
+    um_pool_run(pool, d->n_skips, 1, see_skips, &s);
+    for (size_t i = 0; i < n; i++) {
+        int64_t first = NEVER;
+        for (size_t k = i; k < n_all; k += n)
+            first = s.first_s[k] < first ? s.first_s[k] : first;
         if (!d->item_has_release[i])
-            d->item_available_s[i] = INT64_MAX;
+            d->item_available_s[i] = first == BEFORE_LOG ? 0 : first;
     }
-    if (see_rows(d, true))
-        see_rows(d, false);
+    free(s.first_s);
+    return UM_OK;
 }
 
 int um_table_column(const um_table *table, const char *name)

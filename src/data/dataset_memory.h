@@ -3,6 +3,7 @@
 #define UM_DATA_DATASET_MEMORY_H
 
 #include "base/mem.h"
+#include "base/pool.h"
 #include "data/spool.h"
 #include "mirrorer/dataset.h"
 
@@ -46,6 +47,7 @@ void um_dataset_release_texts(const um_dataset *dataset);
  * item_available_s where item_has_release is not set: the first time that anybody chose the item or
  * was shown it. A time of 0 is "before the log": it counts, as 0, only where there is no other.
  */
-void um_dataset_find_first_seen(um_dataset *dataset);
+um_status um_dataset_find_first_seen(um_dataset *dataset, um_pool *pool,
+                                     um_error *err) UM_CHECKED;
 
 #endif

@@ -20,7 +20,7 @@ void um_ids_dispose(um_ids *ids)
 
 /* The last n digits of an id of at least a word, without a branch for each: how many there are
  * cannot be guessed. */
-static bool long_id_number(const char *end, size_t n_digits, uint64_t *value)
+static inline bool long_id_number(const char *end, size_t n_digits, uint64_t *value)
 {
     const uint64_t zeros = UINT64_C(0x3030303030303030);
     const uint64_t before = UINT64_MAX >> 8 * n_digits;
@@ -41,8 +41,9 @@ static bool short_id_number(const char *digits, size_t n_digits, uint64_t *value
 }
 
 /* The number of an id that belongs into the array: after the prefix a decimal as printf("%u") would
- * write it, below UM_IDS_NUMERIC_MAX. */
-static bool id_number(const um_ids *ids, const char *id, size_t len, uint32_t *value)
+ * write it, below UM_IDS_NUMERIC_MAX. Inlined: rows have many ids to look up. */
+static inline __attribute__((always_inline)) bool id_number(const um_ids *ids, const char *id,
+                                                            size_t len, uint32_t *value)
 {
     enum { MOST = 7 }; /* digits */
     static_assert(UM_IDS_NUMERIC_MAX <= 10000000, "so many have no more");

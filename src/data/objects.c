@@ -55,6 +55,7 @@ um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_erro
     }
     how.builder = spec->has_ids ? r->builder : NULL;
     how.ids_are_members = spec->ids_are_members;
+    how.makers_find_items = spec->makers_find_items;
     memcpy(how.makers, spec->makers, sizeof how.makers);
     um_status status = um_reading_begin(r, spec->entry, spec->has_interactions, &lines, err);
     if (status == UM_OK)

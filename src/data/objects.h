@@ -17,9 +17,9 @@ typedef struct um_objects_spec {
     const um_entry *entry;
     bool is_python; /* lines may also be Python dicts (data/pyliteral.h) */
     bool has_interactions;
-    bool has_ids;         /* the ids of its rows are looked up */
-    bool ids_are_members; /* data/parsed.h */
-    const um_jkey *members; /* data/parsed.h */
+    bool has_ids;                            /* the ids of its rows are looked up */
+    bool ids_are_members, makers_find_items; /* data/parsed.h */
+    const um_jkey *members;                  /* data/parsed.h */
     size_t n_members;
     um_make_fn make; /* data/parsed.h: what it makes stands in the reading; or NULL */
     void *makers[UM_PARSED_THREADS];

@@ -26,9 +26,11 @@
 
 #define NOT_BAD UINT32_MAX
 
-/* Rows ahead; some hundred nanoseconds each. */
+/* Rows ahead; some ten nanoseconds each to take, some hundred to make. */
 #define SLOTS_AHEAD 12
 #define KEYS_AHEAD  6
+#define N_IN_HAND   4 /* rows parsed before the first of them is made */
+#define KEYS_LATER  2 /* rows after a row, before its keys are asked for */
 
 /* Goes from one CPU to the other: places are small. */
 typedef struct parsed_line {
@@ -59,12 +61,19 @@ typedef struct batch {
     struct filler *owner;
 } batch;
 
+/* A row that is parsed and not yet made. */
+typedef struct in_hand {
+    size_t row; /* of the batch */
+    um_jval root;
+} in_hand;
+
 /* What a thread parses with. */
 typedef struct filler {
-    um_jsonl *parser;
+    um_jsonl *parsers[N_IN_HAND]; /* come round, where rows are made later */
+    in_hand in_hand[N_IN_HAND];
+    size_t n_parsed, n_made; /* of the batch, where rows are made later */
     um_block block;
-    um_str json;   /* a line that was not JSON */
-    values values; /* where rows are made later and their roots forgotten */
+    um_str json; /* a line that was not JSON */
     void *maker;
     batch batches[N_OWN];    /* come round */
     size_t n_cut, n_emptied; /* of them; under the lock */
@@ -77,7 +86,8 @@ enum { CALLER, AHEAD };
 
 struct um_parsed {
     um_parsed_spec spec;
-    um_lines *lines; /* of whoever is cutting */
+    bool makes_later; /* makers look ids up that are to be brought near before */
+    um_lines *lines;  /* of whoever is cutting */
     filler fillers[UM_PARSED_THREADS];
     batch *current;      /* being emptied; NULL: none yet */
     size_t row;          /* next one of it */
@@ -128,18 +138,6 @@ static bool keeps_root(const um_parsed *p)
     return p->spec.make == NULL || p->spec.keeps_root;
 }
 
-/* Whether makers look ids up that are to be brought near before. */
-static bool prefetches_for_makers(const um_parsed *p)
-{
-    return p->spec.builder != NULL && p->spec.makers_look_up;
-}
-
-/* Whether a row is made as soon as it is parsed, from where the parser put it. */
-static bool makes_at_once(const um_parsed *p)
-{
-    return !keeps_root(p) && !prefetches_for_makers(p);
-}
-
 static um_status copy_values(values *v, const um_jdoc *d, size_t n_members, um_error *err)
 {
     if (!um_vec_reserve(&v->words, v->words.len + d->n_words) ||
@@ -156,43 +154,97 @@ static um_status copy_values(values *v, const um_jdoc *d, size_t n_members, um_e
     return UM_OK;
 }
 
+/* The hashes by which a maker looks ids up, or whoever takes its row; 0 = it does not. */
+static um_row_hashes hashes_for(const um_parsed *p, bool is_maker, const um_row_hashes *h)
+{
+    return (um_row_hashes){p->spec.makers_find_users == is_maker ? h->user : 0,
+                           p->spec.makers_find_items == is_maker ? h->item : 0};
+}
+
+static void prefetch_slots(const um_parsed *p, bool is_maker, const um_row_hashes *hashes)
+{
+    const um_row_hashes h = hashes_for(p, is_maker, hashes);
+    um_builder_prefetch_slots(p->spec.builder, h.user, h.item);
+}
+
+static void prefetch_keys(const um_parsed *p, bool is_maker, const um_row_hashes *hashes)
+{
+    const um_row_hashes h = hashes_for(p, is_maker, hashes);
+    um_builder_prefetch_keys(p->spec.builder, h.user, h.item);
+}
+
+/* Of the next line: that of a row in hand keeps its values. */
+static um_jsonl *parser_of(const filler *f)
+{
+    return f->parsers[f->n_parsed % N_IN_HAND];
+}
+
+static um_status make_row(const um_parsed *p, filler *f, batch *b, size_t row, um_jval root,
+                          um_error *err)
+{
+    b->rows.data[row].made = (uint32_t)begin_made(b);
+    return p->spec.make(f->maker, root, &b->made, &b->rows.data[row].hashes, err);
+}
+
+static um_status make_first_in_hand(const um_parsed *p, filler *f, batch *b, um_error *err)
+{
+    const in_hand *h = &f->in_hand[f->n_made++ % N_IN_HAND];
+    return make_row(p, f, b, h->row, h->root, err);
+}
+
+/* Makes a row when others were parsed after it, whose ids are then on their way. */
+static um_status make_later(const um_parsed *p, filler *f, batch *b, size_t row, um_jval root,
+                            um_error *err)
+{
+    f->in_hand[f->n_parsed % N_IN_HAND] = (in_hand){row, root};
+    prefetch_slots(p, true, &b->rows.data[row].hashes);
+    if (f->n_parsed >= KEYS_LATER) {
+        const size_t before = f->in_hand[(f->n_parsed - KEYS_LATER) % N_IN_HAND].row;
+        prefetch_keys(p, true, &b->rows.data[before].hashes);
+    }
+    f->n_parsed++;
+    return f->n_parsed - f->n_made == N_IN_HAND ? make_first_in_hand(p, f, b, err) : UM_OK;
+}
+
 static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root, um_error *err)
 {
-    values *v = keeps_root(p) ? &b->values : &f->values;
-    parsed_line row = {.line = b->n_lines,
-                       .words = (uint32_t)v->words.len,
-                       .bytes = (uint32_t)v->bytes.len,
-                       .members = (uint32_t)v->members.len,
-                       .bad = NOT_BAD,
-                       .has_nul = um_jsonl_has_nul(f->parser),
-                       .is_plain = root.document->is_plain};
+    const size_t row = b->rows.len;
+    parsed_line line = {.line = b->n_lines,
+                        .words = (uint32_t)b->values.words.len,
+                        .bytes = (uint32_t)b->values.bytes.len,
+                        .members = (uint32_t)b->values.members.len,
+                        .bad = NOT_BAD,
+                        .has_nul = um_jsonl_has_nul(parser_of(f)),
+                        .is_plain = root.document->is_plain};
     if (p->spec.builder != NULL && p->spec.ids_are_members)
-        row.hashes =
+        line.hashes =
             (um_row_hashes){hash_id(um_jval_member(root, 0)), hash_id(um_jval_member(root, 1))};
-    if (makes_at_once(p))
-        row.made = (uint32_t)begin_made(b);
-    um_status status = makes_at_once(p) ? p->spec.make(f->maker, root, &b->made, &row.hashes, err)
-                                        : copy_values(v, root.document, p->spec.n_members, err);
-    if (status == UM_OK && !um_vec_push(&b->rows, row))
+    um_status status = UM_OK;
+    if (keeps_root(p))
+        status = copy_values(&b->values, root.document, p->spec.n_members, err);
+    if (status == UM_OK && !um_vec_push(&b->rows, line))
         status = um_fail_memory(err, "rows");
-    return status;
+    if (status != UM_OK || p->spec.make == NULL)
+        return status;
+    return p->makes_later ? make_later(p, f, b, row, root, err) : make_row(p, f, b, row, root, err);
 }
 
 /* Parses a line, or what it is turned into; UM_ERR_INPUT with the reason when it is bad. */
 static um_status parse(const um_parsed *p, filler *f, const um_line *line, um_jval *root,
                        um_error *why)
 {
+    um_jsonl *parser = parser_of(f);
     if (p->spec.to_json == NULL)
-        return um_jsonl_parse_in_place(f->parser, line->text, line->len, root, why);
+        return um_jsonl_parse_in_place(parser, line->text, line->len, root, why);
     um_status status = UM_ERR_INPUT;
     if (p->spec.is_other == NULL || !p->spec.is_other(line->text, line->len))
-        status = um_jsonl_parse(f->parser, line->text, line->len, root, why);
+        status = um_jsonl_parse(parser, line->text, line->len, root, why);
     if (status != UM_ERR_INPUT)
         return status;
     um_str_clear(&f->json);
     status = p->spec.to_json(&f->json, line->text, line->len, why);
     if (status == UM_OK)
-        status = um_jsonl_parse(f->parser, um_str_text(&f->json), f->json.len, root, why);
+        status = um_jsonl_parse(parser, um_str_text(&f->json), f->json.len, root, why);
     return status;
 }
 
@@ -221,36 +273,6 @@ static um_jdoc document_of(const values *v, const parsed_line *row)
                      .is_plain = row->is_plain};
 }
 
-static void prefetch(const um_parsed *p, const batch *b, size_t row)
-{
-    if (row + SLOTS_AHEAD < b->rows.len) {
-        const parsed_line *later = &b->rows.data[row + SLOTS_AHEAD];
-        um_builder_prefetch_slots(p->spec.builder, later->hashes.user, later->hashes.item);
-    }
-    if (row + KEYS_AHEAD < b->rows.len) {
-        const parsed_line *later = &b->rows.data[row + KEYS_AHEAD];
-        um_builder_prefetch_keys(p->spec.builder, later->hashes.user, later->hashes.item);
-    }
-}
-
-static um_status make_rows(const um_parsed *p, const filler *f, batch *b, um_error *err)
-{
-    const bool prefetches = prefetches_for_makers(p);
-    um_status status = UM_OK;
-    for (size_t i = 0; i < b->rows.len && status == UM_OK; i++) {
-        parsed_line *row = &b->rows.data[i];
-        if (prefetches)
-            prefetch(p, b, i);
-        if (row->bad != NOT_BAD)
-            continue;
-        const um_jdoc document = document_of(keeps_root(p) ? &b->values : &f->values, row);
-        row->made = (uint32_t)begin_made(b);
-        status = p->spec.make(f->maker, (um_jval){.document = &document, .at = 1}, &b->made,
-                              &row->hashes, err);
-    }
-    return status == UM_OK ? um_str_status(&b->made, err) : status;
-}
-
 static void empty_values(values *v)
 {
     v->words.len = v->bytes.len = 0;
@@ -268,7 +290,6 @@ static void empty(batch *b)
     um_str_clear(&b->messages);
     um_str_clear(&b->made);
     empty_values(&b->values);
-    empty_values(&b->owner->values);
     if (b->made.cap > KEPT_BYTES)
         um_str_dispose(&b->made);
 }
@@ -281,9 +302,11 @@ static void fill(const um_parsed *p, filler *f, batch *b)
         if (line.len > 0 || line.is_long)
             b->status = add_line(p, f, b, &line, &b->err);
     }
-    if (p->spec.make != NULL && b->status == UM_OK)
-        b->status =
-            makes_at_once(p) ? um_str_status(&b->made, &b->err) : make_rows(p, f, b, &b->err);
+    while (b->status == UM_OK && f->n_made < f->n_parsed)
+        b->status = make_first_in_hand(p, f, b, &b->err);
+    if (b->status == UM_OK)
+        b->status = um_str_status(&b->made, &b->err);
+    f->n_made = f->n_parsed = 0;
     if (p->spec.make != NULL && b->status != UM_OK)
         b->rows.len = 0; /* they are not made */
     b->is_last = b->is_last || b->status != UM_OK;
@@ -378,6 +401,7 @@ um_status um_parsed_open(um_parsed **out, const um_parsed_spec *spec, um_lines *
     if (p == NULL)
         return um_fail_memory(err, "a JSON reader");
     p->spec = *spec;
+    p->makes_later = spec->builder != NULL && (spec->makers_find_users || spec->makers_find_items);
     p->lines = lines;
     p->first_line = 1;
     pthread_mutex_init(&p->lock, NULL);
@@ -387,9 +411,11 @@ um_status um_parsed_open(um_parsed **out, const um_parsed_spec *spec, um_lines *
         f->maker = spec->makers[i];
         for (size_t k = 0; k < N_OWN; k++)
             f->batches[k].owner = f;
-        status = um_jsonl_new(&f->parser, err);
-        if (status == UM_OK)
-            um_jsonl_want(f->parser, spec->members, spec->n_members);
+        for (size_t k = 0; k < N_IN_HAND && status == UM_OK; k++) {
+            status = um_jsonl_new(&f->parsers[k], err);
+            if (status == UM_OK)
+                um_jsonl_want(f->parsers[k], spec->members, spec->n_members);
+        }
     }
     if (status != UM_OK) {
         um_parsed_close(p);
@@ -398,6 +424,15 @@ um_status um_parsed_open(um_parsed **out, const um_parsed_spec *spec, um_lines *
     p->has_thread = start(p);
     *out = p;
     return UM_OK;
+}
+
+/* What whoever takes the rows will look up comes near some rows before. */
+static void prefetch_ahead(const um_parsed *p, const batch *b, size_t row)
+{
+    if (row + SLOTS_AHEAD < b->rows.len)
+        prefetch_slots(p, false, &b->rows.data[row + SLOTS_AHEAD].hashes);
+    if (row + KEYS_AHEAD < b->rows.len)
+        prefetch_keys(p, false, &b->rows.data[row + KEYS_AHEAD].hashes);
 }
 
 um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *err)
@@ -411,8 +446,8 @@ um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *
         change_batch(p);
     }
     const batch *b = p->current;
-    if (p->spec.builder != NULL && !p->spec.makers_look_up)
-        prefetch(p, b, p->row);
+    if (p->spec.builder != NULL)
+        prefetch_ahead(p, b, p->row);
     const parsed_line *line = &b->rows.data[p->row++];
     *any = true;
     *row = (um_parsed_row){.line = p->first_line + line->line, .has_nul = line->has_nul};
@@ -443,10 +478,10 @@ static void dispose(filler *f)
         um_str_dispose(&f->batches[i].messages);
         um_str_dispose(&f->batches[i].made);
     }
-    dispose_values(&f->values);
     um_block_dispose(&f->block);
     um_str_dispose(&f->json);
-    um_jsonl_free(f->parser);
+    for (size_t i = 0; i < N_IN_HAND; i++)
+        um_jsonl_free(f->parsers[i]);
 }
 
 void um_parsed_close(um_parsed *p)

@@ -45,7 +45,7 @@ typedef struct um_parsed_spec {
      * before. NULL = they are not. */
     const um_dataset_builder *builder;
     bool ids_are_members; /* user and item are the first two members; else the maker hashes them */
-    bool makers_look_up;  /* the makers do, else whoever takes the rows */
+    bool makers_find_users, makers_find_items; /* in it, else whoever takes the rows does */
 } um_parsed_spec;
 
 typedef struct um_parsed_row {

@@ -14,7 +14,10 @@
 #include "base/str.h"
 
 #define PIECE_BYTES ((size_t)64 << 20)  /* unless one text is longer; the first is on the heap */
-#define CHUNK_BYTES ((size_t)256 << 10) /* a writer's, written at once: stays in the cache */
+/* What a writer takes at a time. Of the heap one huge page: two threads that touch one of them
+ * first would both clear it. Of the file what is written at once and stays in the cache. */
+#define HEAP_CHUNK_BYTES ((size_t)2 << 20)
+#define FILE_CHUNK_BYTES ((size_t)256 << 10)
 #define SYSTEM_DIR  "/var/tmp"
 
 typedef struct piece {
@@ -204,8 +207,9 @@ static um_status take_chunk(um_spool_writer *w, size_t n, piece *from, um_error 
             return status;
         last = &s->pieces.data[s->pieces.len - 1];
     }
-    size_t size = last->cap - last->len < CHUNK_BYTES ? last->cap - last->len : CHUNK_BYTES;
+    size_t size = last->is_mapped ? FILE_CHUNK_BYTES : HEAP_CHUNK_BYTES;
     size = size < n ? n : size;
+    size = last->cap - last->len < size ? last->cap - last->len : size;
     *from = *last;
     last->len += size;
     w->left = size;
@@ -229,7 +233,7 @@ static um_status next_chunk(um_spool_writer *w, size_t n, um_error *err)
     w->offset = from.offset + from.len;
     if (w->stage_cap < w->left) {
         free(w->stage);
-        w->stage_cap = w->left > CHUNK_BYTES ? w->left : CHUNK_BYTES;
+        w->stage_cap = w->left > FILE_CHUNK_BYTES ? w->left : FILE_CHUNK_BYTES;
         w->stage = malloc(w->stage_cap);
         if (w->stage == NULL) {
             w->stage_cap = w->left = 0;

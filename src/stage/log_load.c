@@ -564,8 +564,9 @@ um_status um_log_load(um_workspace *ws, um_dataset **out, um_error *err)
         status = load_skips(&l, ws, err);
     if (status == UM_OK)
         status = um_dataset_flush_texts(l.d, err);
+    if (status == UM_OK)
+        status = um_dataset_find_first_seen(l.d, NULL, err);
     if (status == UM_OK) {
-        um_dataset_find_first_seen(l.d);
         um_dataset_release_texts(l.d);
         *out = l.d;
         l.d = NULL;
