@@ -50,7 +50,7 @@ static um_map_slot *find_slot(const um_map *m, const char *key, uint32_t hash)
 
 static bool rehash(um_map *m, size_t cap)
 {
-    um_map_slot *slots = um_calloc(cap, sizeof *slots);
+    um_map_slot *slots = um_aligned_calloc(cap, sizeof *slots);
     if (slots == NULL)
         return false;
     for (size_t i = 0; i < m->cap; i++) {

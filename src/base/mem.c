@@ -37,11 +37,12 @@ void *um_aligned_alloc(size_t count, size_t size)
     size_t bytes;
     if (um_mul_overflows(count, size, &bytes) || bytes > SIZE_MAX - HUGE_PAGE)
         return NULL;
-    const size_t align = bytes < 2 * HUGE_PAGE ? NUMERIC_ALIGN : HUGE_PAGE;
+    const size_t align = bytes < HUGE_PAGE ? NUMERIC_ALIGN : HUGE_PAGE;
     /* aligned_alloc wants a multiple of the alignment. */
     void *block = aligned_alloc(align, bytes == 0 ? align : (bytes + align - 1) / align * align);
 #ifdef MADV_HUGEPAGE
-    /* A hint: numbers are read in strides that touch more small pages than the TLB has entries. */
+    /* A hint: each small page costs a fault when it is first written, and numbers are read in
+     * strides that touch more of them than the TLB has entries. */
     if (block != NULL && align == HUGE_PAGE)
         (void)madvise(block, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
 #endif
@@ -158,7 +159,14 @@ bool um_vec_grow(void *data_pp, size_t *cap, size_t need, size_t item_size)
             return false;
         target += target;
     }
-    void *grown = um_reallocarray(data, target, item_size);
+    void *grown = NULL;
+    if (target < HUGE_PAGE / item_size) {
+        grown = um_reallocarray(data, target, item_size);
+    } else if ((grown = um_aligned_alloc(target, item_size)) != NULL) {
+        if (*cap > 0)
+            memcpy(grown, data, *cap * item_size);
+        free(data);
+    }
     if (grown == NULL)
         return false;
     memcpy(data_pp, &grown, sizeof grown);

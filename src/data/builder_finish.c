@@ -259,7 +259,7 @@ static um_status gather_log(finish *f, um_error *err)
     d->n_interactions = n;
     if (!take_order(d, &f->log, &d->user_start, &d->time_s))
         return um_fail_memory(err, "interactions");
-    d->item = um_dataset_alloc(d, n, sizeof *d->item);
+    d->item = um_dataset_room(d, n, sizeof *d->item);
     if (d->item == NULL)
         return um_fail_memory(err, "interactions");
     um_pool_run(f->pool, n, 1, gather_items, f);
@@ -281,9 +281,9 @@ static um_status gather_series(finish *f, um_error *err)
         column c = {o, from, to};
         to->name = from->name;
         if (from->is_text)
-            to->texts = um_dataset_alloc(d, o->n, sizeof *to->texts);
+            to->texts = um_dataset_room(d, o->n, sizeof *to->texts);
         else
-            to->numbers = um_dataset_alloc(d, o->n, sizeof *to->numbers);
+            to->numbers = um_dataset_room(d, o->n, sizeof *to->numbers);
         if (to->texts == NULL && to->numbers == NULL)
             return um_fail_memory(err, "behaviour columns");
         um_pool_run(f->pool, o->n, 1, from->is_text ? gather_texts : gather_numbers, &c);
@@ -365,8 +365,8 @@ static um_status gather_impressions(finish *f, um_error *err)
     const um_order *o = &f->log;
     if (b->shown.len == 0)
         return UM_OK;
-    d->impression_start = um_dataset_alloc(d, o->n + 1, sizeof *d->impression_start);
-    d->impression_position = um_dataset_alloc(d, o->n, sizeof *d->impression_position);
+    d->impression_start = um_dataset_room(d, o->n + 1, sizeof *d->impression_start);
+    d->impression_position = um_dataset_room(d, o->n, sizeof *d->impression_position);
     if (d->impression_start == NULL || d->impression_position == NULL)
         return um_fail_memory(err, "impressions");
     lists l = {.f = f,
@@ -381,7 +381,7 @@ static um_status gather_impressions(finish *f, um_error *err)
         d->impression_position = NULL;
         return UM_OK;
     }
-    l.to = d->impression_item = um_dataset_alloc(d, (size_t)n, sizeof *d->impression_item);
+    l.to = d->impression_item = um_dataset_room(d, (size_t)n, sizeof *d->impression_item);
     if (d->impression_item == NULL)
         return um_fail_memory(err, "impressions");
     um_pool_run(f->pool, o->n, 1, gather_lists, &l);
@@ -401,7 +401,7 @@ static um_status gather_skips(finish *f, um_error *err)
         return UM_OK;
     if (!take_order(d, o, &d->skip_start, &d->skip_time_s))
         return um_fail_memory(err, "lists nobody chose from");
-    d->skip_list_start = um_dataset_alloc(d, o->n + 1, sizeof *d->skip_list_start);
+    d->skip_list_start = um_dataset_room(d, o->n + 1, sizeof *d->skip_list_start);
     if (d->skip_list_start == NULL)
         return um_fail_memory(err, "lists nobody chose from");
     lists l = {.f = f,
@@ -411,7 +411,7 @@ static um_status gather_skips(finish *f, um_error *err)
                .from = b->skip_item.data,
                .start = d->skip_list_start};
     const uint64_t n = find_starts(&l);
-    l.to = d->skip_item = um_dataset_alloc(d, (size_t)n, sizeof *d->skip_item);
+    l.to = d->skip_item = um_dataset_room(d, (size_t)n, sizeof *d->skip_item);
     if (d->skip_item == NULL)
         return um_fail_memory(err, "lists nobody chose from");
     um_pool_run(f->pool, o->n, 1, gather_lists, &l);

@@ -41,7 +41,13 @@ um_dataset *um_dataset_new(void)
 
 void *um_dataset_alloc(um_dataset *dataset, size_t count, size_t size)
 {
-    void *block = um_calloc(count, size);
+    void *block = um_aligned_calloc(count, size);
+    return block != NULL && um_dataset_own(dataset, block) ? block : NULL;
+}
+
+void *um_dataset_room(um_dataset *dataset, size_t count, size_t size)
+{
+    void *block = um_aligned_alloc(count, size);
     return block != NULL && um_dataset_own(dataset, block) ? block : NULL;
 }
 

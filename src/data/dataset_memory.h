@@ -24,6 +24,8 @@ um_dataset *um_dataset_new(void);
 um_status um_dataset_set_spool_dir(um_dataset *dataset, const char *dir, um_error *err) UM_CHECKED;
 /* count x size zeroed bytes that live as long as the data set; NULL when out of memory. */
 void *um_dataset_alloc(um_dataset *dataset, size_t count, size_t size);
+/* The same for whoever writes all of it: not zeroed. */
+void *um_dataset_room(um_dataset *dataset, size_t count, size_t size);
 /* Takes over a heap block; false when out of memory, the block is then freed. */
 bool um_dataset_own(um_dataset *dataset, void *block);
 /* The spool of behaviour texts and long cells, made when it is first asked for. */
@@ -47,7 +49,6 @@ void um_dataset_release_texts(const um_dataset *dataset);
  * item_available_s where item_has_release is not set: the first time that anybody chose the item or
  * was shown it. A time of 0 is "before the log": it counts, as 0, only where there is no other.
  */
-um_status um_dataset_find_first_seen(um_dataset *dataset, um_pool *pool,
-                                     um_error *err) UM_CHECKED;
+um_status um_dataset_find_first_seen(um_dataset *dataset, um_pool *pool, um_error *err) UM_CHECKED;
 
 #endif

@@ -133,8 +133,8 @@ static um_status sort_by_user(making *m, um_pool *pool, um_error *err)
     um_order *o = m->o;
     bool good = true;
     o->start = um_calloc((size_t)o->n_users + 1, sizeof *o->start);
-    o->ordinals = um_calloc(o->n, sizeof *o->ordinals);
-    o->time_s = um_calloc(o->n, sizeof *o->time_s);
+    o->ordinals = um_aligned_alloc(o->n, sizeof *o->ordinals);
+    o->time_s = um_aligned_alloc(o->n, sizeof *o->time_s);
     for (size_t k = 0; k < N_PARTS; k++) {
         m->parts[k].at = um_calloc(o->n_users, sizeof *m->parts[k].at);
         good = good && m->parts[k].at != NULL;
