@@ -3,10 +3,13 @@
 
   gen_log.py DIR --form ml-latest --rows 25000000    movies.csv, ratings.csv
   gen_log.py DIR --form canonical --rows 25000000    three JSONL files, a review text a row
+  gen_log.py DIR --form ratings --rows 1000000       the same, a rating a row and no text
+  gen_log.py DIR --form lists --rows 400000          the same with the five items that were shown
   gen_log.py DIR --form amazon-2023 --rows 400000    Bench.jsonl, meta_Bench.jsonl
+  gen_log.py DIR --form goodreads --rows 400000      interactions, books and reviews of one genre
 
-The last has the members, lengths and packed size of the published files (about 450 bytes a review
-and 1,500 an item, gzip to a third) with words that mean nothing.
+The last two have the members and about the lengths of the published files (Amazon 450 bytes a
+review and 1,500 an item, gzip to a third) with words that mean nothing.
 """
 import argparse
 import itertools
@@ -92,11 +95,64 @@ def amazon(args, rng):
                 "verified_purchase": rng.random() < 0.9}) + "\n")
 
 
+def goodreads(args, rng):
+    said = sentences(rng, 40000)
+    hexes = "0123456789abcdef"
+    user_ids = ["".join(rng.choices(hexes, k=32)) for _ in range(args.users)]
+    days, months = "Mon Tue Wed Thu Fri Sat Sun".split(), "Jan Feb Mar Apr May Jun Jul Aug".split()
+
+    def date():
+        return (f"{rng.choice(days)} {rng.choice(months)} {rng.randint(1, 28):02} "
+                f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}:{rng.randint(0, 59):02} -0700 "
+                f"{rng.randint(2008, 2017)}")
+
+    def name(kind):
+        return os.path.join(args.dir, f"goodreads_{kind}_bench.json")
+
+    with open(name("books"), "w", buffering=1 << 20) as f:
+        for book in range(args.items):
+            link = f"https://www.goodreads.com/book/show/{book + 1000}-{rng.choice(WORDS)}"
+            f.write(json.dumps({
+                "isbn": f"{rng.randrange(10**9):010}", "text_reviews_count": str(rng.randint(1, 50)),
+                "series": [], "country_code": "US", "language_code": "eng",
+                "popular_shelves": [{"count": str(rng.randint(1, 999)), "name": rng.choice(WORDS)}
+                                    for _ in range(rng.randint(5, 20))],
+                "asin": "", "is_ebook": "false", "average_rating": f"{rng.randint(100, 500) / 100}",
+                "kindle_asin": "", "similar_books": [str(rng.randrange(10**6)) for _ in range(6)],
+                "description": " ".join(rng.choices(said, k=rng.randint(0, 12))),
+                "format": "Paperback", "link": link,
+                "authors": [{"author_id": str(rng.randrange(10**5)), "role": ""}],
+                "publisher": rng.choice(said)[:16], "num_pages": str(rng.randint(20, 900)),
+                "publication_day": str(rng.randint(1, 28)), "isbn13": f"{rng.randrange(10**12):013}",
+                "publication_month": str(rng.randint(1, 12)), "edition_information": "",
+                "publication_year": str(rng.randint(1950, 2016)), "url": link,
+                "image_url": "https://images.gr-assets.com/books/1493114742m/34883016.jpg",
+                "book_id": str(book + 1000), "ratings_count": str(rng.randint(1, 9999)),
+                "work_id": str(rng.randrange(10**7)), "title": rng.choice(said)[:40],
+                "title_without_series": rng.choice(said)[:40]}) + "\n")
+    with open(name("interactions"), "w", buffering=1 << 20) as f, \
+            open(name("reviews"), "w", buffering=1 << 20) as texts:
+        for _ in range(args.rows):
+            text = " ".join(rng.choices(said, k=rng.randint(1, 8))) if rng.random() < 0.15 else ""
+            row = {"user_id": user_ids[int(args.users * rng.random() ** 1.5)],
+                   "book_id": str(1000 + int(args.items * rng.random() ** 2)),
+                   "review_id": "".join(rng.choices(hexes, k=32)), "is_read": rng.random() < 0.5,
+                   "rating": rng.randint(0, 5), "review_text_incomplete": text[:250],
+                   "date_added": date(), "date_updated": date(), "read_at": "", "started_at": ""}
+            f.write(json.dumps(row) + "\n")
+            if text:
+                row.pop("is_read"), row.pop("review_text_incomplete")
+                texts.write(json.dumps(row | {"review_text": text, "n_votes": 0, "n_comments": 0}) +
+                            "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir")
-    parser.add_argument("--form", choices=["ml-latest", "canonical", "amazon-2023"], required=True)
+    parser.add_argument("--form", required=True,
+                        choices=["ml-latest", "canonical", "ratings", "lists", "amazon-2023",
+                                 "goodreads"])
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--users", type=int, default=160000)
     parser.add_argument("--items", type=int, default=60000)
@@ -104,8 +160,8 @@ def main():
     args = parser.parse_args()
     os.makedirs(args.dir, exist_ok=True)
     rng = random.Random(1)
-    if args.form == "amazon-2023":
-        amazon(args, rng)
+    if args.form in ("amazon-2023", "goodreads"):
+        {"amazon-2023": amazon, "goodreads": goodreads}[args.form](args, rng)
         return
     entities(args.dir, args.form, args.users, args.items)
     reviews = [" ".join(rng.choices(WORDS, k=rng.randint(1, 2 * args.words)))
@@ -128,7 +184,16 @@ def main():
             f.write(f'{{"user_id":"user-{user}","item_id":"item-{item}","timestamp":'
                     f'"{2001 + day % 20}-{1 + day % 12:02}-{1 + day % 28:02} '
                     f'{hour:02}:{minute:02}:{second:02}",'
-                    f'"behavior_features":{{"rating":{stars},"review":"{reviews[k % 5000]}"}}}}\n')
+                    f'"behavior_features":{{"rating":{stars}')
+            if args.form == "canonical":
+                f.write(f',"review":"{reviews[k % 5000]}"')
+            elif args.form == "lists":
+                shown = rng.sample(range(args.items), 5)
+                if item not in shown:
+                    shown[k % 5] = item
+                listed = ",".join(f'"item-{i}"' for i in shown)
+                f.write(f',"impression_list":[{listed}],"item_pos":{shown.index(item)}')
+            f.write("}}\n")
 
 
 if __name__ == "__main__":

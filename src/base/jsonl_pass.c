@@ -11,7 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define FEW_KEYS       16
+#define FEW_KEYS       48
 #define FIRST_CAPACITY ((size_t)4096)
 
 /* Keys ---------------------------------------------------------------------------------------- */

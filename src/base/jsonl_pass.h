@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/scan.h"
 
-#define UM_JSONL_HABITS      32
+#define UM_JSONL_HABITS      64
 #define UM_JSONL_HABIT_BYTES (2 * UM_SCAN_BYTES)
 
 typedef struct um_jsonl_key {

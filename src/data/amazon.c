@@ -119,29 +119,11 @@ static void append_style(um_str *out, um_jval style)
     }
 }
 
-/* An id as it is, or written as text. */
-typedef struct review_id {
-    char number[UM_ID_NUMBER_BYTES];
-    const char *text;
-    size_t len;
-} review_id;
-
-static bool read_id(um_jval value, review_id *id)
-{
-    return um_value_id(value, id->number, &id->text, &id->len);
-}
-
-/* The hash of an id, which may be known. */
-static uint64_t hash_of(uint64_t known, const review_id *id)
-{
-    return known != 0 ? known : um_map_hash(id->text, id->len);
-}
-
 /* Looks the item up, which was described before or is not taken. */
-static verdict check_item(review_maker *m, const review_id *id, uint64_t hash, review *row)
+static verdict check_item(review_maker *m, const um_row_id *id, review *row)
 {
     uint32_t left_out = 0;
-    if (um_builder_find_item_hashed(m->texts.builder, id->text, id->len, hash, &row->item))
+    if (um_builder_find_item_hashed(m->texts.builder, id->text, id->len, id->hash, &row->item))
         return GOOD;
     if (um_ids_find_n(m->left_out, id->text, id->len, &left_out)) {
         um_str_appendf(&m->text, "item '%.40s' has too few ratings, or no details", id->text);
@@ -152,17 +134,17 @@ static verdict check_item(review_maker *m, const review_id *id, uint64_t hash, r
 }
 
 /* Whether a review is taken; else why not, in m->text. */
-static verdict check_review(review_maker *m, um_jval root, um_row_hashes *hashes, review_id *user,
-                            review *row)
+static verdict check_review(review_maker *m, um_jval root, const um_row_hashes *hashes,
+                            um_row_id *user, review *row)
 {
     const um_amazon_layout *lay = m->lay;
     const char *why = NULL;
-    review_id item = {.len = 0};
-    if (!read_id(um_jval_member(root, USER), user)) {
+    um_row_id item = {.len = 0};
+    if (!um_read_id(um_jval_member(root, USER), hashes->user, user)) {
         um_str_appendf(&m->text, "%s is missing", lay->user.name);
         return REJECTED;
     }
-    if (!read_id(um_jval_member(root, ITEM), &item)) {
+    if (!um_read_id(um_jval_member(root, ITEM), hashes->item, &item)) {
         um_str_appendf(&m->text, "%s is missing", lay->item.name);
         return REJECTED;
     }
@@ -173,7 +155,7 @@ static verdict check_review(review_maker *m, um_jval root, um_row_hashes *hashes
     else if (!(row->rating >= 1 && row->rating <= 5))
         um_str_appendf(&m->text, "%s %g is outside 1 .. 5", lay->rating.name, row->rating);
     else
-        return check_item(m, &item, hash_of(hashes->item, &item), row);
+        return check_item(m, &item, row);
     return REJECTED;
 }
 
@@ -197,7 +179,7 @@ static um_status make_review(void *context, um_jval root, um_str *made, um_row_h
                              um_error *err)
 {
     review_maker *m = context;
-    review_id user = {.len = 0};
+    um_row_id user = {.len = 0};
     review *row = (review *)um_str_extend(made, sizeof *row);
     if (row == NULL)
         return um_str_status(made, err);
@@ -211,7 +193,7 @@ static um_status make_review(void *context, um_jval root, um_str *made, um_row_h
     row->has_votes = read_votes(um_jval_member(root, VOTES), &row->votes);
     row->is_verified = false;
     row->has_verified = um_jval_bool(um_jval_member(root, VERIFIED), &row->is_verified);
-    row->user_hash = hashes->user = hash_of(hashes->user, &user);
+    row->user_hash = hashes->user = user.hash;
     row->user_len = user.len;
     um_status status = make_texts(m, root, row, err);
     um_str_append_n(made, user.text, user.len + 1);

@@ -10,310 +10,254 @@
  * review_id. That file is read before them and its texts are put aside (data/textjoin.h), so memory
  * holds the catalogue, the log's numbers, a few words a review and the first 64 MiB of reviews.
  */
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "data/calendar.h"
 #include "data/dates.h"
-#include "data/objects.h"
+#include "data/goodreads.h"
+#include "data/text_maker.h"
 #include "data/textjoin.h"
 
-#define MAX_GENRES 8 /* names of genres kept for a book, those most readers chose */
-#define MIN_YEAR   1000
-#define MAX_YEAR   2100
+/* Columns of behaviour. */
+enum { RATED, READ, REVIEWED, N_SERIES };
+static const char *const series_names[N_SERIES] = {"rating", "is_read", "review"};
 
 typedef struct goodreads {
     um_reading *r;
-    um_arena arena;
-    um_ids author_ids;
-    UM_VEC(char *) author_names; /* by index of author_ids; NULL until described */
     um_textjoin *reviews;
-    um_str id, user_id, text, json;
+    uint32_t series[N_SERIES]; /* numbers in the builder */
 } goodreads;
 
-/* Side tables ---------------------------------------------------------------------------------
+/* Whole reviews --------------------------------------------------------------------------------
  */
 
-static um_status take_author(void *context, um_jval author, uint64_t line, um_error *err)
+enum { REVIEW, WHOLE, N_REVIEW_MEMBERS };
+static const um_jkey review_members[N_REVIEW_MEMBERS] = {
+    [REVIEW] = UM_JKEY("review_id"),
+    [WHOLE] = UM_JKEY("review_text"),
+};
+
+/* What is made of a review. Behind it: its id and its text, each with a NUL. */
+typedef struct whole_review {
+    size_t id_bytes, text_bytes; /* 0: there is none */
+} whole_review;
+
+typedef struct review_maker {
+    um_str text;
+    UM_PARSED_APART;
+} review_maker;
+
+static um_status make_whole(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+                            um_error *err)
 {
+    review_maker *m = context;
+    um_row_id id = {.len = 0};
+    whole_review row = {0};
+    um_str_clear(&m->text);
+    if (um_read_id(um_jval_member(root, REVIEW), hashes->user, &id))
+        row.id_bytes = id.len + 1;
+    if (um_value_text(um_jval_member(root, WHOLE), " ", &m->text))
+        row.text_bytes = m->text.len + 1;
+    um_str_append_n(made, &row, sizeof row);
+    um_str_append_n(made, id.text, row.id_bytes);
+    um_str_append_n(made, um_str_text(&m->text), row.text_bytes);
+    um_status status = um_str_status(&m->text, err);
+    return status == UM_OK ? um_str_status(made, err) : status;
+}
+
+static um_status take_whole(void *context, um_jval object, uint64_t line, um_error *err)
+{
+    (void)object;
     goodreads *g = context;
-    uint32_t index = 0;
+    const whole_review *row = (const whole_review *)g->r->made;
+    const char *id = (const char *)(row + 1);
     bool added = false;
-    um_str_clear(&g->text);
-    if (!um_member_id(author, "author_id", &g->id))
-        return um_reading_reject(g->r, err, line, "author_id is missing");
-    if (!um_member_text(author, "name", " ", &g->text))
-        return um_reading_reject(g->r, err, line, "author '%.40s' has no name",
-                                 um_str_text(&g->id));
-    um_status status = um_ids_intern(&g->author_ids, &g->arena, um_str_text(&g->id), "author",
-                                     &index, &added, err);
-    if (status == UM_OK && !added)
-        return um_reading_reject(g->r, err, line, "author '%.40s' was listed before",
-                                 um_str_text(&g->id));
-    if (status == UM_OK)
-        status = um_str_status(&g->text, err);
-    if (status != UM_OK)
-        return status;
-    char *name = um_arena_strdup(&g->arena, um_str_text(&g->text));
-    if (name == NULL || !um_vec_push(&g->author_names, name))
-        return um_fail_memory(err, "authors");
-    return UM_OK;
-}
-
-typedef struct counted {
-    const char *name;
-    int64_t n;
-} counted;
-
-/* {"fantasy, paranormal": 31, "fiction": 8} -> "fantasy, paranormal, fiction", most first. */
-static void append_genres(um_str *out, um_jval genres)
-{
-    counted top[MAX_GENRES];
-    size_t n = 0;
-    um_jval value;
-    const char *key = NULL;
-    int64_t count = 0;
-    um_jiter it = um_jval_iter(genres);
-    while (um_jiter_next(&it, &key, &value)) {
-        if (!um_jval_i64(value, &count) || count <= 0)
-            continue;
-        size_t at = n;
-        while (at > 0 && top[at - 1].n < count)
-            at--;
-        if (at == MAX_GENRES)
-            continue;
-        n += n < MAX_GENRES;
-        memmove(top + at + 1, top + at, (n - at - 1) * sizeof *top);
-        top[at] = (counted){key, count};
-    }
-    for (size_t i = 0; i < n; i++)
-        um_str_appendf(out, "%s%s", i > 0 ? ", " : "", top[i].name);
-}
-
-/* Rows of books of other genres are good rows too: nothing is done with them. */
-static um_status take_genres(void *context, um_jval row, uint64_t line, um_error *err)
-{
-    goodreads *g = context;
-    um_jval genres;
-    uint32_t item = 0;
-    if (!um_member_id(row, "book_id", &g->id))
-        return um_reading_reject(g->r, err, line, "book_id is missing");
-    if (!um_jval_get(row, "genres", &genres) || um_jval_type(genres) != UM_J_OBJECT)
-        return um_reading_reject(g->r, err, line, "genres is not an object");
-    if (!um_builder_find_item(g->r->builder, um_str_text(&g->id), &item))
-        return UM_OK;
-    um_str_clear(&g->text);
-    append_genres(&g->text, genres);
-    return um_put_text(g->r, item, "genres", &g->text, err);
-}
-
-static um_status take_full_review(void *context, um_jval review, uint64_t line, um_error *err)
-{
-    goodreads *g = context;
-    bool added = false;
-    um_str_clear(&g->text);
-    if (!um_member_id(review, "review_id", &g->id))
+    if (row->id_bytes == 0)
         return um_reading_reject(g->r, err, line, "review_id is missing");
-    if (!um_member_text(review, "review_text", " ", &g->text))
-        return um_reading_reject(g->r, err, line, "review '%.40s' has no text",
-                                 um_str_text(&g->id));
-    um_status status = um_str_status(&g->text, err);
-    if (status == UM_OK)
-        status =
-            um_textjoin_put(g->reviews, um_str_text(&g->id), um_str_text(&g->text), &added, err);
+    if (row->text_bytes == 0)
+        return um_reading_reject(g->r, err, line, "review '%.40s' has no text", id);
+    um_status status = um_textjoin_put(g->reviews, id, id + row->id_bytes, &added, err);
     if (status == UM_OK && !added)
-        return um_reading_reject(g->r, err, line, "review '%.40s' was listed before",
-                                 um_str_text(&g->id));
+        return um_reading_reject(g->r, err, line, "review '%.40s' was listed before", id);
     return status;
 }
 
-/* Books ---------------------------------------------------------------------------------------
- */
-
-/* "Alan Moore, Dave Gibbons (Illustrator)"; authors that are not listed are left out. */
-static void append_authors(goodreads *g, um_str *out, um_jval book)
+static um_status read_reviews(goodreads *g, const char *genre, um_error *err)
 {
-    um_jval authors, author;
-    const char *no_key;
-    uint32_t index = 0;
-    if (!um_jval_get(book, "authors", &authors) || um_jval_type(authors) != UM_J_ARRAY)
-        return;
-    um_jiter it = um_jval_iter(authors);
-    while (um_jiter_next(&it, &no_key, &author)) {
-        if (um_jval_type(author) != UM_J_OBJECT || !um_member_id(author, "author_id", &g->id) ||
-            !um_ids_find(&g->author_ids, um_str_text(&g->id), &index))
-            continue;
-        um_str_appendf(out, "%s%s", out->len > 0 ? ", " : "", g->author_names.data[index]);
-        um_str_clear(&g->json);
-        if (um_member_text(author, "role", " ", &g->json))
-            um_str_appendf(out, " (%s)", um_str_text(&g->json));
-    }
-}
-
-static um_status put_member(goodreads *g, uint32_t item, um_jval book, const char *key,
-                            const char *column, um_error *err)
-{
-    um_str_clear(&g->text);
-    um_member_text(book, key, " ", &g->text);
-    return um_put_text(g->r, item, column, &g->text, err);
-}
-
-static um_status put_count(goodreads *g, uint32_t item, um_jval book, const char *key,
-                           um_error *err)
-{
-    double number = 0;
-    bool has = um_member_number(book, key, &number);
-    return um_put_number(g->r, item, key, has, number, err);
-}
-
-/* The date of publication as far as it is known: the day, or the first of the month or year. */
-static um_status put_published(goodreads *g, uint32_t item, um_jval book, um_error *err)
-{
-    int64_t year = 0, month = 0, day = 0, time_s = 0;
-    char date[24];
-    bool has =
-        um_member_integer(book, "publication_year", &year) && year >= MIN_YEAR && year <= MAX_YEAR;
-    um_str_clear(&g->text);
-    if (has)
-        um_str_appendf(&g->text, "%lld", (long long)year);
-    um_status status = um_put_text(g->r, item, "year", &g->text, err);
-    if (status != UM_OK || !has)
-        return status;
-    time_s = um_year_start_s(year);
-    if (um_member_integer(book, "publication_month", &month) && month >= 1 && month <= 12) {
-        bool has_day = um_member_integer(book, "publication_day", &day) && day >= 1 && day <= 31;
-        snprintf(date, sizeof date, "%04d-%02d-01", (int)year, (int)month);
-        um_date_parse_iso(date, &time_s);
-        snprintf(date, sizeof date, "%04d-%02d-%02d", (int)year, (int)month, (int)day);
-        if (has_day)
-            um_date_parse_iso(date, &time_s); /* a 31 June stays the first */
-    }
-    return um_dataset_builder_release(g->r->builder, item, time_s, err);
-}
-
-static um_status take_book(void *context, um_jval book, uint64_t line, um_error *err)
-{
-    static const char *const members[][2] = {{"publisher", "publisher"},
-                                             {"format", "format"},
-                                             {"num_pages", "pages"},
-                                             {"language_code", "language"},
-                                             {"description", "description"}};
-    goodreads *g = context;
-    uint32_t item = 0;
-    bool added = false;
-    if (!um_member_id(book, "book_id", &g->id))
-        return um_reading_reject(g->r, err, line, "book_id is missing");
-    um_str_clear(&g->text);
-    if (!um_member_text(book, "title", " ", &g->text) &&
-        !um_member_text(book, "title_without_series", " ", &g->text))
-        return um_reading_reject(g->r, err, line, "book '%.40s' has no title", um_str_text(&g->id));
-    um_status status =
-        um_dataset_builder_item(g->r->builder, um_str_text(&g->id), &item, &added, err);
-    if (status == UM_OK && !added)
-        return um_reading_reject(g->r, err, line, "book '%.40s' was described before",
-                                 um_str_text(&g->id));
+    review_maker makers[UM_PARSED_THREADS] = {0};
+    um_status status = um_textjoin_new(&g->reviews, g->r->options->spool_dir, err);
     if (status == UM_OK)
-        status = um_put_text(g->r, item, "title", &g->text, err);
-    um_str_clear(&g->text);
-    append_authors(g, &g->text, book);
+        status = um_goodreads_read_file(g->r, "goodreads_reviews_", genre, false,
+                                        &(um_objects_spec){.members = review_members,
+                                                           .n_members = N_REVIEW_MEMBERS,
+                                                           .make = make_whole,
+                                                           .makers = {&makers[0], &makers[1]},
+                                                           .take = take_whole,
+                                                           .context = g},
+                                        err);
     if (status == UM_OK)
-        status = um_put_text(g->r, item, "authors", &g->text, err);
-    um_str_clear(&g->text);
-    if (status == UM_OK)
-        status = um_put_text(g->r, item, "genres", &g->text, err);
-    if (status == UM_OK)
-        status = put_published(g, item, book, err);
-    for (size_t i = 0; i < sizeof members / sizeof *members && status == UM_OK; i++)
-        status = put_member(g, item, book, members[i][0], members[i][1], err);
-    if (status == UM_OK)
-        status = put_count(g, item, book, "average_rating", err);
-    if (status == UM_OK)
-        status = put_count(g, item, book, "ratings_count", err);
+        status = um_textjoin_flush(g->reviews, err);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++)
+        um_str_dispose(&makers[i].text);
     return status;
 }
 
 /* Interactions --------------------------------------------------------------------------------
  */
 
-/* The text member `key` as a C string, "" when absent. */
-static const char *plain_text(um_jval object, const char *key)
+enum { USER, BOOK, DATE, RATING, IS_READ, REVIEW_ID, BEGINNING, N_MEMBERS };
+static const um_jkey members[N_MEMBERS] = {
+    [USER] = UM_JKEY("user_id"),
+    [BOOK] = UM_JKEY("book_id"),
+    [DATE] = UM_JKEY("date_added"),
+    [RATING] = UM_JKEY("rating"),
+    [IS_READ] = UM_JKEY("is_read"),
+    [REVIEW_ID] = UM_JKEY("review_id"),
+    [BEGINNING] = UM_JKEY("review_text_incomplete"),
+};
+
+/* What is made of an interaction. Behind it: the user's id with a NUL; or why the row is bad. */
+typedef struct shelved {
+    int64_t time_s, rating;
+    char *review; /* NULL = absent */
+    uint64_t user_hash;
+    size_t user_len;
+    uint32_t item;
+    bool is_bad, has_read, is_read;
+} shelved;
+
+typedef struct log_maker {
+    um_textjoin *reviews;
+    um_str why;
+    um_text_maker texts; /* last: it keeps the next thread's apart */
+} log_maker;
+
+/* Whether a row is taken; else why not, in m->why. */
+static bool check_row(log_maker *m, um_jval root, const um_row_hashes *hashes, um_row_id *user,
+                      shelved *row)
 {
-    um_jval v;
-    const char *text;
+    um_row_id book = {.len = 0};
+    const char *date = "";
     size_t len = 0;
-    return um_jval_get(object, key, &v) && um_jval_str(v, &text, &len) ? text : "";
+    um_jval_str(um_jval_member(root, DATE), &date, &len);
+    um_str_clear(&m->why);
+    if (!um_read_id(um_jval_member(root, USER), hashes->user, user))
+        um_str_append(&m->why, "user_id is missing");
+    else if (!um_read_id(um_jval_member(root, BOOK), hashes->item, &book))
+        um_str_append(&m->why, "book_id is missing");
+    else if (!um_date_parse_ctime(date, &row->time_s))
+        um_str_appendf(&m->why, "date_added '%.40s' is not like \"Fri Nov 09 11:37:04 -0800 2012\"",
+                       date);
+    else if (row->time_s <= 0)
+        um_str_appendf(&m->why, "date_added '%.40s' is not after 1970", date);
+    else if (!um_value_integer(um_jval_member(root, RATING), &row->rating) || row->rating < 0 ||
+             row->rating > 5)
+        um_str_append(&m->why, "rating is missing or outside 0 .. 5");
+    else if (!um_builder_find_item_hashed(m->texts.builder, book.text, book.len, book.hash,
+                                          &row->item))
+        um_str_appendf(&m->why, "book '%.40s' is not in the list of books", book.text);
+    return m->why.len == 0;
 }
 
 /* The whole review where the reviews file has it, else the beginning that the row itself holds. */
-static um_status put_review(goodreads *g, um_jval row, um_error *err)
+static um_status make_review(log_maker *m, um_jval root, char **kept, um_error *err)
 {
+    um_row_id id;
     const char *whole = NULL;
-    um_str_clear(&g->text);
-    if (um_textjoin_len(g->reviews) > 0 && um_member_id(row, "review_id", &g->id))
-        whole = um_textjoin_get(g->reviews, um_str_text(&g->id));
-    if (whole == NULL)
-        um_member_text(row, "review_text_incomplete", " ", &g->text);
-    um_status status = um_str_status(&g->text, err);
-    if (whole == NULL)
-        whole = um_str_text(&g->text);
-    if (status == UM_OK)
-        status = um_put_behaviour_text(g->r, "review", whole, strlen(whole), &g->json, err);
-    return status;
+    if (um_textjoin_len(m->reviews) > 0 && um_read_id(um_jval_member(root, REVIEW_ID), 0, &id))
+        whole = um_textjoin_get(m->reviews, id.text);
+    return whole != NULL
+               ? um_keep_text(&m->texts, whole, strlen(whole), kept, err)
+               : um_keep_value(&m->texts, um_jval_member(root, BEGINNING), " ", kept, err);
 }
 
-static um_status add_interaction(goodreads *g, um_jval row, uint64_t line, uint32_t item,
-                                 int64_t time_s, int64_t rating, um_error *err)
+/* Runs in the threads: looks up, and changes nothing but its own context. */
+static um_status make_interaction(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+                                  um_error *err)
 {
-    um_dataset_builder *b = g->r->builder;
-    uint32_t user = 0;
-    bool is_read = false;
-    um_status status = um_dataset_builder_user(b, um_str_text(&g->user_id), &user, NULL, err);
+    log_maker *m = context;
+    um_row_id user = {.len = 0};
+    shelved row = {.review = NULL};
+    um_status status = UM_OK;
+    row.is_bad = !check_row(m, root, hashes, &user, &row);
+    if (!row.is_bad) {
+        row.has_read = um_jval_bool(um_jval_member(root, IS_READ), &row.is_read);
+        row.user_hash = hashes->user = user.hash;
+        row.user_len = user.len;
+        status = make_review(m, root, &row.review, err);
+    }
+    um_str_append_n(made, &row, sizeof row);
+    if (row.is_bad)
+        um_str_append_n(made, um_str_text(&m->why), m->why.len + 1);
+    else
+        um_str_append_n(made, user.text, user.len + 1);
     if (status == UM_OK)
-        status = um_dataset_builder_interaction(b, user, item, time_s, err);
+        status = um_str_status(&m->why, err);
+    return status == UM_OK ? um_str_status(made, err) : status;
+}
+
+static um_status take_interaction(void *context, um_jval object, uint64_t line, um_error *err)
+{
+    (void)object;
+    goodreads *g = context;
+    um_dataset_builder *b = g->r->builder;
+    const shelved *row = (const shelved *)g->r->made;
+    const char *behind = (const char *)(row + 1);
+    uint32_t user = 0;
+    um_status status = UM_OK;
+    if (row->is_bad)
+        return um_reading_reject(g->r, err, line, "%s", behind);
+    if (!um_builder_find_user_hashed(b, behind, row->user_len, row->user_hash, &user))
+        status = um_dataset_builder_user(b, behind, &user, NULL, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_interaction(b, user, row->item, row->time_s, err);
     if (status == UM_OK)
         status = um_builder_set_line(b, line, err);
-    if (status == UM_OK && rating > 0)
-        status = um_dataset_builder_number(b, "rating", (double)rating, err);
-    if (status == UM_OK && um_member_bool(row, "is_read", &is_read))
-        status = um_dataset_builder_number(b, "is_read", is_read, err);
-    if (status == UM_OK)
-        status = put_review(g, row, err);
+    if (status == UM_OK && row->rating > 0)
+        status = um_builder_set_number(b, g->series[RATED], (double)row->rating, err);
+    if (status == UM_OK && row->has_read)
+        status = um_builder_set_number(b, g->series[READ], row->is_read, err);
+    if (status == UM_OK && row->review != NULL)
+        status = um_builder_set_kept(b, g->series[REVIEWED], row->review, err);
     return status;
 }
 
-static um_status take_interaction(void *context, um_jval row, uint64_t line, um_error *err)
+static um_status read_log(goodreads *g, const um_entry *entry, um_error *err)
 {
-    goodreads *g = context;
-    um_reading *r = g->r;
-    uint32_t item = 0;
-    int64_t time_s = 0, rating = 0;
-    if (!um_member_id(row, "user_id", &g->user_id))
-        return um_reading_reject(r, err, line, "user_id is missing");
-    if (!um_member_id(row, "book_id", &g->id))
-        return um_reading_reject(r, err, line, "book_id is missing");
-    const char *date = plain_text(row, "date_added");
-    if (!um_date_parse_ctime(date, &time_s))
-        return um_reading_reject(
-            r, err, line, "date_added '%.40s' is not like \"Fri Nov 09 11:37:04 -0800 2012\"",
-            date);
-    if (time_s <= 0)
-        return um_reading_reject(r, err, line, "date_added '%.40s' is not after 1970", date);
-    if (!um_member_integer(row, "rating", &rating) || rating < 0 || rating > 5)
-        return um_reading_reject(r, err, line, "rating is missing or outside 0 .. 5");
-    if (!um_builder_find_item(r->builder, um_str_text(&g->id), &item))
-        return um_reading_reject(r, err, line, "book '%.40s' is not in the list of books",
-                                 um_str_text(&g->id));
-    return add_interaction(g, row, line, item, time_s, rating, err);
+    log_maker makers[UM_PARSED_THREADS] = {{.reviews = g->reviews}, {.reviews = g->reviews}};
+    um_status status = UM_OK;
+    for (size_t i = 0; i < N_SERIES && status == UM_OK; i++)
+        status = um_builder_find_series(g->r->builder, series_names[i], &g->series[i], err);
+    for (size_t i = 0; i < UM_PARSED_THREADS && status == UM_OK; i++)
+        status = um_text_maker_open(&makers[i].texts, g->r->builder, err);
+    if (status == UM_OK)
+        status = um_reading_objects(g->r,
+                                    &(um_objects_spec){.entry = entry,
+                                                       .has_interactions = true,
+                                                       .has_ids = true,
+                                                       .ids_are_members = true,
+                                                       .makers_find_items = true,
+                                                       .members = members,
+                                                       .n_members = N_MEMBERS,
+                                                       .make = make_interaction,
+                                                       .makers = {&makers[0], &makers[1]},
+                                                       .take = take_interaction,
+                                                       .context = g},
+                                    err);
+    for (size_t i = 0; i < UM_PARSED_THREADS; i++) {
+        status = um_text_maker_close(&makers[i].texts, status, err);
+        um_str_dispose(&makers[i].why);
+    }
+    return status;
 }
 
 /* Files ---------------------------------------------------------------------------------------
  */
 
 #define INTERACTIONS "goodreads_interactions_"
-#define BOOKS        "goodreads_books_"
 
 typedef struct located {
     const um_entry *log; /* the first whose books are there, else the first */
@@ -336,7 +280,7 @@ static void find_logs(located *l, const um_bundle *bundle)
     *l = (located){0};
     while ((entry = um_bundle_next_like(bundle, INTERACTIONS, ".json", &next, &part)) != NULL) {
         um_str_clear(&books);
-        um_str_appendf(&books, BOOKS "%s.json", um_str_text(&part));
+        um_str_appendf(&books, UM_GOODREADS_BOOKS "%s.json", um_str_text(&part));
         bool paired = um_partner_exists(bundle, um_str_text(&books));
         if (paired)
             um_str_appendf(&l->names, "%s%s", l->n > 0 ? ", " : "", um_path_base(entry->name));
@@ -370,7 +314,7 @@ static um_status locate(located *l, const um_bundle *bundle, um_error *err)
         return status;
     if (l->n == 0)
         return um_fail(err, UM_ERR_INPUT,
-                       "%s: the log needs its books, " BOOKS
+                       "%s: the log needs its books, " UM_GOODREADS_BOOKS
                        "%s.json or that with .gz, in the same "
                        "place",
                        bundle->path, um_str_text(&l->genre));
@@ -394,84 +338,47 @@ static um_status make_name(const um_bundle *bundle, um_str *name, um_error *err)
     return status;
 }
 
-/* Reads the file <stem><genre>.json that goes with the log, if it is there. */
-static um_status read_partner(goodreads *g, const char *stem, const char *genre, bool is_required,
-                              um_object_fn take, um_error *err)
+um_status um_goodreads_read_file(um_reading *r, const char *stem, const char *genre,
+                                 bool is_required, um_objects_spec *spec, um_error *err)
 {
     um_partner p = {0};
     um_str name = UM_STR_INIT;
     um_str_appendf(&name, "%s%s.json", stem, genre);
     um_status status = um_str_status(&name, err);
     if (status == UM_OK)
-        status = um_partner_open(&p, g->r->bundle, um_str_text(&name), err);
+        status = um_partner_open(&p, r->bundle, um_str_text(&name), err);
     if (status == UM_OK && p.entry == NULL && is_required)
         status = um_fail(err, UM_ERR_INPUT, "%s: no file, or more than one, called %s",
-                         g->r->bundle->path, um_str_text(&name));
+                         r->bundle->path, um_str_text(&name));
+    spec->bundle = p.bundle;
+    spec->entry = p.entry;
     if (status == UM_OK && p.entry != NULL)
-        status = um_reading_objects(
-            g->r,
-            &(um_objects_spec){.bundle = p.bundle, .entry = p.entry, .take = take, .context = g},
-            err);
+        status = um_reading_objects(r, spec, err);
     um_partner_close(&p);
     um_str_dispose(&name);
     return status;
 }
 
-static um_status declare(um_reading *r, um_error *err)
-{
-    static const char *const names[] = {"rating", "is_read", "review"};
-    um_status status = UM_OK;
-    for (size_t i = 0; i < sizeof names / sizeof *names && status == UM_OK; i++)
-        status = um_builder_declare_series(r->builder, names[i], err);
-    return status;
-}
-
 static um_status read_goodreads(um_reading *r, um_error *err)
 {
-    static const um_jkey ids[] = {UM_JKEY("user_id"), UM_JKEY("book_id")};
     located l;
     goodreads g = {.r = r};
     um_status status = locate(&l, r->bundle, err);
     if (status == UM_OK)
-        status = read_partner(&g, "goodreads_book_authors", "", false, take_author, err);
+        status = um_goodreads_read_books(r, um_str_text(&l.genre), err);
     if (status == UM_OK)
-        status = read_partner(&g, BOOKS, um_str_text(&l.genre), true, take_book, err);
+        status = read_reviews(&g, um_str_text(&l.genre), err);
     if (status == UM_OK)
-        status = read_partner(&g, "goodreads_book_genres_initial", "", false, take_genres, err);
-    if (status == UM_OK)
-        status = um_textjoin_new(&g.reviews, r->options->spool_dir, err);
-    if (status == UM_OK)
-        status = read_partner(&g, "goodreads_reviews_", um_str_text(&l.genre), false,
-                              take_full_review, err);
-    if (status == UM_OK)
-        status = declare(r, err);
-    if (status == UM_OK)
-        status = um_reading_objects(r,
-                                    &(um_objects_spec){.entry = l.log,
-                                                       .has_interactions = true,
-                                                       .has_ids = true,
-                                                       .members = ids,
-                                                       .n_members = sizeof ids / sizeof *ids,
-                                                       .ids_are_members = true,
-                                                       .take = take_interaction,
-                                                       .context = &g},
-                                    err);
+        status = read_log(&g, l.log, err);
     um_builder_correct_releases(r->builder);
     um_textjoin_free(g.reviews);
-    um_ids_dispose(&g.author_ids);
-    um_vec_dispose(&g.author_names);
-    um_arena_dispose(&g.arena);
-    um_str_dispose(&g.id);
-    um_str_dispose(&g.user_id);
-    um_str_dispose(&g.text);
-    um_str_dispose(&g.json);
     dispose_located(&l);
     return status;
 }
 
 const um_adapter um_adapter_goodreads = {
     .name = "goodreads",
-    .files = INTERACTIONS "<GENRE>.json, " BOOKS "<GENRE>.json; with them also "
+    .files = INTERACTIONS "<GENRE>.json, " UM_GOODREADS_BOOKS "<GENRE>.json; with them also "
                           "goodreads_reviews_<GENRE>.json, goodreads_book_authors.json, "
                           "goodreads_book_genres_initial.json",
     .detect = detect,

@@ -181,6 +181,14 @@ bool um_value_id(um_jval v, char number[UM_ID_NUMBER_BYTES], const char **text, 
            (v.document->is_plain || memchr(*text, '\0', *len) == NULL);
 }
 
+bool um_read_id(um_jval value, uint64_t hash, um_row_id *id)
+{
+    if (!um_value_id(value, id->number, &id->text, &id->len))
+        return false;
+    id->hash = hash != 0 ? hash : um_map_hash(id->text, id->len);
+    return true;
+}
+
 bool um_member_id(um_jval object, const char *key, um_str *out)
 {
     char number[UM_ID_NUMBER_BYTES];

@@ -65,6 +65,14 @@ void um_name_of_part(um_str *name, const char *prefix, const char *part);
  * after it. False: absent, or empty. */
 enum { UM_ID_NUMBER_BYTES = 24 };
 bool um_value_id(um_jval value, char number[UM_ID_NUMBER_BYTES], const char **text, size_t *len);
+/* The same with its um_map_hash, which may be known: 0 = it is not. */
+typedef struct um_row_id {
+    char number[UM_ID_NUMBER_BYTES];
+    const char *text;
+    size_t len;
+    uint64_t hash;
+} um_row_id;
+bool um_read_id(um_jval value, uint64_t hash, um_row_id *id);
 /* The same in out (emptied first). */
 bool um_member_id(um_jval object, const char *key, um_str *out);
 /* Appends a text, or a number as text; markup is taken out. Lists of texts are joined by

@@ -24,6 +24,12 @@ um_status um_text_maker_close(um_text_maker *m, um_status status, um_error *err)
     return status == UM_OK ? closed : status;
 }
 
+/* Whether a clean text stands in a JSON string as it is. */
+static bool needs_no_escape(const char *text, size_t len)
+{
+    return memchr(text, '"', len) == NULL && memchr(text, '\\', len) == NULL;
+}
+
 /* A text that needs no escapes, between quotes. */
 static um_status keep_plain(um_text_maker *m, const char *text, size_t len, char **kept,
                             um_error *err)
@@ -58,15 +64,11 @@ um_status um_keep_text(um_text_maker *m, const char *text, size_t len, char **ke
     *kept = NULL;
     if (len == 0)
         return UM_OK;
+    if (needs_no_escape(text, len))
+        return keep_plain(m, text, len, kept, err);
     um_str_clear(&m->json);
     um_str_append_json_n(&m->json, text, len);
     return keep_made(m, kept, err);
-}
-
-/* Whether a clean text stands in a JSON string as it is. */
-static bool needs_no_escape(const char *text, size_t len)
-{
-    return memchr(text, '"', len) == NULL && memchr(text, '\\', len) == NULL;
 }
 
 um_status um_keep_value(um_text_maker *m, um_jval value, const char *separator, char **kept,

@@ -1,5 +1,6 @@
 #include "data/textjoin.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@ struct um_textjoin {
     slot *slots; /* open addressing; cap is a power of two, at most 3/4 full */
     size_t cap, len;
     um_str entry;
-    size_t seen_bytes; /* since the memory was last let go */
+    atomic_size_t seen_bytes; /* since the memory was last let go */
 };
 
 um_status um_textjoin_new(um_textjoin **out, const char *dir, um_error *err)
@@ -112,14 +113,19 @@ um_status um_textjoin_put(um_textjoin *t, const char *key, const char *text, boo
     return UM_OK;
 }
 
+um_status um_textjoin_flush(um_textjoin *t, um_error *err)
+{
+    return um_spool_flush(t->spool, err);
+}
+
 const char *um_textjoin_get(um_textjoin *t, const char *key)
 {
     const slot *s = find(t, key, um_hash_str(key, HASH_SEED));
     if (s->entry == NULL)
         return NULL;
     const char *text = um_spool_look(t->spool, s->entry) + strlen(key) + 1;
-    t->seen_bytes += strlen(text);
-    if (t->seen_bytes >= RELEASE_BYTES) {
+    const size_t len = strlen(text), before = atomic_fetch_add(&t->seen_bytes, len);
+    if (before + len >= RELEASE_BYTES && before < RELEASE_BYTES) { /* by one thread only */
         um_spool_release(t->spool);
         t->seen_bytes = 0;
     }

@@ -3,7 +3,8 @@
  * read.
  *
  * In memory stand 16 to 43 bytes a text, and 64 MiB of texts (data/spool.h). Keys are stored with
- * the texts and compared, so equal hashes do no harm. Not thread-safe.
+ * the texts and compared, so equal hashes do no harm. One thread puts; once what it put is flushed,
+ * any number may get.
  */
 #ifndef UM_DATA_TEXTJOIN_H
 #define UM_DATA_TEXTJOIN_H
@@ -22,6 +23,7 @@ size_t um_textjoin_len(const um_textjoin *t);
 /* *added = false when the key is there already; its first text stays. Neither may hold a NUL. */
 um_status um_textjoin_put(um_textjoin *t, const char *key, const char *text, bool *added,
                           um_error *err) UM_CHECKED;
+um_status um_textjoin_flush(um_textjoin *t, um_error *err) UM_CHECKED;
 /* The text of the key, NULL when there is none; borrowed until the next text is put. */
 const char *um_textjoin_get(um_textjoin *t, const char *key);
 
