@@ -1,14 +1,16 @@
 /*
  * bench_data.c - what reading a log of JSON lines costs, beside what nobody can avoid.
  *
- *     bench_data PATH [ROUNDS]
+ *     bench_data PATH [ROUNDS [MAPPING.yaml | python]]
  *
- * PATH is a log that an adapter knows (folder or zip; .gz files fine) and all of whose files are
- * JSON lines. For all its files together:
+ * PATH is a log that an adapter knows, or the mapping (folder or zip; .gz files fine), and all of
+ * whose files are JSON lines. For all its files together:
  *
  *     unpack        bytes out of the files, thrown away
  *     floor         the same, cut into lines, each parsed by simdjson (bench_parse.cpp), no more
- *     checked       with the reader the adapter uses: duplicate keys, depth, lone surrogates
+ *     checked       with the reader the adapter uses: duplicate keys, depth, lone surrogates.
+ *                   "python": the lines are printed Python, which is turned into JSON first; it is
+ *                   the floor then
  *     adapter       um_dataset_read: a whole data set, texts put aside on disk
  *
  * The first three run on one thread; the adapter parses on two, and unpacks on a third. Wall
@@ -26,12 +28,14 @@
 #include "bench_parse.h"
 #include "data/bundle.h"
 #include "data/lines.h"
+#include "data/pyliteral.h"
 #include "mirrorer/dataset.h"
 
 #define BLOCK_BYTES ((size_t)1 << 20)
 
 typedef struct work {
-    const char *path;
+    const char *path, *mapping; /* NULL: an adapter knows the log */
+    bool is_python;
     uint64_t bytes, rows;
 } work;
 
@@ -111,14 +115,23 @@ static um_status parse_file(work *w, um_jsonl *parser, um_bundle *bundle, const 
     um_lines lines;
     um_line line;
     um_jval root;
+    um_str json = UM_STR_INIT;
     um_status status = um_lines_open(&lines, bundle, entry, err);
     while (status == UM_OK) {
         status = um_lines_next(&lines, &line, err);
         if (status != UM_OK || line.text == NULL)
             break;
         w->rows++;
-        status = um_jsonl_parse_in_place(parser, line.text, line.len, &root, err);
+        if (!w->is_python) {
+            status = um_jsonl_parse_in_place(parser, line.text, line.len, &root, err);
+            continue;
+        }
+        um_str_clear(&json);
+        status = um_pyliteral_to_json(&json, line.text, line.len, err);
+        if (status == UM_OK)
+            status = um_jsonl_parse(parser, um_str_text(&json), json.len, &root, err);
     }
+    um_str_dispose(&json);
     w->bytes += lines.bytes;
     um_lines_close(&lines);
     return status;
@@ -141,6 +154,8 @@ static um_status adapter(work *w, um_bundle *bundle, um_error *err)
     um_ingest_report report;
     um_ingest_options options;
     um_ingest_defaults(&options);
+    options.mapping = w->mapping;
+    options.adapter = w->mapping != NULL ? "mapped" : options.adapter;
     um_status status = um_dataset_read(&dataset, &report, w->path, &options, NULL, err);
     w->rows = report.rows_read;
     for (size_t i = 0; i < report.n_files; i++)
@@ -171,18 +186,24 @@ int main(int argc, char **argv)
         work_fn run;
     } works[] = {
         {"unpack", unpack}, {"floor", floor_of}, {"checked", checked}, {"adapter", adapter}};
-    enum { N_WORKS = sizeof works / sizeof *works, FLOOR = 1, ADAPTER = 3 };
+    enum { N_WORKS = sizeof works / sizeof *works, FLOOR = 1, CHECKED, ADAPTER };
+    const char *kind = argc > 3 ? argv[3] : "";
+    const bool is_python = strcmp(kind, "python") == 0;
     times best[N_WORKS] = {0};
     work done[N_WORKS] = {0};
     int rounds = argc > 2 ? atoi(argv[2]) : 5;
     um_error err = {0};
     if (argc < 2 || rounds < 1) {
-        fprintf(stderr, "usage: bench_data PATH [ROUNDS]\n");
+        fprintf(stderr, "usage: bench_data PATH [ROUNDS [MAPPING.yaml | python]]\n");
         return 2;
     }
     for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < N_WORKS; i++) {
-            done[i] = (work){.path = argv[1]};
+            if (is_python && i == FLOOR)
+                continue;
+            done[i] = (work){.path = argv[1],
+                             .mapping = is_python || kind[0] == '\0' ? NULL : kind,
+                             .is_python = is_python};
             if (run(&done[i], works[i].run, &best[i], &err) != UM_OK) {
                 fprintf(stderr, "%s: %s\n", works[i].name, err.text);
                 return 1;
@@ -190,10 +211,14 @@ int main(int argc, char **argv)
         }
     }
     printf("%-10s %8s %8s %12s %8s\n", "", "wall s", "CPU s", "rows/s", "MB/s");
-    for (int i = 0; i < N_WORKS; i++)
+    const int floor = is_python ? CHECKED : FLOOR;
+    for (int i = 0; i < N_WORKS; i++) {
+        if (done[i].rows + done[i].bytes == 0)
+            continue;
         printf("%-10s %8.3f %8.3f %12.0f %8.0f\n", works[i].name, best[i].wall, best[i].cpu,
                (double)done[i].rows / best[i].wall, 1e-6 * (double)done[i].bytes / best[i].wall);
-    printf("adapter over floor: wall %.2f, CPU %.2f\n", best[ADAPTER].wall / best[FLOOR].wall,
-           best[ADAPTER].cpu / best[FLOOR].cpu);
+    }
+    printf("adapter over floor: wall %.2f, CPU %.2f\n", best[ADAPTER].wall / best[floor].wall,
+           best[ADAPTER].cpu / best[floor].cpu);
     return 0;
 }

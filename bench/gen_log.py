@@ -7,8 +7,9 @@
   gen_log.py DIR --form lists --rows 400000          the same with the five items that were shown
   gen_log.py DIR --form amazon-2023 --rows 400000    Bench.jsonl, meta_Bench.jsonl
   gen_log.py DIR --form goodreads --rows 400000      interactions, books and reviews of one genre
+  gen_log.py DIR --form steam --rows 400000          games and reviews, printed Python
 
-The last two have the members and about the lengths of the published files (Amazon 450 bytes a
+The last three have the members and about the lengths of the published files (Amazon 450 bytes a
 review and 1,500 an item, gzip to a third) with words that mean nothing.
 """
 import argparse
@@ -146,13 +147,42 @@ def goodreads(args, rng):
                             "\n")
 
 
+def steam(args, rng):
+    said = sentences(rng, 40000)
+
+    def python(pairs):
+        return "{" + ", ".join(f"u'{k}': {'u' if isinstance(v, str) else ''}{v!r}"
+                               for k, v in pairs) + "}\n"
+
+    with open(os.path.join(args.dir, "steam_games.json"), "w", buffering=1 << 20) as f:
+        for game in range(args.items):
+            f.write(python([("publisher", rng.choice(said)[:16]), ("app_name", said[game][:30]),
+                            ("url", f"http://store.steampowered.com/app/{game}/"),
+                            ("release_date", f"{rng.randint(2005, 2017)}-01-{rng.randint(1, 28):02}"),
+                            ("tags", rng.sample(WORDS, 8)), ("price", rng.randint(99, 9999) / 100),
+                            ("early_access", False), ("id", str(game)),
+                            ("developer", rng.choice(said)[:16])]))
+    with open(os.path.join(args.dir, "steam_reviews.json"), "w", buffering=1 << 20) as f:
+        for _ in range(args.rows):
+            f.write(python([("username", f"player {int(args.users * rng.random() ** 1.5)}"),
+                            ("hours", rng.randint(1, 9999) / 10), ("products", rng.randint(1, 99)),
+                            ("product_id", str(int(args.items * rng.random() ** 2))),
+                            ("page_order", rng.randint(0, 9)),
+                            ("date", f"{rng.randint(2012, 2017)}-{rng.randint(1, 12):02}-"
+                                     f"{rng.randint(1, 28):02}"),
+                            ("text", " ".join(rng.choices(said, k=rng.randint(1, 6)))),
+                            ("early_access", False), ("page", rng.randint(1, 99))]))
+
+
+OTHERS = {"amazon-2023": amazon, "goodreads": goodreads, "steam": steam}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir")
     parser.add_argument("--form", required=True,
-                        choices=["ml-latest", "canonical", "ratings", "lists", "amazon-2023",
-                                 "goodreads"])
+                        choices=["ml-latest", "canonical", "ratings", "lists", *OTHERS])
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--users", type=int, default=160000)
     parser.add_argument("--items", type=int, default=60000)
@@ -160,8 +190,8 @@ def main():
     args = parser.parse_args()
     os.makedirs(args.dir, exist_ok=True)
     rng = random.Random(1)
-    if args.form in ("amazon-2023", "goodreads"):
-        {"amazon-2023": amazon, "goodreads": goodreads}[args.form](args, rng)
+    if args.form in OTHERS:
+        OTHERS[args.form](args, rng)
         return
     entities(args.dir, args.form, args.users, args.items)
     reviews = [" ".join(rng.choices(WORDS, k=rng.randint(1, 2 * args.words)))

@@ -219,44 +219,75 @@ static bool find_member(um_jval object, const char *name, um_jval *value)
     return false;
 }
 
-static um_status take_object(um_mapped *s, um_jval object, uint64_t line, um_error *err)
+/* A cell of an object as it was found; what is made of an object is one for each column, behind
+ * them the texts of values that are no strings, each with a NUL. */
+typedef struct found_cell {
+    uint32_t at;        /* word of the value in the object's document (base/jsonl.h); 0: absent */
+    uint32_t text, len; /* place of the text among what was made; 0: the value is a string */
+} found_cell;
+
+/* Of one thread. */
+typedef struct cell_finder {
+    const um_mapped_source *source;
+    bool seen[UM_MAPPED_MAX_COLUMNS]; /* [n_columns] some object had it */
+    UM_PARSED_APART;
+} cell_finder;
+
+static um_status find_cells(void *context, um_jval object, um_str *made, um_row_hashes *hashes,
+                            um_error *err)
 {
-    size_t places[UM_MAPPED_MAX_COLUMNS];
-    um_str_clear(&s->scratch);
+    cell_finder *f = context;
+    const size_t n = f->source->n_columns, begin = made->len;
+    (void)hashes;
+    (void)um_str_extend(made, n * sizeof(found_cell));
+    for (size_t i = 0; i < n && made->failed == UM_OK; i++) {
+        um_jval value;
+        const char *text = NULL;
+        size_t len = 0;
+        found_cell cell = {0};
+        if (find_member(object, f->source->columns[i], &value)) {
+            f->seen[i] = true;
+            cell.at = um_jval_type(value) != UM_J_NULL ? (uint32_t)value.at : 0;
+        }
+        if (cell.at > 0 && !um_jval_str(value, &text, &len)) {
+            cell.text = (uint32_t)(made->len - begin);
+            um_jval_dump(made, value);
+            cell.len = (uint32_t)(made->len - begin) - cell.text;
+            um_str_append_char(made, '\0');
+        }
+        if (made->failed == UM_OK)
+            memcpy(made->data + begin + i * sizeof cell, &cell, sizeof cell);
+    }
+    return um_str_status(made, err);
+}
+
+static um_status take_object(um_mapped *s, const um_parsed_row *row, um_error *err)
+{
+    const found_cell *found = (const found_cell *)row->made;
     for (size_t i = 0; i < s->source->n_columns; i++) {
-        um_mapped_cell *c = &s->cells[i];
-        bool is_there = find_member(object, column_name(s, i), &c->value);
-        s->column_seen[i] = s->column_seen[i] || is_there;
-        places[i] = SIZE_MAX;
-        c->text = NULL;
-        c->len = 0;
-        if (!is_there)
-            c->value = (um_jval){0};
-        if (um_jval_type(c->value) == UM_J_NULL || um_jval_str(c->value, &c->text, &c->len))
-            continue;
-        places[i] = s->scratch.len;
-        um_jval_dump(&s->scratch, c->value);
-        c->len = s->scratch.len - places[i];
-        um_str_append_char(&s->scratch, '\0');
+        um_mapped_cell c = {0};
+        if (found[i].at > 0) {
+            c.value = (um_jval){.document = row->root.document, .at = found[i].at};
+            c.text = row->made + found[i].text;
+            c.len = found[i].len;
+            if (found[i].text == 0)
+                um_jval_str(c.value, &c.text, &c.len);
+        }
+        s->cells[i] = c.text == NULL || is_absent(s, c.text) ? (um_mapped_cell){0} : c;
     }
-    um_status status = um_str_status(&s->scratch, err);
-    for (size_t i = 0; i < s->source->n_columns && status == UM_OK; i++) {
-        um_mapped_cell *c = &s->cells[i];
-        if (places[i] != SIZE_MAX)
-            c->text = s->scratch.data + places[i];
-        if (c->text == NULL || is_absent(s, c->text))
-            *c = (um_mapped_cell){0};
-    }
-    if (status == UM_OK)
-        status = s->take(s, line, err);
-    return status == UM_OK ? UM_OK : um_reading_row_failed(s->r, status, line, err);
+    um_status status = s->take(s, row->line, err);
+    return status == UM_OK ? UM_OK : um_reading_row_failed(s->r, status, row->line, err);
 }
 
 /* A mapped name that no row has is a mistake. */
-static um_status check_seen(const um_mapped *s, um_error *err)
+static um_status check_seen(const um_mapped *s, const cell_finder finders[UM_PARSED_THREADS],
+                            um_error *err)
 {
     for (size_t i = 0; i < s->source->n_columns; i++) {
-        if (!s->column_seen[i])
+        bool seen = false;
+        for (size_t k = 0; k < UM_PARSED_THREADS; k++)
+            seen = seen || finders[k].seen[i];
+        if (!seen)
             return um_fail(err, UM_ERR_INPUT,
                            "%s: no row has '%.60s', which the section %s of the mapping names",
                            s->r->file_name, column_name(s, i), s->source->section);
@@ -266,12 +297,15 @@ static um_status check_seen(const um_mapped *s, um_error *err)
 
 static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_log, um_error *err)
 {
-    static const um_parsed_spec spec = {.noun = "JSON object"};
+    cell_finder finders[UM_PARSED_THREADS] = {{.source = s->source}, {.source = s->source}};
+    const um_parsed_spec spec = {.noun = "JSON object",
+                                 .make = find_cells,
+                                 .makers = {&finders[0], &finders[1]},
+                                 .keeps_root = true};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;
     bool any = true;
-    memset(s->column_seen, 0, sizeof s->column_seen);
     um_status status = um_reading_begin(s->r, entry, is_log, &lines, err);
     if (status == UM_OK)
         status = um_parsed_open(&parsed, &spec, &lines, err);
@@ -286,11 +320,11 @@ static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_lo
             status = um_reading_reject(s->r, err, row.line, "%s",
                                        row.bad != NULL ? row.bad : "U+0000 in a text");
         else
-            status = take_object(s, row.root, row.line, err);
+            status = take_object(s, &row, err);
     }
     um_parsed_close(parsed);
     if (status == UM_OK && s->r->file->rows_read > 0)
-        status = check_seen(s, err);
+        status = check_seen(s, finders, err);
     if (status == UM_OK)
         status = um_mapped_end_shown(s, err);
     if (status == UM_OK)
@@ -338,7 +372,6 @@ static um_status read_source(um_mapped *s, const um_mapped_source *source, um_ma
 static void dispose(um_mapped *s)
 {
     um_mapping_free(s->m);
-    um_str_dispose(&s->scratch);
     um_str_dispose(&s->text);
     um_str_dispose(&s->ids);
     um_vec_dispose(&s->chosen);

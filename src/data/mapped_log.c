@@ -16,6 +16,7 @@
 #include "data/cells.h"
 
 #define MAX_LIST  100000 /* items of one impression */
+#define FEW_IDS   16
 #define LONG_LIST "its list has %zu items, more than max_list"
 
 static const char *column_name(const um_mapped *s, size_t column)
@@ -109,6 +110,21 @@ static int compare_texts(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* An id that comes twice in a list that has no empty one, or NULL. The least of them in a long
+ * list, which is sorted; the first in a short one, which is looked through. */
+static const char *find_twice(const char **ids, size_t n)
+{
+    if (n > FEW_IDS)
+        qsort(ids, n, sizeof *ids, compare_texts);
+    for (size_t i = 1; i < n; i++) {
+        for (size_t k = n > FEW_IDS ? i - 1 : 0; k < i; k++) {
+            if (strcmp(ids[k], ids[i]) == 0)
+                return ids[i];
+        }
+    }
+    return NULL;
+}
+
 /* NULL when no id is empty and none comes twice, else why not, in s->text. */
 static const char *check_ids(um_mapped *s, const size_t *places, size_t n)
 {
@@ -117,19 +133,16 @@ static const char *check_ids(um_mapped *s, const size_t *places, size_t n)
         return "the list of items is longer than 100000";
     if (!um_vec_reserve(&s->sorted, n))
         return "out of memory for a list of items";
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         s->sorted.data[i] = s->ids.data + places[i];
-    if (n > 1)
-        qsort(s->sorted.data, n, sizeof *s->sorted.data, compare_texts);
-    if (n > 0 && s->sorted.data[0][0] == '\0')
-        return "an item id is empty";
-    for (size_t i = 1; i < n; i++) {
-        if (strcmp(s->sorted.data[i - 1], s->sorted.data[i]) != 0)
-            continue;
-        um_str_appendf(&s->text, "item '%.60s' is listed twice", s->sorted.data[i]);
-        return um_str_text(&s->text);
+        if (s->sorted.data[i][0] == '\0')
+            return "an item id is empty";
     }
-    return NULL;
+    const char *twice = find_twice(s->sorted.data, n);
+    if (twice == NULL)
+        return NULL;
+    um_str_appendf(&s->text, "item '%.60s' is listed twice", twice);
+    return um_str_text(&s->text);
 }
 
 /* The position said, from 0; -1 when nothing was chosen. NULL, or the reason why it is bad. */

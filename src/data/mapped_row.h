@@ -48,9 +48,8 @@ struct um_mapped {
     const um_mapped_source *source;
     um_mapped_take take;
     um_mapped_cell cells[UM_MAPPED_MAX_COLUMNS];
-    bool column_seen[UM_MAPPED_MAX_COLUMNS];
     uint64_t n_rows;         /* of the log, for times by order */
-    um_str scratch, text;    /* texts of the row's cells; the cell in hand */
+    um_str text;             /* of the cell in hand */
     um_str ids;              /* items of the row: ids, each with its NUL */
     um_mapped_places chosen; /* places in ids */
     um_mapped_places shown;  /* the same */
