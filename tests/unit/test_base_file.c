@@ -295,6 +295,19 @@ static void test_time(void **state)
         assert_true(um_time_parse(text, &seconds));
         assert_true(seconds == day * 86400 + 86399);
     }
+    /* Every byte at every place. */
+    static const char date[] = "2022-11-11 11:11:11", most[] = "9999-12-29 29:59:59";
+    for (size_t at = 0; at + 1 < sizeof date; at++) {
+        for (int byte = 1; byte < 256; byte++) {
+            const bool is_good = date[at] >= '0' && date[at] <= '9'
+                                     ? byte >= '0' && byte <= most[at]
+                                     : byte == date[at];
+            memcpy(text, date, sizeof date);
+            text[at] = (char)byte;
+            if (um_time_parse(text, &seconds) != is_good)
+                fail_msg("%s: %d", text, is_good);
+        }
+    }
     um_time_format(INT64_MIN, text);
     um_time_format(INT64_MAX, text);
     assert_string_equal(text, "292277026596-12-04 15:30:07");

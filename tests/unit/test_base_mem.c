@@ -117,13 +117,38 @@ static void test_vec(void **state)
     assert_null(v.data);
 }
 
+/* Arrays that move into huge pages on their way keep what is in them. */
+static void test_large_vec(void **state)
+{
+    (void)state;
+    enum { N = 3000000 };
+    struct odd {
+        uint32_t n;
+        uint8_t rest[8];
+    };
+    UM_VEC(uint64_t) words = {0};
+    UM_VEC(struct odd) odds = {0};
+    for (uint32_t i = 0; i < N; i++) {
+        const struct odd odd = {.n = i, .rest = {(uint8_t)i}};
+        assert_true(um_vec_push(&words, i * UINT64_C(3)) && um_vec_push(&odds, odd));
+    }
+    for (uint32_t i = 0; i < N; i++)
+        assert_true(words.data[i] == i * UINT64_C(3) && odds.data[i].n == i &&
+                    odds.data[i].rest[0] == (uint8_t)i);
+    assert_int_equal((uintptr_t)words.data % ((size_t)2 << 20), 0);
+    assert_false(um_vec_reserve(&words, SIZE_MAX / 4));
+    assert_false(um_vec_reserve(&odds, SIZE_MAX / 8));
+    assert_int_equal(words.data[99], 99 * 3);
+    um_vec_dispose(&words);
+    um_vec_dispose(&odds);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_allocate),
-        cmocka_unit_test(test_arena),
-        cmocka_unit_test(test_arenas_join),
-        cmocka_unit_test(test_vec),
+        cmocka_unit_test(test_allocate),    cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_arenas_join), cmocka_unit_test(test_vec),
+        cmocka_unit_test(test_large_vec),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

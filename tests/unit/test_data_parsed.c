@@ -343,6 +343,109 @@ static void rows_are_made(void **state)
     assert_int_equal(counts[0] + counts[1], n_good);
 }
 
+/* A row that is made some rows after it was parsed: from its own text, with the hashes of its own
+ * ids; whoever takes it has the hashes that the maker left. */
+typedef struct late {
+    const um_dataset_builder *builder;
+    size_t n;
+} late;
+typedef struct late_row {
+    int64_t n;
+    uint32_t item;
+    bool is_found;
+    char text[48];
+} late_row;
+
+static um_status make_late(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+                           um_error *error)
+{
+    late *l = context;
+    late_row row = {.n = -1};
+    const char *text = NULL;
+    size_t len = 0;
+    um_jval value;
+    l->n++;
+    if (um_jval_str(um_jval_member(root, 1), &text, &len)) {
+        assert_true(hashes->item == um_map_hash(text, len));
+        row.is_found = um_builder_find_item_hashed(l->builder, text, len, hashes->item, &row.item);
+    } else {
+        assert_true(hashes->item == 0);
+    }
+    assert_true(um_jval_get(root, "n", &value) && um_jval_i64(value, &row.n));
+    assert_true(um_jval_get(root, "t", &value) && um_jval_str(value, &text, &len));
+    snprintf(row.text, sizeof row.text, "%s", text);
+    um_str_append_n(made, &row, sizeof row);
+    return um_str_status(made, error);
+}
+
+/* Row i: some bad, some long, some with escapes, some whose item is no text or not there. */
+static void put_late_rows(void)
+{
+    um_str text = UM_STR_INIT;
+    for (int i = 0; i < N_ROWS; i++) {
+        char item[32];
+        snprintf(item, sizeof item, i % 23 == 0 ? "%d" : "\"item %d\"", i % 700);
+        um_str_appendf(&text, "{\"n\":%d,\"user\":\"u%d\",\"item\":%s,\"t\":\"%s%d\"%s\n", i, i,
+                       item, i % 7 == 0 ? "\\u00e9\\n" : "row ", i, i % 61 == 0 ? "" : "}");
+    }
+    assert_int_equal(um_str_status(&text, &err), UM_OK);
+    put(dir, "late.jsonl", text.data);
+    um_str_dispose(&text);
+}
+
+static void rows_are_made_later(void **state)
+{
+    (void)state;
+    static const um_jkey members[] = {UM_JKEY("user"), UM_JKEY("item")};
+    um_dataset_builder *b = NULL;
+    um_parsed *p = NULL;
+    um_parsed_row row;
+    bool any = true;
+    char path[300], text[64];
+    size_t n_good = 0;
+    assert_ok(um_dataset_builder_new(&b, "t", &err), err);
+    for (uint32_t i = 0; i < 500; i++) {
+        uint32_t index = 0;
+        snprintf(text, sizeof text, "item %u", i * 3 % 500); /* not in the order of their names */
+        assert_ok(um_dataset_builder_item(b, text, &index, NULL, &err), err);
+    }
+    late makers[UM_PARSED_THREADS] = {{.builder = b}, {.builder = b}};
+    const um_parsed_spec spec = {.noun = "JSON object",
+                                 .members = members,
+                                 .n_members = 2,
+                                 .make = make_late,
+                                 .makers = {&makers[0], &makers[1]},
+                                 .builder = b,
+                                 .ids_are_members = true,
+                                 .makers_find_items = true};
+    put_late_rows();
+    snprintf(path, sizeof path, "%s/late.jsonl", dir);
+    assert_ok(um_bundle_open(&bundle, path, &err), err);
+    assert_ok(um_lines_open(&lines, bundle, &bundle->entries[0], &err), err);
+    assert_ok(um_parsed_open(&p, &spec, &lines, &err), err);
+    for (int i = 0; i < N_ROWS; i++) {
+        late_row made;
+        assert_ok(um_parsed_next(p, &row, &any, &err), err);
+        assert_true(any && row.line == (uint64_t)i + 1);
+        assert_int_equal(row.bad != NULL, i % 61 == 0);
+        if (row.bad != NULL)
+            continue;
+        n_good++;
+        memcpy(&made, row.made, sizeof made);
+        snprintf(text, sizeof text, "%s%d", i % 7 == 0 ? "\xC3\xA9\n" : "row ", i);
+        assert_int_equal(made.n, i);
+        assert_string_equal(made.text, text);
+        assert_int_equal(made.is_found, i % 23 != 0 && i % 700 < 500);
+        if (made.is_found)
+            assert_int_equal(made.item * 3 % 500, i % 700);
+    }
+    assert_ok(um_parsed_next(p, &row, &any, &err), err);
+    assert_false(any);
+    close_file(p);
+    assert_int_equal(makers[0].n + makers[1].n, n_good);
+    um_dataset_builder_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +455,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(small_files_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(long_lines_have_blocks_of_their_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rows_are_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_are_made_later, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
