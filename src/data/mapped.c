@@ -226,9 +226,65 @@ typedef struct found_cell {
     uint32_t text, len; /* place of the text among what was made; 0: the value is a string */
 } found_cell;
 
+/* Where the parser has found columns already: the root's member of that name, or the one before the
+ * name's only dot. */
+typedef struct column_path {
+    int whole, outer; /* among the members; -1: no such */
+    const char *rest; /* of the name, after the dot */
+    bool is_other;    /* none of these: it is to be searched for */
+} column_path;
+
+typedef struct column_paths {
+    um_jkey members[UM_JSONL_MAX_WANTED];
+    size_t n_members;
+    column_path paths[UM_MAPPED_MAX_COLUMNS];
+} column_paths;
+
+/* The number of a member, -1: there are too many. */
+static int want_member(column_paths *c, const char *name, size_t len)
+{
+    for (size_t i = 0; i < c->n_members; i++) {
+        if (c->members[i].len == len && memcmp(c->members[i].name, name, len) == 0)
+            return (int)i;
+    }
+    if (c->n_members == UM_JSONL_MAX_WANTED)
+        return -1;
+    c->members[c->n_members] = (um_jkey){name, len};
+    return (int)c->n_members++;
+}
+
+static void find_paths(column_paths *c, const um_mapped_source *source)
+{
+    c->n_members = 0;
+    for (size_t i = 0; i < source->n_columns; i++) {
+        const char *name = source->columns[i], *dot = strchr(name, '.');
+        column_path path = {.whole = want_member(c, name, strlen(name)), .outer = -1};
+        if (dot != NULL) {
+            path.outer = want_member(c, name, (size_t)(dot - name));
+            path.rest = dot + 1;
+        }
+        path.is_other =
+            path.whole < 0 ||
+            (dot != NULL && (path.outer < 0 || dot == name || strchr(dot + 1, '.') != NULL));
+        c->paths[i] = path;
+    }
+}
+
+static bool find_column(um_jval object, const column_path *path, const char *name, um_jval *value)
+{
+    if (path->is_other)
+        return find_member(object, name, value);
+    *value = um_jval_member(object, (size_t)path->whole);
+    if (value->document != NULL || path->outer < 0)
+        return value->document != NULL;
+    const um_jval outer = um_jval_member(object, (size_t)path->outer);
+    return outer.document != NULL && um_jval_get(outer, path->rest, value);
+}
+
 /* Of one thread. */
 typedef struct cell_finder {
     const um_mapped_source *source;
+    const column_paths *columns;
     bool seen[UM_MAPPED_MAX_COLUMNS]; /* [n_columns] some object had it */
     UM_PARSED_APART;
 } cell_finder;
@@ -245,7 +301,7 @@ static um_status find_cells(void *context, um_jval object, um_str *made, um_row_
         const char *text = NULL;
         size_t len = 0;
         found_cell cell = {0};
-        if (find_member(object, f->source->columns[i], &value)) {
+        if (find_column(object, &f->columns->paths[i], f->source->columns[i], &value)) {
             f->seen[i] = true;
             cell.at = um_jval_type(value) != UM_J_NULL ? (uint32_t)value.at : 0;
         }
@@ -297,8 +353,13 @@ static um_status check_seen(const um_mapped *s, const cell_finder finders[UM_PAR
 
 static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_log, um_error *err)
 {
-    cell_finder finders[UM_PARSED_THREADS] = {{.source = s->source}, {.source = s->source}};
+    column_paths columns;
+    find_paths(&columns, s->source);
+    cell_finder finders[UM_PARSED_THREADS] = {{.source = s->source, .columns = &columns},
+                                              {.source = s->source, .columns = &columns}};
     const um_parsed_spec spec = {.noun = "JSON object",
+                                 .members = columns.members,
+                                 .n_members = columns.n_members,
                                  .make = find_cells,
                                  .makers = {&finders[0], &finders[1]},
                                  .keeps_root = true};
