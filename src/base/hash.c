@@ -105,15 +105,15 @@ bool um_map_get_hashed(const um_map *m, const char *key, uint64_t hash, uint32_t
 
 void um_map_prefetch_slot(const um_map *m, uint64_t hash)
 {
-    if (m->len > 0 && hash != 0)
+    if (hash != 0 && m->len > 0)
         __builtin_prefetch(&m->slots[hash & (m->cap - 1)]);
 }
 
 void um_map_prefetch_key(const um_map *m, uint64_t hash)
 {
-    size_t at = hash & (m->cap - 1);
-    if (m->len == 0 || hash == 0)
+    if (hash == 0 || m->len == 0)
         return;
+    size_t at = hash & (m->cap - 1);
     while (m->slots[at].key != NULL && m->slots[at].hash != (uint32_t)hash)
         at = (at + 1) & (m->cap - 1);
     __builtin_prefetch(m->slots[at].key);

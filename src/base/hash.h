@@ -34,7 +34,8 @@ bool um_map_get(const um_map *m, const char *key, uint32_t *value);
 bool um_map_get_hashed(const um_map *m, const char *key, uint64_t hash, uint32_t *value);
 /*
  * For whoever knows keys some time before they are looked up: both bring memory near, the slot
- * first and, when that has come, the key in it. hash is um_map_hash of the key, 0 = unknown.
+ * first and, when that has come, the key in it. hash is um_map_hash of the key, 0 = unknown: the
+ * map is then not looked at, which another thread may be changing.
  */
 uint64_t um_map_hash(const char *key, size_t len);
 void um_map_prefetch_slot(const um_map *m, uint64_t hash);

@@ -105,6 +105,8 @@ static bool was_utf8(const um_jsonl *j, const char *text, size_t len)
 static um_status parse(um_jsonl *j, char *text, const char *original, size_t len, um_jval *root,
                        um_error *err)
 {
+    if (len + 4 > j->tape.cap) /* nothing of it is needed any more */
+        um_vec_dispose(&j->tape);
     if (!um_vec_reserve(&j->tape, len + 4))
         return um_fail_memory(err, "a JSON text");
     um_jsonl_end end;

@@ -54,15 +54,18 @@ static um_status make_whole(void *context, um_jval root, um_str *made, um_row_ha
                             um_error *err)
 {
     review_maker *m = context;
-    um_row_id id = {.len = 0};
+    char number[UM_ID_NUMBER_BYTES];
+    const char *id = NULL;
+    size_t len = 0;
     whole_review row = {0};
+    (void)hashes;
     um_str_clear(&m->text);
-    if (um_read_id(um_jval_member(root, REVIEW), hashes->user, &id))
-        row.id_bytes = id.len + 1;
+    if (um_value_id(um_jval_member(root, REVIEW), number, &id, &len))
+        row.id_bytes = len + 1;
     if (um_value_text(um_jval_member(root, WHOLE), " ", &m->text))
         row.text_bytes = m->text.len + 1;
     um_str_append_n(made, &row, sizeof row);
-    um_str_append_n(made, id.text, row.id_bytes);
+    um_str_append_n(made, id, row.id_bytes);
     um_str_append_n(made, um_str_text(&m->text), row.text_bytes);
     um_status status = um_str_status(&m->text, err);
     return status == UM_OK ? um_str_status(made, err) : status;
@@ -135,7 +138,7 @@ typedef struct log_maker {
     um_text_maker texts; /* last: it keeps the next thread's apart */
 } log_maker;
 
-/* Whether a row is taken; else why not, in m->why. */
+/* Whether a row is taken; else why not is in m->why. */
 static bool check_row(log_maker *m, um_jval root, const um_row_hashes *hashes, um_row_id *user,
                       shelved *row)
 {
@@ -159,7 +162,9 @@ static bool check_row(log_maker *m, um_jval root, const um_row_hashes *hashes, u
     else if (!um_builder_find_item_hashed(m->texts.builder, book.text, book.len, book.hash,
                                           &row->item))
         um_str_appendf(&m->why, "book '%.40s' is not in the list of books", book.text);
-    return m->why.len == 0;
+    else
+        return true;
+    return false;
 }
 
 /* The whole review where the reviews file has it, else the beginning that the row itself holds. */

@@ -114,8 +114,10 @@ static um_status add_bad(const um_parsed *p, batch *b, const um_line *line, cons
     um_str_appendf(&b->messages, "not one whole %s: %s%s", p->spec.noun, why,
                    line->is_whole ? "" : " (the last line has no end: file cut short?)");
     um_str_append_char(&b->messages, '\0');
-    return um_vec_push(&b->rows, row) ? um_str_status(&b->messages, err)
-                                      : um_fail_memory(err, "rows");
+    um_status status = um_str_status(&b->messages, err);
+    if (status == UM_OK && !um_vec_push(&b->rows, row))
+        status = um_fail_memory(err, "rows");
+    return status;
 }
 
 /* Where the next row is made. */

@@ -1,6 +1,7 @@
 /* Amazon reviews in the layouts of 2014, 2018 and 2023. */
 #include <unistd.h>
 
+#include "base/str.h"
 #include "mirrorer/scene.h"
 #include "test_data_util.h"
 
@@ -434,10 +435,51 @@ static void real_metadata(void **state)
     um_dataset_free(d);
 }
 
+/* Ids may be numbers, in files that went through a table; those that are no decimals all the way
+ * are in a map. */
+static void ids_of_all_kinds(void **state)
+{
+    (void)state;
+    um_ingest_report report;
+    seen s;
+    um_str meta = UM_STR_INIT, log = UM_STR_INIT;
+    for (int i = 0; i < 60; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%s%d%s", i % 2 == 0 ? "" : "\"B0", i, i % 2 == 0 ? "" : "X\"");
+        um_str_appendf(&meta, "{\"title\":\"t\",\"details\":{\"a\":1},\"parent_asin\":%s}\n", id);
+        um_str_appendf(&log,
+                       "{\"rating\":4,\"text\":\"of %d\",\"parent_asin\":%s,\"user_id\":%s,"
+                       "\"timestamp\":%d000}\n",
+                       i, id, i % 3 == 0 ? "\"A1Z\"" : "99", 1500000000 + i);
+    }
+    assert_true(meta.failed == UM_OK && log.failed == UM_OK);
+    put(dir, "meta_Kinds.jsonl", meta.data);
+    put(dir, "Kinds.jsonl", log.data);
+    um_dataset *d = read_all("", "amazon-2023", &report, &s, NULL, 0);
+    assert_int_equal(d->users.n_rows, 2);
+    assert_int_equal(d->items.n_rows, 60);
+    assert_int_equal(d->n_interactions, 60);
+    assert_string_equal(d->users.ids[0], "A1Z");
+    assert_string_equal(d->users.ids[1], "99");
+    const um_series *text = um_dataset_series(d, "review");
+    for (uint64_t k = 0; k < 60; k++) {
+        const int i = (int)(d->time_s[k] - 1500000000);
+        char expected[16];
+        snprintf(expected, sizeof expected, "\"of %d\"", i);
+        assert_int_equal(d->item[k], i);
+        assert_string_equal(text->texts[k], expected);
+        assert_int_equal(k >= d->user_start[1], i % 3 != 0);
+    }
+    um_dataset_free(d);
+    um_str_dispose(&meta);
+    um_str_dispose(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(layout_2023, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ids_of_all_kinds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(counts_2023, set_up, tear_down),
         cmocka_unit_test_setup_teardown(layout_2018, set_up, tear_down),
         cmocka_unit_test_setup_teardown(layout_2014, set_up, tear_down),

@@ -1,6 +1,7 @@
 /* The field's JSONL: what is read, what is refused, and that it survives the way out and in. */
 #include <math.h>
 
+#include "base/str.h"
 #include "data/lines.h"
 #include "test_data_util.h"
 
@@ -222,7 +223,8 @@ static void extreme_lines(void **state)
     assert_int_equal(s.n, 4);
     assert_has(s.text[0], "d_interaction.jsonl:2: ");
     assert_has(s.text[0], "nested deeper than 64");
-    assert_has(s.text[1], "d_interaction.jsonl:3: not one whole JSON object: line longer than the limit");
+    assert_has(s.text[1],
+               "d_interaction.jsonl:3: not one whole JSON object: line longer than the limit");
     assert_has(s.text[2], "d_interaction.jsonl:4: not one whole JSON object: NUL byte");
     assert_has(s.text[3], "d_interaction.jsonl:5: ");
     assert_has(s.text[3], "cut short?");
@@ -451,10 +453,48 @@ static void times_without_a_date_are_refused(void **state)
     um_dataset_free(d);
 }
 
+/* Lists longer than those that are looked through, an item twice wherever it stands. */
+static void long_lists(void **state)
+{
+    (void)state;
+    enum { N_SHOWN = 30 };
+    um_ingest_report report;
+    seen s;
+    um_str text = UM_STR_INIT;
+    for (int i = 0; i <= N_SHOWN; i++)
+        um_str_appendf(&text, "{\"item_id\":\"item %d\"}\n", i);
+    put(dir, "d_item_feature.jsonl", um_str_text(&text));
+    um_str_clear(&text);
+    for (int twice = 0; twice <= N_SHOWN; twice++) { /* N_SHOWN: none */
+        um_str_appendf(&text,
+                       "{\"user_id\":\"u1\",\"item_id\":\"item 7\",\"timestamp\":\"2020-01-01 "
+                       "00:00:00\",\"behavior_features\":{\"impression_list\":[");
+        for (int i = 0; i <= N_SHOWN; i++)
+            um_str_appendf(&text, "%s\"item %d\"", i > 0 ? "," : "", i == N_SHOWN ? twice : i);
+        um_str_append(&text, "]}}\n");
+    }
+    assert_int_equal(text.failed, UM_OK);
+    put(dir, "d_interaction.jsonl", um_str_text(&text));
+    um_dataset *d = read_folder(&report, &s);
+    assert_int_equal(s.n, N_SHOWN);
+    for (size_t i = 0; i < N_SHOWN; i++) {
+        char reason[80];
+        snprintf(reason, sizeof reason,
+                 "d_interaction.jsonl:%zu: impression_list: item 'item %zu' is listed twice", i + 1,
+                 i);
+        assert_string_equal(s.text[i], reason);
+    }
+    assert_int_equal(d->n_interactions, 1);
+    assert_int_equal(d->impression_start[1], N_SHOWN + 1);
+    um_dataset_free(d);
+    um_str_dispose(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(everything_is_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(long_lists, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_rows_are_counted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(extreme_lines, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_folders_are_refused, set_up, tear_down),

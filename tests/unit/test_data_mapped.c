@@ -1,6 +1,7 @@
 /* test_data_mapped.c - logs of any form through a mapping: what columns mean, lists, refusals. */
 #include <math.h>
 
+#include "base/str.h"
 #include "test_data_util.h"
 
 static char dir[256];
@@ -515,12 +516,88 @@ static void bad_mappings_are_refused(void **state)
     assert_has(err.text, "a mapping is for adapter mapped, not for steam");
 }
 
+/* More columns than the parser finds by itself, names with dots, several blocks of rows. */
+static void members_of_json_lines(void **state)
+{
+    (void)state;
+    enum { N_ROWS = 6000, N_NUMBERS = 18 };
+    seen s;
+    um_str log = UM_STR_INIT, mapping = UM_STR_INIT;
+    for (int k = 0; k < N_ROWS; k++) {
+        um_str_appendf(&log, "{\"u\":\"x\",\"i\":%d,\"t\":%d,", k % 50, k + 1);
+        if (k % 2 == 0) /* the member of that name goes before the one inside */
+            um_str_appendf(&log, "\"a.b\":%d,", k);
+        um_str_appendf(&log, "\"a\":{\"b\":-%d,\"c\":{\"d\":%d}},\"o\":{", k + 1, 2 * k);
+        for (int i = 0; i < N_NUMBERS; i++)
+            um_str_appendf(&log, "%s\"n%d\":%d.5", i > 0 ? "," : "", i, 100 * k + i);
+        um_str_append(&log, "}}\n");
+    }
+    um_str_append(&mapping, "log:\n  file: log.jsonl\n  user: u\n  item: i\n"
+                            "  time: {column: t, format: unix}\n"
+                            "  numbers: {ab: a.b, deep: a.c.d");
+    for (int i = 0; i < N_NUMBERS; i++)
+        um_str_appendf(&mapping, ", n%d: o.n%d", i, i);
+    um_str_append(&mapping, "}\n");
+    assert_true(log.failed == UM_OK && mapping.failed == UM_OK);
+    put(dir, "log.jsonl", log.data);
+    um_dataset *d = read_good(mapping.data, &s);
+    assert_int_equal(s.n, 0);
+    assert_int_equal(d->n_interactions, N_ROWS);
+    for (int k = 0; k < N_ROWS; k++) {
+        char name[16];
+        assert_int_equal(atoi(d->items.ids[d->item[k]]), k % 50);
+        assert_true(um_dataset_series(d, "ab")->numbers[k] == (k % 2 == 0 ? k : -k - 1));
+        assert_true(um_dataset_series(d, "deep")->numbers[k] == 2 * k);
+        for (int i = 0; i < N_NUMBERS; i++) {
+            snprintf(name, sizeof name, "n%d", i);
+            assert_true(um_dataset_series(d, name)->numbers[k] == 100 * k + i + 0.5);
+        }
+    }
+    um_dataset_free(d);
+    um_str_dispose(&log);
+    um_str_dispose(&mapping);
+}
+
+/* Lists that are sorted to find what comes twice. */
+static void long_lists_in_a_row(void **state)
+{
+    (void)state;
+    seen s;
+    um_str log = UM_STR_INIT;
+    um_str_append(&log, "u,t,i,shown\n");
+    for (int twice = 0; twice <= 29; twice++) { /* 29: none */
+        um_str_appendf(&log, "x,%d,i7,", twice + 1);
+        for (int i = 0; i < 30; i++)
+            um_str_appendf(&log, "%si%d", i > 0 ? " " : "",
+                           i == 29 && twice < 29 ? twice : i * 7 % 29 + (i == 29) * 29);
+        um_str_append(&log, "\n");
+    }
+    assert_int_equal(log.failed, UM_OK);
+    put(dir, "log.csv", log.data);
+    um_dataset *d = read_good("log:\n  file: log.csv\n  user: u\n  item: i\n"
+                              "  time: {column: t, format: unix}\n"
+                              "  impressions: {list: {column: shown, separator: ' '}}\n",
+                              &s);
+    assert_int_equal(s.n, 29);
+    for (size_t i = 0; i < 29; i++) {
+        char reason[64];
+        snprintf(reason, sizeof reason, "log.csv:%zu: item 'i%zu' is listed twice", i + 2, i);
+        assert_string_equal(s.text[i], reason);
+    }
+    assert_int_equal(d->n_interactions, 1);
+    assert_int_equal(d->impression_start[1], 30);
+    um_dataset_free(d);
+    um_str_dispose(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(plain_csv, set_up, tear_down),
         cmocka_unit_test_setup_teardown(times, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lists_in_a_row, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(long_lists_in_a_row, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(members_of_json_lines, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_row_an_item, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_rows_break_impressions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(repeated_rows, set_up, tear_down),
