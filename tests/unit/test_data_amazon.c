@@ -435,40 +435,44 @@ static void real_metadata(void **state)
     um_dataset_free(d);
 }
 
-/* Ids may be numbers, in files that went through a table; those that are no decimals all the way
- * are in a map. */
+/* Ids may be numbers, in files that went through a table. Those that are the first one's prefix and
+ * a decimal are looked up in an array, all others in a map. */
 static void ids_of_all_kinds(void **state)
 {
     (void)state;
+    enum { N = 60 };
     um_ingest_report report;
     seen s;
     um_str meta = UM_STR_INIT, log = UM_STR_INIT;
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < N; i++) {
+        static const char *const around[][2] = {{"\"B0X", "\""}, {"", ""}, {"\"B0", "X\""}};
         char id[16];
-        snprintf(id, sizeof id, "%s%d%s", i % 2 == 0 ? "" : "\"B0", i, i % 2 == 0 ? "" : "X\"");
+        snprintf(id, sizeof id, "%s%d%s", around[i % 3][0], i, around[i % 3][1]);
         um_str_appendf(&meta, "{\"title\":\"t\",\"details\":{\"a\":1},\"parent_asin\":%s}\n", id);
         um_str_appendf(&log,
                        "{\"rating\":4,\"text\":\"of %d\",\"parent_asin\":%s,\"user_id\":%s,"
                        "\"timestamp\":%d000}\n",
-                       i, id, i % 3 == 0 ? "\"A1Z\"" : "99", 1500000000 + i);
+                       i, id, i % 5 == 0 ? "\"A1\"" : "99", 1500000000 + i);
     }
     assert_true(meta.failed == UM_OK && log.failed == UM_OK);
     put(dir, "meta_Kinds.jsonl", meta.data);
     put(dir, "Kinds.jsonl", log.data);
     um_dataset *d = read_all("", "amazon-2023", &report, &s, NULL, 0);
     assert_int_equal(d->users.n_rows, 2);
-    assert_int_equal(d->items.n_rows, 60);
-    assert_int_equal(d->n_interactions, 60);
-    assert_string_equal(d->users.ids[0], "A1Z");
+    assert_int_equal(d->items.n_rows, N);
+    assert_int_equal(d->n_interactions, N);
+    assert_string_equal(d->users.ids[0], "A1");
     assert_string_equal(d->users.ids[1], "99");
-    const um_series *text = um_dataset_series(d, "review");
-    for (uint64_t k = 0; k < 60; k++) {
+    assert_string_equal(d->items.ids[0], "B0X0");
+    assert_string_equal(d->items.ids[1], "1");
+    assert_string_equal(d->items.ids[2], "B02X");
+    for (uint64_t k = 0; k < N; k++) {
         const int i = (int)(d->time_s[k] - 1500000000);
         char expected[16];
         snprintf(expected, sizeof expected, "\"of %d\"", i);
         assert_int_equal(d->item[k], i);
-        assert_string_equal(text->texts[k], expected);
-        assert_int_equal(k >= d->user_start[1], i % 3 != 0);
+        assert_string_equal(um_dataset_series(d, "review")->texts[k], expected);
+        assert_int_equal(k >= d->user_start[1], i % 5 != 0);
     }
     um_dataset_free(d);
     um_str_dispose(&meta);

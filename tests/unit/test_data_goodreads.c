@@ -1,4 +1,6 @@
 /* Goodreads: one genre, its books, and what is joined to them. */
+#include <math.h>
+
 #include "mirrorer/scene.h"
 #include "test_data_util.h"
 
@@ -183,6 +185,60 @@ static void joins(void **state)
     um_dataset_free(d);
 }
 
+/* What the log above lacks: books out before they were shelved, a shelf without reading, texts that
+ * need escapes, ids that are numbers, reviews of both kinds. */
+static void odd_members(void **state)
+{
+    (void)state;
+    um_ingest_report report;
+    seen s;
+    um_dataset *d = NULL;
+    put(dir, "goodreads_books_odd.json",
+        "{\"book_id\": \"b1\", \"title\": \"A \\\"b\\\\\", \"publication_year\": \"2015\", "
+        "\"publication_month\": \"3\", \"publication_day\": \"14\", \"num_pages\": 7}\n"
+        "{\"book_id\": 12, \"title\": \"\", \"title_without_series\": \"Alone\", "
+        "\"publication_year\": 2014, \"publication_month\": \"2\", \"publication_day\": \"30\"}\n");
+    put(dir, "goodreads_interactions_odd.json",
+        "{\"user_id\": 5, \"book_id\": \"b1\", \"review_id\": 1, \"is_read\": false, \"rating\": "
+        "1, "
+        "\"review_text_incomplete\": \"say \\\"x\\\"\", \"date_added\": \"Thu Jan 01 00:00:01 "
+        "+0000 "
+        "2016\"}\n"
+        "{\"user_id\": \"u\", \"book_id\": 12, \"review_id\": \"r2\", \"rating\": \"2\", "
+        "\"review_text_incomplete\": \"cut\", \"date_added\": \"Thu Jan 01 00:00:01 +0000 2016\"}\n"
+        "{\"user_id\": \"u\", \"book_id\": \"b1\", \"review_id\": \"r3\", \"rating\": 2, "
+        "\"review_text_incomplete\": \"&quot;\", \"date_added\": \"Thu Jan 01 00:00:02 +0000 "
+        "2016\"}\n");
+    put(dir, "goodreads_reviews_odd.json",
+        "{\"review_id\": 1, \"review_text\": \"\\\\ and \\\"y\\\"\"}\n"
+        "{\"review_id\": \"r2\", \"review_text\": \"cut here?<br />No.\"}\n"
+        "{\"review_id\": \"r4\"}\n{\"review_text\": \"of none\"}\n"
+        "{\"review_id\": \"r2\", \"review_text\": \"twice\"}\n");
+    assert_ok(read_with(&d, &report, &s, dir, "goodreads_interactions_odd.json", NULL, &err), err);
+    static const char *const odd[] = {
+        "goodreads_reviews_odd.json:3: review 'r4' has no text",
+        "goodreads_reviews_odd.json:4: review_id is missing",
+        "goodreads_reviews_odd.json:5: review 'r2' was listed before"};
+    assert_int_equal(s.n, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_string_equal(s.text[i], odd[i]);
+    assert_int_equal(d->n_interactions, 3);
+    assert_string_equal(item_text(d, "b1", "title"), "A \"b\\");
+    assert_string_equal(item_text(d, "b1", "pages"), "7");
+    assert_string_equal(item_text(d, "12", "title"), "Alone");
+    assert_int_equal(d->item_available_s[0], 1426291200); /* 14 March 2015 */
+    assert_int_equal(d->item_available_s[1], 1391212800); /* 30 February is none: the first */
+    assert_string_equal(d->users.ids[0], "5");
+    const um_series *read = um_dataset_series(d, "is_read"), *text = um_dataset_series(d, "review");
+    assert_true(read->numbers[0] == 0);
+    assert_true(isnan(read->numbers[1]));
+    assert_true(um_dataset_series(d, "rating")->numbers[1] == 2);
+    assert_string_equal(text->texts[0], "\"\\\\ and \\\"y\\\"\"");
+    assert_string_equal(text->texts[1], "\"cut here? No.\"");
+    assert_string_equal(text->texts[2], "\"\\\"\"");
+    um_dataset_free(d);
+}
+
 static void several_genres(void **state)
 {
     (void)state;
@@ -211,6 +267,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(log_and_books, set_up, tear_down),
         cmocka_unit_test_setup_teardown(joins, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(odd_members, set_up, tear_down),
         cmocka_unit_test_setup_teardown(several_genres, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

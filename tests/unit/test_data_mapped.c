@@ -527,7 +527,8 @@ static void members_of_json_lines(void **state)
         um_str_appendf(&log, "{\"u\":\"x\",\"i\":%d,\"t\":%d,", k % 50, k + 1);
         if (k % 2 == 0) /* the member of that name goes before the one inside */
             um_str_appendf(&log, "\"a.b\":%d,", k);
-        um_str_appendf(&log, "\"a\":{\"b\":-%d,\"c\":{\"d\":%d}},\"o\":{", k + 1, 2 * k);
+        um_str_appendf(&log, "\"a\":{\"b\":-%d,\"c\":{\"d\":%d}},\"p\":{\"q\":%d},\"o\":{", k + 1,
+                       2 * k, 7 * k);
         for (int i = 0; i < N_NUMBERS; i++)
             um_str_appendf(&log, "%s\"n%d\":%d.5", i > 0 ? "," : "", i, 100 * k + i);
         um_str_append(&log, "}}\n");
@@ -535,8 +536,9 @@ static void members_of_json_lines(void **state)
     um_str_append(&mapping, "log:\n  file: log.jsonl\n  user: u\n  item: i\n"
                             "  time: {column: t, format: unix}\n"
                             "  numbers: {ab: a.b, deep: a.c.d");
+    /* Of p.q the whole name is the last member that the parser finds, p one too many. */
     for (int i = 0; i < N_NUMBERS; i++)
-        um_str_appendf(&mapping, ", n%d: o.n%d", i, i);
+        um_str_appendf(&mapping, "%s, n%d: o.n%d", i == 8 ? ", pq: p.q" : "", i, i);
     um_str_append(&mapping, "}\n");
     assert_true(log.failed == UM_OK && mapping.failed == UM_OK);
     put(dir, "log.jsonl", log.data);
@@ -548,6 +550,7 @@ static void members_of_json_lines(void **state)
         assert_int_equal(atoi(d->items.ids[d->item[k]]), k % 50);
         assert_true(um_dataset_series(d, "ab")->numbers[k] == (k % 2 == 0 ? k : -k - 1));
         assert_true(um_dataset_series(d, "deep")->numbers[k] == 2 * k);
+        assert_true(um_dataset_series(d, "pq")->numbers[k] == 7 * k);
         for (int i = 0; i < N_NUMBERS; i++) {
             snprintf(name, sizeof name, "n%d", i);
             assert_true(um_dataset_series(d, name)->numbers[k] == 100 * k + i + 0.5);
