@@ -143,9 +143,14 @@ bool um_builder_find_item_hashed(const um_dataset_builder *b, const char *id, si
     return um_ids_find_hashed(&b->items.ids, id, len, hash, index);
 }
 
-bool um_builder_is_hashed(const um_dataset_builder *b)
+bool um_builder_hashes_users(const um_dataset_builder *b)
 {
-    return b->users.ids.map.len > 0 || b->items.ids.map.len > 0;
+    return b->users.ids.map.len > 0;
+}
+
+bool um_builder_hashes_items(const um_dataset_builder *b)
+{
+    return b->items.ids.map.len > 0;
 }
 
 void um_builder_prefetch_slots(const um_dataset_builder *b, uint64_t user, uint64_t item)

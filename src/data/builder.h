@@ -90,7 +90,8 @@ bool um_builder_find_user_hashed(const um_dataset_builder *b, const char *id, si
 bool um_builder_find_item_hashed(const um_dataset_builder *b, const char *id, size_t len,
                                  uint64_t hash, uint32_t *index);
 /* Whether any id is looked up by its hash (data/ids.h). */
-bool um_builder_is_hashed(const um_dataset_builder *b);
+bool um_builder_hashes_users(const um_dataset_builder *b);
+bool um_builder_hashes_items(const um_dataset_builder *b);
 /* Of rows that come later: brings near what looking up their ids will touch, first the slots, then,
  * some rows on, the keys. Hashes are um_map_hash of the ids, 0 = unknown. */
 void um_builder_prefetch_slots(const um_dataset_builder *b, uint64_t user, uint64_t item);

@@ -81,7 +81,8 @@ static um_status filter_rows(finish *f, um_error *err)
                            .skip_order = &f->skips,
                            .skip_time_s = b->skip_time_s.data,
                            .skip_left_out = f->skip_left_out,
-                           .n_items = f->n_items};
+                           .n_items = f->n_items,
+                           .pool = f->pool};
     rows.user_kept = f->user_kept = all_true(f->n_users);
     rows.item_kept = f->item_kept = all_true(f->n_items);
     if (f->user_kept == NULL || f->item_kept == NULL)

@@ -559,13 +559,12 @@ static um_status read_file(canonical *c, canonical *other, const um_entry *entry
                            const canonical_file *file, um_error *err)
 {
     const bool is_log = file->take == take_interaction;
-    const bool is_hashed = is_log && um_builder_is_hashed(c->builder);
     const um_parsed_spec spec = {.noun = "JSON object",
                                  .members = file->members,
                                  .n_members = file->n_members,
                                  .make = is_log ? make_interaction : NULL,
                                  .makers = {c, other},
-                                 .builder = is_hashed ? c->builder : NULL,
+                                 .builder = is_log ? c->builder : NULL,
                                  .ids_are_members = true,
                                  .makers_find_users = true,
                                  .makers_find_items = true};

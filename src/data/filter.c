@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/mem.h"
@@ -44,79 +45,143 @@ static bool is_timed(const um_filter_rows *r, size_t ordinal)
     return (r->left_out[ordinal] == UM_KEPT) & (r->time_s[ordinal] != 0);
 }
 
-/*
- * The key of the `rank`-th smallest time (from 0), one digit after another; *before becomes the
- * number of smaller ones. No copy of the times is needed.
- */
-static um_status select_time(const um_filter_rows *r, uint64_t rank, uint64_t *key,
-                             uint64_t *before, um_error *err)
+/* What each thread works with. */
+typedef struct share {
+    uint64_t n, low, high;  /* rows that are timed, and the range of their keys */
+    uint64_t digits[RADIX]; /* how many have each */
+    uint32_t *count;        /* [n_items] interactions that stay before the filter of items */
+    uint8_t *fate;          /* [n_items] fates of its interactions, or-ed */
+} share;
+
+enum { STAYS = 1, TAKEN = 2 }; /* fates: the second, by a filter */
+
+typedef struct filtering {
+    um_filter_rows *r;
+    const um_ingest_filters *f;
+    share *shares; /* [threads] */
+    size_t n_shares;
+    uint64_t key, prefix; /* of the oldest time that stays, while it is being found */
+    int shift;
+} filtering;
+
+static void look_at_times(void *context, size_t begin, size_t end, int thread)
 {
-    uint64_t prefix = 0, smaller = 0, low = UINT64_MAX, high = 0;
-    uint64_t *count = um_calloc(RADIX, sizeof *count);
-    if (count == NULL)
-        return um_fail_memory(err, "the newest share");
-    for (size_t i = 0; i < r->order->n; i++) {
-        const uint64_t k = key_of(r->time_s[i]);
-        const bool is_there = is_timed(r, i);
+    const filtering *g = context;
+    share *s = &g->shares[thread];
+    uint64_t n = 0, low = UINT64_MAX, high = 0;
+    for (size_t i = begin; i < end; i++) {
+        const uint64_t k = key_of(g->r->time_s[i]);
+        const bool is_there = is_timed(g->r, i);
+        n += is_there;
         low = is_there & (k < low) ? k : low;
         high = is_there & (k > high) ? k : high;
     }
-    for (int shift = 63 / RADIX_BITS * RADIX_BITS; shift >= 0; shift -= RADIX_BITS) {
-        if (low >> shift == high >> shift) { /* all have this digit */
-            prefix = low >> shift << shift;
+    s->n = n;
+    s->low = low;
+    s->high = high;
+}
+
+static void count_digits(void *context, size_t begin, size_t end, int thread)
+{
+    const filtering *g = context;
+    uint64_t *count = g->shares[thread].digits;
+    const int above = g->shift + RADIX_BITS;
+    for (size_t i = begin; i < end; i++) {
+        const uint64_t k = key_of(g->r->time_s[i]);
+        const bool matches = above >= 64 || (k ^ g->prefix) >> above == 0;
+        count[k >> g->shift & (RADIX - 1)] += matches & is_timed(g->r, i);
+    }
+}
+
+/*
+ * The key of the `rank`-th smallest time (from 0), one digit after another, into g->key; gives the
+ * number of smaller ones. No copy of the times is needed.
+ */
+static uint64_t select_time(filtering *g, uint64_t low, uint64_t high, uint64_t rank)
+{
+    uint64_t smaller = 0;
+    g->prefix = 0;
+    for (g->shift = 63 / RADIX_BITS * RADIX_BITS; g->shift >= 0; g->shift -= RADIX_BITS) {
+        if (low >> g->shift == high >> g->shift) { /* all have this digit */
+            g->prefix = low >> g->shift << g->shift;
             continue;
         }
-        for (size_t d = 0; d < RADIX; d++)
-            count[d] = 0;
-        for (size_t i = 0; i < r->order->n; i++) {
-            uint64_t k = key_of(r->time_s[i]);
-            bool matches = shift + RADIX_BITS >= 64 || (k ^ prefix) >> (shift + RADIX_BITS) == 0;
-            count[k >> shift & (RADIX - 1)] += matches & is_timed(r, i);
+        for (size_t k = 0; k < g->n_shares; k++)
+            memset(g->shares[k].digits, 0, sizeof g->shares[k].digits);
+        um_pool_run(g->r->pool, g->r->order->n, 1, count_digits, g);
+        for (uint64_t digit = 0;; digit++) {
+            uint64_t n = 0;
+            for (size_t k = 0; k < g->n_shares; k++)
+                n += g->shares[k].digits[digit];
+            if (smaller + n > rank) {
+                g->prefix |= digit << g->shift;
+                break;
+            }
+            smaller += n;
         }
-        size_t digit = 0;
-        while (smaller + count[digit] <= rank)
-            smaller += count[digit++];
-        prefix |= (uint64_t)digit << shift;
     }
-    free(count);
-    *key = prefix;
-    *before = smaller;
-    return UM_OK;
+    g->key = g->prefix;
+    return smaller;
 }
 
-static um_status keep_newest(um_filter_rows *r, double share, um_error *err)
+static void mark_old(void *context, size_t begin, size_t end, int thread)
 {
-    uint64_t n = 0, key = 0, before = 0;
-    for (size_t i = 0; i < r->order->n; i++)
-        n += is_timed(r, i);
+    (void)thread;
+    const filtering *g = context;
+    for (size_t i = begin; i < end; i++) {
+        const bool is_old = key_of(g->r->time_s[i]) < g->key && is_timed(g->r, i);
+        g->r->left_out[i] = is_old ? UM_LEFT_OUT_OLD : g->r->left_out[i];
+    }
+}
+
+static void keep_newest(filtering *g)
+{
+    um_filter_rows *r = g->r;
+    uint64_t n = 0, low = UINT64_MAX, high = 0;
+    um_pool_run(r->pool, r->order->n, 1, look_at_times, g);
+    for (size_t k = 0; k < g->n_shares; k++) {
+        n += g->shares[k].n;
+        low = g->shares[k].n > 0 && g->shares[k].low < low ? g->shares[k].low : low;
+        high = g->shares[k].high > high ? g->shares[k].high : high;
+    }
     if (n == 0)
-        return UM_OK;
-    uint64_t wanted = (uint64_t)llround(share * (double)n);
+        return;
+    uint64_t wanted = (uint64_t)llround(g->f->newest_share * (double)n);
     wanted = wanted < 1 ? 1 : wanted;
-    um_status status = select_time(r, n - wanted, &key, &before, err);
-    if (status != UM_OK)
-        return status;
+    const uint64_t before = select_time(g, low, high, n - wanted);
+    um_pool_run(r->pool, r->order->n, 1, mark_old, g);
     /* Of the rows of that very time the first in file order go. */
     uint64_t ties = n - wanted - before;
-    for (size_t i = 0; i < r->order->n; i++) {
-        const uint64_t k = key_of(r->time_s[i]);
-        const bool is_tie = k == key && ties > 0 && is_timed(r, i);
-        const bool is_old = (k < key && is_timed(r, i)) || is_tie;
-        r->left_out[i] = is_old ? UM_LEFT_OUT_OLD : r->left_out[i];
-        ties -= is_tie;
+    for (size_t i = 0; i < r->order->n && ties > 0; i++) {
+        if (key_of(r->time_s[i]) == g->key && is_timed(r, i)) {
+            r->left_out[i] = UM_LEFT_OUT_OLD;
+            ties--;
+        }
     }
     for (size_t i = 0; i < r->skip_order->n; i++) {
-        if (r->skip_time_s[i] != 0 && key_of(r->skip_time_s[i]) < key)
+        if (r->skip_time_s[i] != 0 && key_of(r->skip_time_s[i]) < g->key)
             r->skip_left_out[i] = UM_LEFT_OUT_OLD;
     }
-    return UM_OK;
 }
 
-static void drop_rare_items(um_filter_rows *r, uint64_t min, const uint32_t *count)
+static void count_items(void *context, size_t begin, size_t end, int thread)
 {
-    for (size_t i = 0; i < r->order->n; i++) {
-        const bool is_rare = (r->left_out[i] == UM_KEPT) & (count[r->item[i]] < min);
-        r->left_out[i] = is_rare ? UM_LEFT_OUT_RARE_ITEM : r->left_out[i];
+    const filtering *g = context;
+    uint32_t *count = g->shares[thread].count;
+    for (size_t i = begin; i < end; i++)
+        count[g->r->item[i]] += g->r->left_out[i] == UM_KEPT;
+}
+
+/* With the counts of all threads in the first's. */
+static void drop_rare_items(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const filtering *g = context;
+    const uint64_t min = (uint64_t)g->f->min_item_interactions;
+    for (size_t i = begin; i < end; i++) {
+        const bool is_rare =
+            (g->r->left_out[i] == UM_KEPT) & (g->shares[0].count[g->r->item[i]] < min);
+        g->r->left_out[i] = is_rare ? UM_LEFT_OUT_RARE_ITEM : g->r->left_out[i];
     }
 }
 
@@ -136,9 +201,13 @@ static void mark_user(const um_order *o, uint8_t *left_out, uint32_t user, uint8
     }
 }
 
-static void drop_users(um_filter_rows *r, const um_ingest_filters *f)
+static void drop_users(void *context, size_t begin, size_t end, int thread)
 {
-    for (uint32_t u = 0; u < r->order->n_users; u++) {
+    (void)thread;
+    const filtering *g = context;
+    um_filter_rows *r = g->r;
+    const um_ingest_filters *f = g->f;
+    for (uint32_t u = (uint32_t)begin; u < end; u++) {
         uint64_t n = count_kept(r->order, r->left_out, u);
         bool had = r->order->start[u] != r->order->start[u + 1];
         uint8_t reason = UM_KEPT;
@@ -156,30 +225,65 @@ static void drop_users(um_filter_rows *r, const um_ingest_filters *f)
     }
 }
 
+static void see_fates(void *context, size_t begin, size_t end, int thread)
+{
+    const filtering *g = context;
+    uint8_t *fate = g->shares[thread].fate;
+    for (size_t i = begin; i < end; i++) {
+        const uint8_t why = g->r->left_out[i];
+        fate[g->r->item[i]] |=
+            (uint8_t)((why == UM_KEPT) * STAYS | (why > UM_LEFT_OUT_DUPLICATE) * TAKEN);
+    }
+}
+
+static void drop_items(const filtering *g)
+{
+    for (uint32_t i = 0; i < g->r->n_items; i++) {
+        uint8_t fate = 0;
+        for (size_t k = 0; k < g->n_shares; k++)
+            fate |= g->shares[k].fate[i];
+        g->r->item_kept[i] =
+            (fate & STAYS) != 0 || (g->f->min_item_interactions <= 0 && (fate & TAKEN) == 0);
+    }
+}
+
+static void dispose(filtering *g)
+{
+    for (size_t k = 0; k < g->n_shares && g->shares != NULL; k++) {
+        free(g->shares[k].count);
+        free(g->shares[k].fate);
+    }
+    free(g->shares);
+}
+
 um_status um_filter_apply(um_filter_rows *r, const um_ingest_filters *f, um_error *err)
 {
-    size_t n = r->order->n;
-    um_status status = UM_OK;
-    uint32_t *count = um_calloc(r->n_items, sizeof *count); /* before the filter of items */
-    if (count == NULL)
+    const size_t n = r->order->n;
+    filtering g = {.r = r, .f = f, .n_shares = (size_t)um_pool_threads(r->pool)};
+    g.shares = um_calloc(g.n_shares, sizeof *g.shares);
+    bool good = g.shares != NULL;
+    for (size_t k = 0; k < g.n_shares && good; k++) {
+        g.shares[k].count = um_calloc(r->n_items, sizeof *g.shares[k].count);
+        g.shares[k].fate = um_calloc(r->n_items, sizeof *g.shares[k].fate);
+        good = g.shares[k].count != NULL && g.shares[k].fate != NULL;
+    }
+    if (!good) {
+        dispose(&g);
         return um_fail_memory(err, "filters");
+    }
     if (has_share(f))
-        status = keep_newest(r, f->newest_share, err);
-    if (status != UM_OK)
-        goto done;
-    for (size_t i = 0; i < n; i++)
-        count[r->item[i]] += r->left_out[i] == UM_KEPT;
-    if (f->min_item_interactions > 0)
-        drop_rare_items(r, (uint64_t)f->min_item_interactions, count);
-    drop_users(r, f);
-
-    for (uint32_t k = 0; k < r->n_items; k++)
-        r->item_kept[k] = f->min_item_interactions <= 0;
-    for (size_t i = 0; i < n; i++)
-        r->item_kept[r->item[i]] &= r->left_out[i] <= UM_LEFT_OUT_DUPLICATE;
-    for (size_t i = 0; i < n; i++)
-        r->item_kept[r->item[i]] |= r->left_out[i] == UM_KEPT;
-done:
-    free(count);
-    return status;
+        keep_newest(&g);
+    if (f->min_item_interactions > 0) {
+        um_pool_run(r->pool, n, 1, count_items, &g);
+        for (size_t k = 1; k < g.n_shares; k++) {
+            for (uint32_t i = 0; i < r->n_items; i++)
+                g.shares[0].count[i] += g.shares[k].count[i];
+        }
+        um_pool_run(r->pool, n, 1, drop_rare_items, &g);
+    }
+    um_pool_run(r->pool, r->order->n_users, 1, drop_users, &g);
+    um_pool_run(r->pool, n, 1, see_fates, &g);
+    drop_items(&g);
+    dispose(&g);
+    return UM_OK;
 }

@@ -46,6 +46,7 @@ typedef struct um_filter_rows {
     uint32_t n_items;
     bool *user_kept; /* [order->n_users], all true before */
     bool *item_kept; /* [n_items], all true before; those in lists are the caller's to add */
+    um_pool *pool;   /* NULL = one thread */
 } um_filter_rows;
 
 /* Whether any of the filters above is on. */

@@ -156,16 +156,15 @@ bool um_ids_find_hashed(const um_ids *ids, const char *id, size_t len, uint64_t 
                         uint32_t *index)
 {
     uint32_t value = 0;
-    return id_number(ids, id, len, &value) ? find_numeric(ids, value, index)
-                                           : um_map_get_hashed(&ids->map, id, hash, index);
+    if (id_number(ids, id, len, &value))
+        return find_numeric(ids, value, index);
+    return ids->map.len > 0 &&
+           um_map_get_hashed(&ids->map, id, hash != 0 ? hash : um_map_hash(id, len), index);
 }
 
 bool um_ids_find_n(const um_ids *ids, const char *id, size_t len, uint32_t *index)
 {
-    uint32_t value = 0;
-    if (id_number(ids, id, len, &value))
-        return find_numeric(ids, value, index);
-    return ids->map.len > 0 && um_map_get_hashed(&ids->map, id, um_map_hash(id, len), index);
+    return um_ids_find_hashed(ids, id, len, 0, index);
 }
 
 bool um_ids_find(const um_ids *ids, const char *id, uint32_t *index)

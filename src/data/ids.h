@@ -31,7 +31,7 @@ void um_ids_dispose(um_ids *ids);
 um_status um_ids_intern(um_ids *ids, um_arena *arena, const char *id, const char *what,
                         uint32_t *index, bool *added, um_error *err) UM_CHECKED;
 bool um_ids_find(const um_ids *ids, const char *id, uint32_t *index);
-/* The same of an id of that length, and with its um_map_hash. */
+/* The same of an id of that length, and with its um_map_hash, 0 = unknown. */
 bool um_ids_find_n(const um_ids *ids, const char *id, size_t len, uint32_t *index);
 bool um_ids_find_hashed(const um_ids *ids, const char *id, size_t len, uint64_t hash,
                         uint32_t *index);

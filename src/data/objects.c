@@ -183,10 +183,8 @@ bool um_value_id(um_jval v, char number[UM_ID_NUMBER_BYTES], const char **text, 
 
 bool um_read_id(um_jval value, uint64_t hash, um_row_id *id)
 {
-    if (!um_value_id(value, id->number, &id->text, &id->len))
-        return false;
-    id->hash = hash != 0 ? hash : um_map_hash(id->text, id->len);
-    return true;
+    id->hash = hash;
+    return um_value_id(value, id->number, &id->text, &id->len);
 }
 
 bool um_member_id(um_jval object, const char *key, um_str *out)

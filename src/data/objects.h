@@ -65,12 +65,12 @@ void um_name_of_part(um_str *name, const char *prefix, const char *part);
  * after it. False: absent, or empty. */
 enum { UM_ID_NUMBER_BYTES = 24 };
 bool um_value_id(um_jval value, char number[UM_ID_NUMBER_BYTES], const char **text, size_t *len);
-/* The same with its um_map_hash, which may be known: 0 = it is not. */
+/* The same with its um_map_hash, if that is known (data/parsed.h). */
 typedef struct um_row_id {
     char number[UM_ID_NUMBER_BYTES];
     const char *text;
     size_t len;
-    uint64_t hash;
+    uint64_t hash; /* 0 = unknown */
 } um_row_id;
 bool um_read_id(um_jval value, uint64_t hash, um_row_id *id);
 /* The same in out (emptied first). */

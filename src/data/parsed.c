@@ -86,8 +86,9 @@ enum { CALLER, AHEAD };
 
 struct um_parsed {
     um_parsed_spec spec;
-    bool makes_later; /* makers look ids up that are to be brought near before */
-    um_lines *lines;  /* of whoever is cutting */
+    bool hashes_users, hashes_items; /* some may be looked up by their hash */
+    bool makes_later;                /* makers look ids up that are to be brought near before */
+    um_lines *lines;                 /* of whoever is cutting */
     filler fillers[UM_PARSED_THREADS];
     batch *current;      /* being emptied; NULL: none yet */
     size_t row;          /* next one of it */
@@ -218,9 +219,10 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
                         .bad = NOT_BAD,
                         .has_nul = um_jsonl_has_nul(parser_of(f)),
                         .is_plain = root.document->is_plain};
-    if (p->spec.builder != NULL && p->spec.ids_are_members)
-        line.hashes =
-            (um_row_hashes){hash_id(um_jval_member(root, 0)), hash_id(um_jval_member(root, 1))};
+    if (p->spec.builder != NULL && p->spec.ids_are_members) {
+        line.hashes.user = p->hashes_users ? hash_id(um_jval_member(root, 0)) : 0;
+        line.hashes.item = p->hashes_items ? hash_id(um_jval_member(root, 1)) : 0;
+    }
     um_status status = UM_OK;
     if (keeps_root(p))
         status = copy_values(&b->values, root.document, p->spec.n_members, err);
@@ -403,7 +405,12 @@ um_status um_parsed_open(um_parsed **out, const um_parsed_spec *spec, um_lines *
     if (p == NULL)
         return um_fail_memory(err, "a JSON reader");
     p->spec = *spec;
-    p->makes_later = spec->builder != NULL && (spec->makers_find_users || spec->makers_find_items);
+    if (spec->builder != NULL) { /* what makers look up does not change while the file is read */
+        p->hashes_users = !spec->makers_find_users || um_builder_hashes_users(spec->builder);
+        p->hashes_items = !spec->makers_find_items || um_builder_hashes_items(spec->builder);
+        p->makes_later = (spec->makers_find_users && p->hashes_users) ||
+                         (spec->makers_find_items && p->hashes_items);
+    }
     p->lines = lines;
     p->first_line = 1;
     pthread_mutex_init(&p->lock, NULL);

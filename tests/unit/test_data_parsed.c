@@ -384,7 +384,7 @@ static void put_late_rows(void)
     um_str text = UM_STR_INIT;
     for (int i = 0; i < N_ROWS; i++) {
         char item[32];
-        snprintf(item, sizeof item, i % 23 == 0 ? "%d" : "\"item %d\"", i % 700);
+        snprintf(item, sizeof item, i % 23 == 0 ? "%d" : "\"item %d.\"", i % 700);
         um_str_appendf(&text, "{\"n\":%d,\"user\":\"u%d\",\"item\":%s,\"t\":\"%s%d\"%s\n", i, i,
                        item, i % 7 == 0 ? "\\u00e9\\n" : "row ", i, i % 61 == 0 ? "" : "}");
     }
@@ -406,7 +406,7 @@ static void rows_are_made_later(void **state)
     assert_ok(um_dataset_builder_new(&b, "t", &err), err);
     for (uint32_t i = 0; i < 500; i++) {
         uint32_t index = 0;
-        snprintf(text, sizeof text, "item %u", i * 3 % 500); /* not in the order of their names */
+        snprintf(text, sizeof text, "item %u.", i * 3 % 500); /* not in the order of their names */
         assert_ok(um_dataset_builder_item(b, text, &index, NULL, &err), err);
     }
     late makers[UM_PARSED_THREADS] = {{.builder = b}, {.builder = b}};
