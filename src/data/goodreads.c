@@ -168,12 +168,10 @@ static bool check_row(log_maker *m, um_jval root, const um_row_hashes *hashes, u
 }
 
 /* The whole review where the reviews file has it, else the beginning that the row itself holds. */
-static um_status make_review(log_maker *m, um_jval root, char **kept, um_error *err)
+static um_status make_review(log_maker *m, um_jval root, const um_row_id *id, char **kept,
+                             um_error *err)
 {
-    um_row_id id;
-    const char *whole = NULL;
-    if (um_textjoin_len(m->reviews) > 0 && um_read_id(um_jval_member(root, REVIEW_ID), 0, &id))
-        whole = um_textjoin_get(m->reviews, id.text);
+    const char *whole = id != NULL ? um_textjoin_get_near(m->reviews, id->text, id->hash) : NULL;
     return whole != NULL
                ? um_keep_text(&m->texts, whole, strlen(whole), kept, err)
                : um_keep_value(&m->texts, um_jval_member(root, BEGINNING), " ", kept, err);
@@ -184,15 +182,19 @@ static um_status make_interaction(void *context, um_jval root, um_str *made, um_
                                   um_error *err)
 {
     log_maker *m = context;
-    um_row_id user = {.len = 0};
+    um_row_id user = {.len = 0}, review;
     shelved row = {.review = NULL};
     um_status status = UM_OK;
+    const bool has_review =
+        um_textjoin_len(m->reviews) > 0 && um_read_id(um_jval_member(root, REVIEW_ID), 0, &review);
+    if (has_review)
+        review.hash = um_textjoin_near(m->reviews, review.text);
     row.is_bad = !check_row(m, root, hashes, &user, &row);
     if (!row.is_bad) {
         row.has_read = um_jval_bool(um_jval_member(root, IS_READ), &row.is_read);
         row.user_hash = hashes->user = user.hash;
         row.user_len = user.len;
-        status = make_review(m, root, &row.review, err);
+        status = make_review(m, root, has_review ? &review : NULL, &row.review, err);
     }
     um_str_append_n(made, &row, sizeof row);
     if (row.is_bad)

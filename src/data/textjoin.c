@@ -118,9 +118,21 @@ um_status um_textjoin_flush(um_textjoin *t, um_error *err)
     return um_spool_flush(t->spool, err);
 }
 
+uint64_t um_textjoin_near(const um_textjoin *t, const char *key)
+{
+    const uint64_t hash = um_hash_str(key, HASH_SEED);
+    __builtin_prefetch(&t->slots[hash & (t->cap - 1)]);
+    return hash;
+}
+
 const char *um_textjoin_get(um_textjoin *t, const char *key)
 {
-    const slot *s = find(t, key, um_hash_str(key, HASH_SEED));
+    return um_textjoin_get_near(t, key, um_hash_str(key, HASH_SEED));
+}
+
+const char *um_textjoin_get_near(um_textjoin *t, const char *key, uint64_t near)
+{
+    const slot *s = find(t, key, near);
     if (s->entry == NULL)
         return NULL;
     const char *text = um_spool_look(t->spool, s->entry) + strlen(key) + 1;

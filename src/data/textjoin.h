@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "mirrorer/status.h"
 
@@ -26,5 +27,8 @@ um_status um_textjoin_put(um_textjoin *t, const char *key, const char *text, boo
 um_status um_textjoin_flush(um_textjoin *t, um_error *err) UM_CHECKED;
 /* The text of the key, NULL when there is none; borrowed until the next text is put. */
 const char *um_textjoin_get(um_textjoin *t, const char *key);
+/* The same in two steps for whoever has something to do between them, while memory comes near. */
+uint64_t um_textjoin_near(const um_textjoin *t, const char *key);
+const char *um_textjoin_get_near(um_textjoin *t, const char *key, uint64_t near);
 
 #endif
