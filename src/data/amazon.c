@@ -134,17 +134,17 @@ static verdict check_item(review_maker *m, const um_row_id *id, review *row)
 }
 
 /* Whether a review is taken; else why not, in m->text. */
-static verdict check_review(review_maker *m, um_jval root, const um_row_hashes *hashes,
+static verdict check_review(review_maker *m, um_jval root, const um_row_notes *notes,
                             um_row_id *user, review *row)
 {
     const um_amazon_layout *lay = m->lay;
     const char *why = NULL;
     um_row_id item = {.len = 0};
-    if (!um_read_id(um_jval_member(root, USER), hashes->user, user)) {
+    if (!um_read_id(um_jval_member(root, USER), notes->user_hash, user)) {
         um_str_appendf(&m->text, "%s is missing", lay->user.name);
         return REJECTED;
     }
-    if (!um_read_id(um_jval_member(root, ITEM), hashes->item, &item)) {
+    if (!um_read_id(um_jval_member(root, ITEM), notes->item_hash, &item)) {
         um_str_appendf(&m->text, "%s is missing", lay->item.name);
         return REJECTED;
     }
@@ -175,7 +175,7 @@ static um_status make_texts(review_maker *m, um_jval root, review *row, um_error
 }
 
 /* Runs in the threads: looks up, and changes nothing but its own context. */
-static um_status make_review(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+static um_status make_review(void *context, um_jval root, um_str *made, um_row_notes *notes,
                              um_error *err)
 {
     review_maker *m = context;
@@ -184,7 +184,7 @@ static um_status make_review(void *context, um_jval root, um_str *made, um_row_h
     if (row == NULL)
         return um_str_status(made, err);
     um_str_clear(&m->text);
-    row->verdict = check_review(m, root, hashes, &user, row);
+    row->verdict = check_review(m, root, notes, &user, row);
     if (row->verdict != GOOD) {
         um_str_append_n(made, um_str_text(&m->text), m->text.len + 1);
         return um_str_status(&m->text, err);
@@ -193,7 +193,7 @@ static um_status make_review(void *context, um_jval root, um_str *made, um_row_h
     row->has_votes = read_votes(um_jval_member(root, VOTES), &row->votes);
     row->is_verified = false;
     row->has_verified = um_jval_bool(um_jval_member(root, VERIFIED), &row->is_verified);
-    row->user_hash = hashes->user = user.hash;
+    row->user_hash = notes->user_hash = user.hash;
     row->user_len = user.len;
     um_status status = make_texts(m, root, row, err);
     um_str_append_n(made, user.text, user.len + 1);

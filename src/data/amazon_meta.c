@@ -218,7 +218,7 @@ static um_status make_cells(meta_maker *m, um_jval root, char *kept[N_CELLS], um
     return status;
 }
 
-static um_status make_meta(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+static um_status make_meta(void *context, um_jval root, um_str *made, um_row_notes *notes,
                            um_error *err)
 {
     meta_maker *m = context;
@@ -227,7 +227,7 @@ static um_status make_meta(void *context, um_jval root, um_str *made, um_row_has
     size_t id_len = 0;
     item_meta meta = {0};
     um_status status = UM_OK;
-    (void)hashes;
+    (void)notes;
     if (um_value_id(um_jval_member(root, ITEM), number, &id, &id_len))
         meta.id_bytes = id_len + 1;
     um_value_number(um_jval_member(root, COUNT), &meta.n_ratings);

@@ -461,10 +461,10 @@ static const char *check_interaction(canonical *c, um_jval root, const behaviour
 }
 
 /* Runs in the threads: looks up, and changes nothing but its own context. */
-static um_status make_interaction(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+static um_status make_interaction(void *context, um_jval root, um_str *made, um_row_notes *notes,
                                   um_error *err)
 {
-    (void)hashes;
+    (void)notes;
     canonical *c = context;
     behaviour b;
     const size_t at = made->len;

@@ -50,7 +50,7 @@ typedef struct review_maker {
     UM_PARSED_APART;
 } review_maker;
 
-static um_status make_whole(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+static um_status make_whole(void *context, um_jval root, um_str *made, um_row_notes *notes,
                             um_error *err)
 {
     review_maker *m = context;
@@ -58,7 +58,7 @@ static um_status make_whole(void *context, um_jval root, um_str *made, um_row_ha
     const char *id = NULL;
     size_t len = 0;
     whole_review row = {0};
-    (void)hashes;
+    (void)notes;
     um_str_clear(&m->text);
     if (um_value_id(um_jval_member(root, REVIEW), number, &id, &len))
         row.id_bytes = len + 1;
@@ -139,7 +139,7 @@ typedef struct log_maker {
 } log_maker;
 
 /* Whether a row is taken; else why not is in m->why. */
-static bool check_row(log_maker *m, um_jval root, const um_row_hashes *hashes, um_row_id *user,
+static bool check_row(log_maker *m, um_jval root, const um_row_notes *notes, um_row_id *user,
                       shelved *row)
 {
     um_row_id book = {.len = 0};
@@ -147,9 +147,9 @@ static bool check_row(log_maker *m, um_jval root, const um_row_hashes *hashes, u
     size_t len = 0;
     um_jval_str(um_jval_member(root, DATE), &date, &len);
     um_str_clear(&m->why);
-    if (!um_read_id(um_jval_member(root, USER), hashes->user, user))
+    if (!um_read_id(um_jval_member(root, USER), notes->user_hash, user))
         um_str_append(&m->why, "user_id is missing");
-    else if (!um_read_id(um_jval_member(root, BOOK), hashes->item, &book))
+    else if (!um_read_id(um_jval_member(root, BOOK), notes->item_hash, &book))
         um_str_append(&m->why, "book_id is missing");
     else if (!um_date_parse_ctime(date, &row->time_s))
         um_str_appendf(&m->why, "date_added '%.40s' is not like \"Fri Nov 09 11:37:04 -0800 2012\"",
@@ -178,7 +178,7 @@ static um_status make_review(log_maker *m, um_jval root, const um_row_id *id, ch
 }
 
 /* Runs in the threads: looks up, and changes nothing but its own context. */
-static um_status make_interaction(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+static um_status make_interaction(void *context, um_jval root, um_str *made, um_row_notes *notes,
                                   um_error *err)
 {
     log_maker *m = context;
@@ -189,10 +189,10 @@ static um_status make_interaction(void *context, um_jval root, um_str *made, um_
         um_textjoin_len(m->reviews) > 0 && um_read_id(um_jval_member(root, REVIEW_ID), 0, &review);
     if (has_review)
         review.hash = um_textjoin_near(m->reviews, review.text);
-    row.is_bad = !check_row(m, root, hashes, &user, &row);
+    row.is_bad = !check_row(m, root, notes, &user, &row);
     if (!row.is_bad) {
         row.has_read = um_jval_bool(um_jval_member(root, IS_READ), &row.is_read);
-        row.user_hash = hashes->user = user.hash;
+        row.user_hash = notes->user_hash = user.hash;
         row.user_len = user.len;
         status = make_review(m, root, has_review ? &review : NULL, &row.review, err);
     }

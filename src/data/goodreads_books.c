@@ -252,14 +252,14 @@ static void write_cell(book_maker *m, um_jval root, const struct column *column)
     }
 }
 
-static um_status make_book(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+static um_status make_book(void *context, um_jval root, um_str *made, um_row_notes *notes,
                            um_error *err)
 {
     book_maker *m = context;
     um_row_id id = {.len = 0};
     book row = {.id_bytes = 0};
     um_status status = UM_OK;
-    if (um_read_id(um_jval_member(root, BOOK), hashes->item, &id))
+    if (um_read_id(um_jval_member(root, BOOK), notes->item_hash, &id))
         row.id_bytes = id.len + 1;
     row.has_release = read_published(root, &row.release_s);
     for (size_t i = 0; i < N_COLUMNS && status == UM_OK && row.id_bytes > 0; i++) {

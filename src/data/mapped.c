@@ -41,16 +41,16 @@ void um_mapped_append_element(um_str *out, um_jval value)
 /* A description: text; the elements of a list joined. In s->text. */
 static void to_text(um_mapped *s, const um_mapped_cell *c, const um_mapped_field *field)
 {
-    um_jiter it = um_jval_iter(c->value);
     um_jval element;
     um_str_clear(&s->text);
-    if (um_jval_type(c->value) != UM_J_ARRAY) {
+    if (c->form != UM_CELL_LIST) {
         if (field->separator != NULL)
             (void)um_cell_append_list(&s->text, c->text, c->len, field->separator, UM_LIST_TEXT);
         else
             um_str_append_n(&s->text, c->text, c->len);
         return;
     }
+    um_jiter it = um_jval_iter(c->list);
     for (size_t i = 0; um_jiter_next(&it, NULL, &element); i++) {
         um_str_append(&s->text, i > 0 ? ", " : "");
         um_mapped_append_element(&s->text, element);
@@ -62,11 +62,11 @@ void um_mapped_to_json(um_mapped *s, const um_mapped_cell *c, const um_mapped_fi
                        bool numbers)
 {
     um_str_clear(&s->text);
-    if (field->separator != NULL && um_jval_type(c->value) != UM_J_ARRAY)
+    if (field->separator != NULL && c->form != UM_CELL_LIST)
         (void)um_cell_append_list(&s->text, c->text, c->len, field->separator, UM_LIST_JSON);
-    else if (c->value.document != NULL)
-        um_jval_dump(&s->text, c->value);
-    else if (numbers)
+    else if (c->form != UM_CELL_FIELD && c->form != UM_CELL_STRING)
+        um_str_append_n(&s->text, c->text, c->len);
+    else if (numbers && c->form == UM_CELL_FIELD)
         um_cell_append_json(&s->text, c->text, c->len);
     else
         um_str_append_json_n(&s->text, c->text, c->len);
@@ -220,10 +220,12 @@ static bool find_member(um_jval object, const char *name, um_jval *value)
 }
 
 /* A cell of an object as it was found; what is made of an object is one for each column, behind
- * them the texts of values that are no strings, each with a NUL. */
+ * them their texts, each with a NUL. */
 typedef struct found_cell {
-    uint32_t at;        /* word of the value in the object's document (base/jsonl.h); 0: absent */
-    uint32_t text, len; /* place of the text among what was made; 0: the value is a string */
+    double number;
+    uint32_t text, len; /* place of the text among what was made; 0: the cell is absent */
+    uint32_t at;        /* of a list: word in the object's document (base/jsonl.h) */
+    um_mapped_cell_form form;
 } found_cell;
 
 /* Where the parser has found columns already: the root's member of that name, or the one before the
@@ -289,28 +291,41 @@ typedef struct cell_finder {
     UM_PARSED_APART;
 } cell_finder;
 
-static um_status find_cells(void *context, um_jval object, um_str *made, um_row_hashes *hashes,
+/* What is no string is dumped behind what was made so far. */
+static void add_cell(um_str *made, size_t begin, um_jval value, found_cell *cell)
+{
+    const char *text = NULL;
+    size_t len = 0;
+    cell->text = (uint32_t)(made->len - begin);
+    if (um_jval_str(value, &text, &len)) {
+        cell->form = UM_CELL_STRING;
+        um_str_append_n(made, text, len + 1);
+    } else {
+        cell->form = um_jval_f64(value, &cell->number)   ? UM_CELL_NUMBER
+                     : um_jval_type(value) == UM_J_ARRAY ? UM_CELL_LIST
+                                                         : UM_CELL_OTHER;
+        um_jval_dump(made, value);
+        um_str_append_char(made, '\0');
+    }
+    cell->len = (uint32_t)(made->len - begin) - cell->text - 1;
+    cell->at = (uint32_t)value.at;
+}
+
+static um_status find_cells(void *context, um_jval object, um_str *made, um_row_notes *notes,
                             um_error *err)
 {
     cell_finder *f = context;
     const size_t n = f->source->n_columns, begin = made->len;
-    (void)hashes;
     (void)um_str_extend(made, n * sizeof(found_cell));
     for (size_t i = 0; i < n && made->failed == UM_OK; i++) {
         um_jval value;
-        const char *text = NULL;
-        size_t len = 0;
-        found_cell cell = {0};
+        found_cell cell = {.text = 0};
         if (find_column(object, &f->columns->paths[i], f->source->columns[i], &value)) {
             f->seen[i] = true;
-            cell.at = um_jval_type(value) != UM_J_NULL ? (uint32_t)value.at : 0;
+            if (um_jval_type(value) != UM_J_NULL)
+                add_cell(made, begin, value, &cell);
         }
-        if (cell.at > 0 && !um_jval_str(value, &text, &len)) {
-            cell.text = (uint32_t)(made->len - begin);
-            um_jval_dump(made, value);
-            cell.len = (uint32_t)(made->len - begin) - cell.text;
-            um_str_append_char(made, '\0');
-        }
+        notes->keeps_root = notes->keeps_root || cell.form == UM_CELL_LIST;
         if (made->failed == UM_OK)
             memcpy(made->data + begin + i * sizeof cell, &cell, sizeof cell);
     }
@@ -321,15 +336,15 @@ static um_status take_object(um_mapped *s, const um_parsed_row *row, um_error *e
 {
     const found_cell *found = (const found_cell *)row->made;
     for (size_t i = 0; i < s->source->n_columns; i++) {
-        um_mapped_cell c = {0};
-        if (found[i].at > 0) {
-            c.value = (um_jval){.document = row->root.document, .at = found[i].at};
-            c.text = row->made + found[i].text;
-            c.len = found[i].len;
-            if (found[i].text == 0)
-                um_jval_str(c.value, &c.text, &c.len);
-        }
-        s->cells[i] = c.text == NULL || is_absent(s, c.text) ? (um_mapped_cell){0} : c;
+        const found_cell *f = &found[i];
+        const char *text = row->made + f->text;
+        s->cells[i] = (um_mapped_cell){.text = NULL};
+        if (f->text > 0 && !is_absent(s, text))
+            s->cells[i] = (um_mapped_cell){.text = text,
+                                           .len = f->len,
+                                           .form = f->form,
+                                           .number = f->number,
+                                           .list = {row->root.document, f->at}};
     }
     um_status status = s->take(s, row->line, err);
     return status == UM_OK ? UM_OK : um_reading_row_failed(s->r, status, row->line, err);
@@ -361,8 +376,7 @@ static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_lo
                                  .members = columns.members,
                                  .n_members = columns.n_members,
                                  .make = find_cells,
-                                 .makers = {&finders[0], &finders[1]},
-                                 .keeps_root = true};
+                                 .makers = {&finders[0], &finders[1]}};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;

@@ -38,6 +38,13 @@ static const char *to_flag(const um_mapped_cell *c, bool *flag)
     return "is neither true nor false";
 }
 
+/* Of a cell that is there. */
+static bool to_number(const um_mapped_cell *c, double *number)
+{
+    *number = c->number;
+    return c->form == UM_CELL_NUMBER || um_cell_number(c->text, c->len, number);
+}
+
 static bool is_past_limit(const um_mapped *s, size_t n)
 {
     int64_t max = s->r->filters.max_list;
@@ -63,7 +70,7 @@ static um_status check_row(um_mapped *s, uint64_t line, int64_t *time_s, bool *g
             s->cells[m->time.column].text != NULL ? s->cells[m->time.column].text : "", bad);
     for (size_t i = 0; i < m->numbers.n; i++) {
         const um_mapped_cell *c = um_mapped_cell_of(s, &m->numbers.data[i]);
-        if (c->text != NULL && !um_cell_number(c->text, c->len, &number))
+        if (c->text != NULL && !to_number(c, &number))
             return um_reading_reject(s->r, err, line, "%s '%.40s' is not a number",
                                      column_name(s, m->numbers.data[i].column), c->text);
     }
@@ -75,15 +82,15 @@ static um_status check_row(um_mapped *s, uint64_t line, int64_t *time_s, bool *g
 static um_status gather_ids(um_mapped *s, const um_mapped_cell *c, const um_mapped_field *field,
                             um_mapped_places *out, um_error *err)
 {
-    um_jiter it = um_jval_iter(c->value);
+    const bool is_list = c->form == UM_CELL_LIST;
+    um_jiter it = um_jval_iter(is_list ? c->list : (um_jval){0});
     um_jval element;
     const char *at = c->text, *end = at != NULL ? at + c->len : NULL, *part = NULL;
     size_t len = 0;
-    bool is_array = um_jval_type(c->value) == UM_J_ARRAY;
     out->len = 0;
     while (c->text != NULL) {
         size_t place = s->ids.len;
-        if (is_array) {
+        if (is_list) {
             if (!um_jiter_next(&it, NULL, &element))
                 break;
             um_mapped_append_element(&s->ids, element);
@@ -195,7 +202,7 @@ static um_status set_behaviour(um_mapped *s, um_error *err)
     for (size_t i = 0; i < m->numbers.n && status == UM_OK; i++) {
         const um_mapped_cell *c = um_mapped_cell_of(s, &m->numbers.data[i]);
         double number = 0;
-        if (c->text != NULL && um_cell_number(c->text, c->len, &number))
+        if (c->text != NULL && to_number(c, &number))
             status = um_dataset_builder_number(s->r->builder, m->numbers.data[i].name, number, err);
     }
     for (size_t i = 0; i < m->texts.n && status == UM_OK; i++) {
@@ -211,13 +218,35 @@ static um_status set_behaviour(um_mapped *s, um_error *err)
     return status;
 }
 
+static um_status add_user(um_mapped *s, uint32_t *user, um_error *err)
+{
+    return um_dataset_builder_user(s->r->builder, um_mapped_cell_of(s, &s->m->user)->text, user,
+                                   NULL, err);
+}
+
+/* Adds a choice from no list, or from the one in s->items. */
+static um_status add_choice(um_mapped *s, uint32_t user, const char *id, int64_t time_s,
+                            um_error *err)
+{
+    um_dataset_builder *b = s->r->builder;
+    uint32_t item = 0;
+    int32_t position = 0;
+    um_status status = um_dataset_builder_item(b, id, &item, NULL, err);
+    if (status == UM_OK)
+        status = um_dataset_builder_interaction(b, user, item, time_s, err);
+    while (position < (int32_t)s->shown.len && s->items.data[position] != item)
+        position++;
+    if (status == UM_OK)
+        status = um_dataset_builder_impressions(b, s->items.data, s->shown.len, position, err);
+    return status == UM_OK ? set_behaviour(s, err) : status;
+}
+
 /* Adds the row's choices, or the list that nobody chose from. */
 static um_status add_row(um_mapped *s, int64_t time_s, uint64_t line, um_error *err)
 {
     um_dataset_builder *b = s->r->builder;
     uint32_t user = 0;
-    um_status status =
-        um_dataset_builder_user(b, um_mapped_cell_of(s, &s->m->user)->text, &user, NULL, err);
+    um_status status = add_user(s, &user, err);
     if (!um_vec_reserve(&s->items, s->shown.len))
         return um_fail_memory(err, "a list of items");
     for (size_t i = 0; i < s->shown.len && status == UM_OK; i++)
@@ -225,20 +254,16 @@ static um_status add_row(um_mapped *s, int64_t time_s, uint64_t line, um_error *
                                          err);
     if (status == UM_OK && s->chosen.len == 0)
         status = um_dataset_builder_skip(b, user, time_s, s->items.data, s->shown.len, err);
-    for (size_t i = 0; i < s->chosen.len && status == UM_OK; i++) {
-        uint32_t item = 0;
-        int32_t position = 0;
-        status = um_dataset_builder_item(b, s->ids.data + s->chosen.data[i], &item, NULL, err);
-        if (status == UM_OK)
-            status = um_dataset_builder_interaction(b, user, item, time_s, err);
-        while (position < (int32_t)s->shown.len && s->items.data[position] != item)
-            position++;
-        if (status == UM_OK)
-            status = um_dataset_builder_impressions(b, s->items.data, s->shown.len, position, err);
-        if (status == UM_OK)
-            status = set_behaviour(s, err);
-    }
+    for (size_t i = 0; i < s->chosen.len && status == UM_OK; i++)
+        status = add_choice(s, user, s->ids.data + s->chosen.data[i], time_s, err);
     return status == UM_OK ? um_builder_set_line(b, line, err) : status;
+}
+
+/* Whether the row says one item and nothing of lists: s->shown is empty in all of them. */
+static bool is_single(const um_mapped *s, const um_mapped_cell *item)
+{
+    return s->m->shown.column == UM_MAPPED_NONE && s->m->item.separator == NULL &&
+           item->text != NULL && item->form != UM_CELL_LIST;
 }
 
 um_status um_mapped_take_choice(um_mapped *s, uint64_t line, um_error *err)
@@ -251,6 +276,13 @@ um_status um_mapped_take_choice(um_mapped *s, uint64_t line, um_error *err)
     um_status status = check_row(s, line, &time_s, &good, err);
     if (status != UM_OK || !good)
         return status;
+    if (is_single(s, item)) {
+        uint32_t user = 0;
+        status = add_user(s, &user, err);
+        if (status == UM_OK)
+            status = add_choice(s, user, item->text, time_s, err);
+        return status == UM_OK ? um_builder_set_line(s->r->builder, line, err) : status;
+    }
     um_str_clear(&s->ids);
     status = gather_ids(s, item, &m->item, &s->chosen, err);
     if (status == UM_OK)
@@ -412,7 +444,7 @@ static um_status add_to_group(um_mapped *s, int64_t time_s, int64_t position, bo
     for (size_t i = 0; i < m->numbers.n; i++) {
         const um_mapped_cell *c = um_mapped_cell_of(s, &m->numbers.data[i]);
         double number = 0;
-        bool is_there = c->text != NULL && um_cell_number(c->text, c->len, &number);
+        bool is_there = c->text != NULL && to_number(c, &number);
         if (!um_vec_push(&g->numbers, is_there ? number : NAN))
             return um_fail_memory(err, "an impression");
     }

@@ -9,10 +9,21 @@
 #include "data/ingest.h"
 #include "data/mapped.h"
 
+typedef enum um_mapped_cell_form {
+    UM_CELL_FIELD, /* of a table: text */
+    UM_CELL_STRING,
+    UM_CELL_NUMBER,
+    UM_CELL_LIST,
+    UM_CELL_OTHER /* truth values and objects */
+} um_mapped_cell_form;
+
+/* All but the first are values in JSON lines; what is no string has its JSON as text. */
 typedef struct um_mapped_cell {
     const char *text; /* NUL-terminated; NULL: absent */
     size_t len;
-    um_jval value; /* in JSON lines */
+    um_mapped_cell_form form;
+    double number; /* UM_CELL_NUMBER */
+    um_jval list;  /* UM_CELL_LIST */
 } um_mapped_cell;
 
 /* An item shown, one row of an impression. Texts are places in group.text. */

@@ -39,8 +39,7 @@ um_status um_reading_objects(um_reading *r, const um_objects_spec *spec, um_erro
     um_parsed_spec how = {.noun = "JSON object",
                           .members = spec->members,
                           .n_members = spec->n_members,
-                          .make = spec->make,
-                          .keeps_root = spec->keeps_root};
+                          .make = spec->make};
     um_lines lines = {0};
     um_parsed *parsed = NULL;
     um_parsed_row row;

@@ -23,7 +23,6 @@ typedef struct um_objects_spec {
     size_t n_members;
     um_make_fn make; /* data/parsed.h: what it makes stands in the reading; or NULL */
     void *makers[UM_PARSED_THREADS];
-    bool keeps_root; /* `take` gets the object where there is a maker too */
     um_object_fn take;
     void *context;
 } um_objects_spec;

@@ -34,7 +34,7 @@
 
 /* Goes from one CPU to the other: places are small. */
 typedef struct parsed_line {
-    um_row_hashes hashes;
+    um_row_notes notes;
     uint32_t line;                  /* in the block, from 0 */
     uint32_t words, bytes, members; /* places in the values */
     uint32_t bad;                   /* place in messages, NOT_BAD */
@@ -136,13 +136,16 @@ static uint64_t hash_id(um_jval id)
     return um_jval_str(id, &text, &len) ? um_map_hash(text, len) : 0;
 }
 
-static bool keeps_root(const um_parsed *p)
+/* Copies what a row was parsed into. */
+static um_status keep_root(const um_parsed *p, batch *b, size_t row, um_jval root, um_error *err)
 {
-    return p->spec.make == NULL || p->spec.keeps_root;
-}
-
-static um_status copy_values(values *v, const um_jdoc *d, size_t n_members, um_error *err)
-{
+    const um_jdoc *d = root.document;
+    const size_t n_members = p->spec.n_members;
+    values *v = &b->values;
+    parsed_line *line = &b->rows.data[row];
+    line->words = (uint32_t)v->words.len;
+    line->bytes = (uint32_t)v->bytes.len;
+    line->members = (uint32_t)v->members.len;
     if (!um_vec_reserve(&v->words, v->words.len + d->n_words) ||
         !um_vec_reserve(&v->bytes, v->bytes.len + d->n_bytes) ||
         !um_vec_reserve(&v->members, v->members.len + n_members))
@@ -158,22 +161,22 @@ static um_status copy_values(values *v, const um_jdoc *d, size_t n_members, um_e
 }
 
 /* The hashes by which a maker looks ids up, or whoever takes its row; 0 = it does not. */
-static um_row_hashes hashes_for(const um_parsed *p, bool is_maker, const um_row_hashes *h)
+static um_row_notes hashes_for(const um_parsed *p, bool is_maker, const um_row_notes *h)
 {
-    return (um_row_hashes){p->spec.makers_find_users == is_maker ? h->user : 0,
-                           p->spec.makers_find_items == is_maker ? h->item : 0};
+    return (um_row_notes){.user_hash = p->spec.makers_find_users == is_maker ? h->user_hash : 0,
+                          .item_hash = p->spec.makers_find_items == is_maker ? h->item_hash : 0};
 }
 
-static void prefetch_slots(const um_parsed *p, bool is_maker, const um_row_hashes *hashes)
+static void prefetch_slots(const um_parsed *p, bool is_maker, const um_row_notes *notes)
 {
-    const um_row_hashes h = hashes_for(p, is_maker, hashes);
-    um_builder_prefetch_slots(p->spec.builder, h.user, h.item);
+    const um_row_notes h = hashes_for(p, is_maker, notes);
+    um_builder_prefetch_slots(p->spec.builder, h.user_hash, h.item_hash);
 }
 
-static void prefetch_keys(const um_parsed *p, bool is_maker, const um_row_hashes *hashes)
+static void prefetch_keys(const um_parsed *p, bool is_maker, const um_row_notes *notes)
 {
-    const um_row_hashes h = hashes_for(p, is_maker, hashes);
-    um_builder_prefetch_keys(p->spec.builder, h.user, h.item);
+    const um_row_notes h = hashes_for(p, is_maker, notes);
+    um_builder_prefetch_keys(p->spec.builder, h.user_hash, h.item_hash);
 }
 
 /* Of the next line: that of a row in hand keeps its values. */
@@ -185,8 +188,10 @@ static um_jsonl *parser_of(const filler *f)
 static um_status make_row(const um_parsed *p, filler *f, batch *b, size_t row, um_jval root,
                           um_error *err)
 {
-    b->rows.data[row].made = (uint32_t)begin_made(b);
-    return p->spec.make(f->maker, root, &b->made, &b->rows.data[row].hashes, err);
+    parsed_line *line = &b->rows.data[row];
+    line->made = (uint32_t)begin_made(b);
+    um_status status = p->spec.make(f->maker, root, &b->made, &line->notes, err);
+    return status == UM_OK && line->notes.keeps_root ? keep_root(p, b, row, root, err) : status;
 }
 
 static um_status make_first_in_hand(const um_parsed *p, filler *f, batch *b, um_error *err)
@@ -200,10 +205,10 @@ static um_status make_later(const um_parsed *p, filler *f, batch *b, size_t row,
                             um_error *err)
 {
     f->in_hand[f->n_parsed % N_IN_HAND] = (in_hand){row, root};
-    prefetch_slots(p, true, &b->rows.data[row].hashes);
+    prefetch_slots(p, true, &b->rows.data[row].notes);
     if (f->n_parsed >= KEYS_LATER) {
         const size_t before = f->in_hand[(f->n_parsed - KEYS_LATER) % N_IN_HAND].row;
-        prefetch_keys(p, true, &b->rows.data[before].hashes);
+        prefetch_keys(p, true, &b->rows.data[before].notes);
     }
     f->n_parsed++;
     return f->n_parsed - f->n_made == N_IN_HAND ? make_first_in_hand(p, f, b, err) : UM_OK;
@@ -213,23 +218,17 @@ static um_status add_good(const um_parsed *p, filler *f, batch *b, um_jval root,
 {
     const size_t row = b->rows.len;
     parsed_line line = {.line = b->n_lines,
-                        .words = (uint32_t)b->values.words.len,
-                        .bytes = (uint32_t)b->values.bytes.len,
-                        .members = (uint32_t)b->values.members.len,
                         .bad = NOT_BAD,
                         .has_nul = um_jsonl_has_nul(parser_of(f)),
                         .is_plain = root.document->is_plain};
     if (p->spec.builder != NULL && p->spec.ids_are_members) {
-        line.hashes.user = p->hashes_users ? hash_id(um_jval_member(root, 0)) : 0;
-        line.hashes.item = p->hashes_items ? hash_id(um_jval_member(root, 1)) : 0;
+        line.notes.user_hash = p->hashes_users ? hash_id(um_jval_member(root, 0)) : 0;
+        line.notes.item_hash = p->hashes_items ? hash_id(um_jval_member(root, 1)) : 0;
     }
-    um_status status = UM_OK;
-    if (keeps_root(p))
-        status = copy_values(&b->values, root.document, p->spec.n_members, err);
-    if (status == UM_OK && !um_vec_push(&b->rows, line))
-        status = um_fail_memory(err, "rows");
-    if (status != UM_OK || p->spec.make == NULL)
-        return status;
+    if (!um_vec_push(&b->rows, line))
+        return um_fail_memory(err, "rows");
+    if (p->spec.make == NULL)
+        return keep_root(p, b, row, root, err);
     return p->makes_later ? make_later(p, f, b, row, root, err) : make_row(p, f, b, row, root, err);
 }
 
@@ -439,9 +438,9 @@ um_status um_parsed_open(um_parsed **out, const um_parsed_spec *spec, um_lines *
 static void prefetch_ahead(const um_parsed *p, const batch *b, size_t row)
 {
     if (row + SLOTS_AHEAD < b->rows.len)
-        prefetch_slots(p, false, &b->rows.data[row + SLOTS_AHEAD].hashes);
+        prefetch_slots(p, false, &b->rows.data[row + SLOTS_AHEAD].notes);
     if (row + KEYS_AHEAD < b->rows.len)
-        prefetch_keys(p, false, &b->rows.data[row + KEYS_AHEAD].hashes);
+        prefetch_keys(p, false, &b->rows.data[row + KEYS_AHEAD].notes);
 }
 
 um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *err)
@@ -465,7 +464,7 @@ um_status um_parsed_next(um_parsed *p, um_parsed_row *row, bool *any, um_error *
         return UM_OK;
     }
     row->made = um_str_text(&b->made) + line->made;
-    if (keeps_root(p)) {
+    if (p->spec.make == NULL || line->notes.keeps_root) {
         p->doc = document_of(&b->values, line);
         row->root = (um_jval){.document = &p->doc, .at = 1};
     }

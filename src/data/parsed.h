@@ -15,18 +15,19 @@ typedef struct um_parsed um_parsed;
 /* At the end of what each thread has of its own: none shares cache lines with the other's. */
 #define UM_PARSED_APART char apart[128]
 
-/* um_map_hash of the ids of a row, 0 = unknown. */
-typedef struct um_row_hashes {
-    uint64_t user, item;
-} um_row_hashes;
+/* What is noted of a row besides what is made of it. */
+typedef struct um_row_notes {
+    uint64_t user_hash, item_hash; /* um_map_hash of its ids, 0 = unknown */
+    bool keeps_root;               /* set by the maker: the row has its root too */
+} um_row_notes;
 
 /*
  * Makes of an object what its row needs, in the thread that parsed it: appends it to `made`. What
  * that is only the maker and whoever takes the row know; it begins where any object may stand.
- * Where ids are looked up after it, it sets their hashes. Two calls run at a time, each with a
+ * Where ids are looked up after it, it notes their hashes. Two calls run at a time, each with a
  * context of its own; what they share must not change while the file is read.
  */
-typedef um_status (*um_make_fn)(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+typedef um_status (*um_make_fn)(void *context, um_jval root, um_str *made, um_row_notes *notes,
                                 um_error *err);
 
 typedef struct um_parsed_spec {
@@ -39,7 +40,6 @@ typedef struct um_parsed_spec {
         *members; /* that um_jval_member gives of the roots; UM_JSONL_MAX_WANTED at most */
     size_t n_members;
     um_make_fn make; /* or NULL */
-    bool keeps_root; /* rows have their root too where there is a maker */
     void *makers[UM_PARSED_THREADS];
     /* Rows whose ids will be looked up in this builder: what that touches is brought near some rows
      * before. NULL = they are not. */
@@ -50,7 +50,7 @@ typedef struct um_parsed_spec {
 
 typedef struct um_parsed_row {
     uint64_t line;
-    um_jval root;     /* valid until the next row; no value where there is a maker instead */
+    um_jval root;     /* valid until the next row; no value where the maker keeps it not */
     const char *made; /* the same, aligned for any object */
     bool has_nul;     /* a string holds U+0000 */
     const char *bad;  /* NULL, or why the line is not an object; then there is nothing else */

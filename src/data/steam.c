@@ -173,10 +173,10 @@ static const um_jkey members[N_MEMBERS] = {UM_JKEY("username"), UM_JKEY("product
 static const char *const text_series[N_TEXTS] = {"review", "compensation"};
 
 /* The texts of a review, NULL where it has none, or its game is not in the list: it is rejected. */
-static um_status make_texts(void *context, um_jval review, um_str *made, um_row_hashes *hashes,
+static um_status make_texts(void *context, um_jval review, um_str *made, um_row_notes *notes,
                             um_error *err)
 {
-    (void)hashes;
+    notes->keeps_root = true;
     um_text_maker *m = context;
     char *kept[N_TEXTS] = {NULL}, number[UM_ID_NUMBER_BYTES];
     const char *id = NULL;
@@ -276,7 +276,6 @@ static um_status read_steam(um_reading *r, um_error *err)
                                                        .n_members = N_MEMBERS,
                                                        .ids_are_members = true,
                                                        .make = make_texts,
-                                                       .keeps_root = true,
                                                        .makers = {&makers[0], &makers[1]},
                                                        .take = take_review,
                                                        .context = &s},

@@ -294,13 +294,16 @@ static void long_lines_have_blocks_of_their_own(void **state)
     um_str_dispose(&text);
 }
 
-static um_status make_number(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+static bool keeps_roots; /* set before the threads are there */
+
+static um_status make_number(void *context, um_jval root, um_str *made, um_row_notes *notes,
                              um_error *error)
 {
-    assert_true(hashes->user == 0 && hashes->item == 0);
+    assert_true(notes->user_hash == 0 && notes->item_hash == 0);
     um_jval value;
     int64_t n = -1;
     *(size_t *)context += 1;
+    notes->keeps_root = keeps_roots;
     if (um_jval_get(root, "n", &value))
         (void)um_jval_i64(value, &n);
     um_str_append_n(made, &n, sizeof n);
@@ -321,7 +324,7 @@ static void rows_are_made(void **state)
     put_rows("rows.jsonl", 0);
     snprintf(path, sizeof path, "%s/rows.jsonl", dir);
     for (int keeps = 0; keeps < 2; keeps++) {
-        spec.keeps_root = keeps == 1;
+        keeps_roots = keeps == 1;
         for (size_t i = 0; i < UM_PARSED_THREADS; i++)
             spec.makers[i] = &counts[i];
         assert_ok(um_bundle_open(&bundle, path, &err), err);
@@ -356,7 +359,7 @@ typedef struct late_row {
     char text[48];
 } late_row;
 
-static um_status make_late(void *context, um_jval root, um_str *made, um_row_hashes *hashes,
+static um_status make_late(void *context, um_jval root, um_str *made, um_row_notes *notes,
                            um_error *error)
 {
     late *l = context;
@@ -366,10 +369,11 @@ static um_status make_late(void *context, um_jval root, um_str *made, um_row_has
     um_jval value;
     l->n++;
     if (um_jval_str(um_jval_member(root, 1), &text, &len)) {
-        assert_true(hashes->item == um_map_hash(text, len));
-        row.is_found = um_builder_find_item_hashed(l->builder, text, len, hashes->item, &row.item);
+        assert_true(notes->item_hash == um_map_hash(text, len));
+        row.is_found =
+            um_builder_find_item_hashed(l->builder, text, len, notes->item_hash, &row.item);
     } else {
-        assert_true(hashes->item == 0);
+        assert_true(notes->item_hash == 0);
     }
     assert_true(um_jval_get(root, "n", &value) && um_jval_i64(value, &row.n));
     assert_true(um_jval_get(root, "t", &value) && um_jval_str(value, &text, &len));
