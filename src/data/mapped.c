@@ -287,12 +287,33 @@ static bool find_column(um_jval object, const column_path *path, const char *nam
 typedef struct cell_finder {
     const um_mapped_source *source;
     const column_paths *columns;
+    size_t list_column; /* its lists are looked at as lists only; UM_MAPPED_NONE: there is none */
     bool seen[UM_MAPPED_MAX_COLUMNS]; /* [n_columns] some object had it */
     UM_PARSED_APART;
 } cell_finder;
 
-/* What is no string is dumped behind what was made so far. */
-static void add_cell(um_str *made, size_t begin, um_jval value, found_cell *cell)
+static bool has_column(const um_mapped_fields *fields, size_t column)
+{
+    bool is_there = false;
+    for (size_t i = 0; i < fields->n; i++)
+        is_there = is_there || fields->data[i].column == column;
+    return is_there;
+}
+
+/* The column of lists shown, where nobody asks for their text. */
+static size_t find_list_column(const um_mapped *s)
+{
+    const um_mapping *m = s->m;
+    const size_t c = m->shown.column;
+    const bool is_used = c == m->user.column || c == m->item.column || c == m->time.column ||
+                         c == m->position.column || has_column(&m->numbers, c) ||
+                         has_column(&m->texts, c);
+    return s->source == &m->log && m->log.n_absent == 0 && !is_used ? c : UM_MAPPED_NONE;
+}
+
+/* What is no string is dumped behind what was made so far, but for lists whose text nobody needs.
+ */
+static void add_cell(um_str *made, size_t begin, um_jval value, bool needs_text, found_cell *cell)
 {
     const char *text = NULL;
     size_t len = 0;
@@ -304,7 +325,10 @@ static void add_cell(um_str *made, size_t begin, um_jval value, found_cell *cell
         cell->form = um_jval_f64(value, &cell->number)   ? UM_CELL_NUMBER
                      : um_jval_type(value) == UM_J_ARRAY ? UM_CELL_LIST
                                                          : UM_CELL_OTHER;
-        um_jval_dump(made, value);
+        if (needs_text || cell->form != UM_CELL_LIST)
+            um_jval_dump(made, value);
+        else
+            um_str_append(made, "[...]");
         um_str_append_char(made, '\0');
     }
     cell->len = (uint32_t)(made->len - begin) - cell->text - 1;
@@ -323,7 +347,7 @@ static um_status find_cells(void *context, um_jval object, um_str *made, um_row_
         if (find_column(object, &f->columns->paths[i], f->source->columns[i], &value)) {
             f->seen[i] = true;
             if (um_jval_type(value) != UM_J_NULL)
-                add_cell(made, begin, value, &cell);
+                add_cell(made, begin, value, i != f->list_column, &cell);
         }
         notes->keeps_root = notes->keeps_root || cell.form == UM_CELL_LIST;
         if (made->failed == UM_OK)
@@ -370,8 +394,9 @@ static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_lo
 {
     column_paths columns;
     find_paths(&columns, s->source);
-    cell_finder finders[UM_PARSED_THREADS] = {{.source = s->source, .columns = &columns},
-                                              {.source = s->source, .columns = &columns}};
+    const cell_finder finder = {
+        .source = s->source, .columns = &columns, .list_column = find_list_column(s)};
+    cell_finder finders[UM_PARSED_THREADS] = {finder, finder};
     const um_parsed_spec spec = {.noun = "JSON object",
                                  .members = columns.members,
                                  .n_members = columns.n_members,
