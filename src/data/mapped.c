@@ -311,28 +311,36 @@ static size_t find_list_column(const um_mapped *s)
     return s->source == &m->log && m->log.n_absent == 0 && !is_used ? c : UM_MAPPED_NONE;
 }
 
-/* What is no string is dumped behind what was made so far, but for lists whose text nobody needs.
- */
-static void add_cell(um_str *made, size_t begin, um_jval value, bool needs_text, found_cell *cell)
+/* Makes the cell of a column; its text, dumped where the value is no string, goes behind what was
+ * made so far. Of a list whose text nobody needs it says only that there is one. Members are set
+ * one by one where the cell stays: a copy of what was just written would have to wait for it. */
+static void make_cell(um_str *made, size_t begin, size_t column, um_jval value, bool needs_text)
 {
+    const size_t place = made->len - begin;
+    um_mapped_cell_form form = UM_CELL_STRING;
     const char *text = NULL;
     size_t len = 0;
-    cell->text = (uint32_t)(made->len - begin);
+    double number = 0;
     if (um_jval_str(value, &text, &len)) {
-        cell->form = UM_CELL_STRING;
         um_str_append_n(made, text, len + 1);
     } else {
-        cell->form = um_jval_f64(value, &cell->number)   ? UM_CELL_NUMBER
-                     : um_jval_type(value) == UM_J_ARRAY ? UM_CELL_LIST
-                                                         : UM_CELL_OTHER;
-        if (needs_text || cell->form != UM_CELL_LIST)
+        form = um_jval_f64(value, &number)         ? UM_CELL_NUMBER
+               : um_jval_type(value) == UM_J_ARRAY ? UM_CELL_LIST
+                                                   : UM_CELL_OTHER;
+        if (needs_text || form != UM_CELL_LIST)
             um_jval_dump(made, value);
         else
             um_str_append(made, "[...]");
         um_str_append_char(made, '\0');
     }
-    cell->len = (uint32_t)(made->len - begin) - cell->text - 1;
+    if (made->failed != UM_OK)
+        return;
+    found_cell *cell = (found_cell *)(made->data + begin) + column;
+    cell->number = number;
+    cell->text = (uint32_t)place;
+    cell->len = (uint32_t)(made->len - begin - place - 1);
     cell->at = (uint32_t)value.at;
+    cell->form = form;
 }
 
 static um_status find_cells(void *context, um_jval object, um_str *made, um_row_notes *notes,
@@ -340,18 +348,17 @@ static um_status find_cells(void *context, um_jval object, um_str *made, um_row_
 {
     cell_finder *f = context;
     const size_t n = f->source->n_columns, begin = made->len;
-    (void)um_str_extend(made, n * sizeof(found_cell));
+    found_cell *cells = (found_cell *)um_str_extend(made, n * sizeof *cells);
+    for (size_t i = 0; i < n && cells != NULL; i++)
+        cells[i].text = 0;
     for (size_t i = 0; i < n && made->failed == UM_OK; i++) {
         um_jval value;
-        found_cell cell = {.text = 0};
-        if (find_column(object, &f->columns->paths[i], f->source->columns[i], &value)) {
-            f->seen[i] = true;
-            if (um_jval_type(value) != UM_J_NULL)
-                add_cell(made, begin, value, i != f->list_column, &cell);
-        }
-        notes->keeps_root = notes->keeps_root || cell.form == UM_CELL_LIST;
-        if (made->failed == UM_OK)
-            memcpy(made->data + begin + i * sizeof cell, &cell, sizeof cell);
+        if (!find_column(object, &f->columns->paths[i], f->source->columns[i], &value))
+            continue;
+        f->seen[i] = true;
+        if (um_jval_type(value) != UM_J_NULL)
+            make_cell(made, begin, i, value, i != f->list_column);
+        notes->keeps_root = notes->keeps_root || um_jval_type(value) == UM_J_ARRAY;
     }
     return um_str_status(made, err);
 }
