@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "data/calendar.h"
 
 typedef struct moment {
@@ -113,6 +114,9 @@ static bool finish(const char *at, const moment *m, int64_t *time_s)
 bool um_date_parse_iso(const char *text, int64_t *time_s)
 {
     moment m = {0};
+    /* Most are written like this, and read at once. */
+    if (um_time_parse(text, time_s) && *time_s > 0)
+        return true;
     if (!take_number(&text, 4, 4, &m.year) || !take_char(&text, '-') ||
         !take_number(&text, 2, 2, &m.month) || !take_char(&text, '-') ||
         !take_number(&text, 2, 2, &m.day))

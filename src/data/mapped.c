@@ -287,34 +287,45 @@ static bool find_column(um_jval object, const column_path *path, const char *nam
 typedef struct cell_finder {
     const um_mapped_source *source;
     const column_paths *columns;
-    size_t list_column; /* its lists are looked at as lists only; UM_MAPPED_NONE: there is none */
-    bool seen[UM_MAPPED_MAX_COLUMNS]; /* [n_columns] some object had it */
+    uint8_t uses[UM_MAPPED_MAX_COLUMNS]; /* [n_columns] */
+    bool seen[UM_MAPPED_MAX_COLUMNS];    /* [n_columns] some object had it */
     UM_PARSED_APART;
 } cell_finder;
 
-static bool has_column(const um_mapped_fields *fields, size_t column)
+/* What columns are looked at as. */
+enum { AS_NUMBER = 1, AS_LIST = 2, AS_TEXT = 4 };
+
+static void add_use(uint8_t *uses, size_t column, uint8_t use)
 {
-    bool is_there = false;
-    for (size_t i = 0; i < fields->n; i++)
-        is_there = is_there || fields->data[i].column == column;
-    return is_there;
+    if (column != UM_MAPPED_NONE)
+        uses[column] |= use;
 }
 
-/* The column of lists shown, where nobody asks for their text. */
-static size_t find_list_column(const um_mapped *s)
+/* In a log behaviour that is numbers, and lists shown, are never looked at as text. */
+static void find_uses(const um_mapped *s, uint8_t *uses)
 {
     const um_mapping *m = s->m;
-    const size_t c = m->shown.column;
-    const bool is_used = c == m->user.column || c == m->item.column || c == m->time.column ||
-                         c == m->position.column || has_column(&m->numbers, c) ||
-                         has_column(&m->texts, c);
-    return s->source == &m->log && m->log.n_absent == 0 && !is_used ? c : UM_MAPPED_NONE;
+    const bool is_all_text = s->source != &m->log || m->log.n_absent > 0;
+    memset(uses, is_all_text ? AS_TEXT : 0, UM_MAPPED_MAX_COLUMNS);
+    if (is_all_text)
+        return;
+    add_use(uses, m->user.column, AS_TEXT);
+    add_use(uses, m->item.column, AS_TEXT);
+    add_use(uses, m->time.column, AS_TEXT);
+    add_use(uses, m->position.column, AS_TEXT);
+    add_use(uses, m->impression.column, AS_TEXT);
+    add_use(uses, m->clicked.column, AS_TEXT);
+    add_use(uses, m->shown.column, AS_LIST);
+    for (size_t i = 0; i < m->numbers.n; i++)
+        add_use(uses, m->numbers.data[i].column, AS_NUMBER);
+    for (size_t i = 0; i < m->texts.n; i++)
+        add_use(uses, m->texts.data[i].column, AS_TEXT);
 }
 
 /* Makes the cell of a column; its text, dumped where the value is no string, goes behind what was
- * made so far. Of a list whose text nobody needs it says only that there is one. Members are set
- * one by one where the cell stays: a copy of what was just written would have to wait for it. */
-static void make_cell(um_str *made, size_t begin, size_t column, um_jval value, bool needs_text)
+ * made so far. Where nobody looks at that it says only that something is there. Members are set one
+ * by one where the cell stays: a copy of what was just written would have to wait for it. */
+static void make_cell(um_str *made, size_t begin, size_t column, um_jval value, uint8_t uses)
 {
     const size_t place = made->len - begin;
     um_mapped_cell_form form = UM_CELL_STRING;
@@ -327,10 +338,11 @@ static void make_cell(um_str *made, size_t begin, size_t column, um_jval value, 
         form = um_jval_f64(value, &number)         ? UM_CELL_NUMBER
                : um_jval_type(value) == UM_J_ARRAY ? UM_CELL_LIST
                                                    : UM_CELL_OTHER;
-        if (needs_text || form != UM_CELL_LIST)
-            um_jval_dump(made, value);
+        if ((form == UM_CELL_NUMBER && uses == AS_NUMBER) ||
+            (form == UM_CELL_LIST && uses == AS_LIST))
+            um_str_append_char(made, '?');
         else
-            um_str_append(made, "[...]");
+            um_jval_dump(made, value);
         um_str_append_char(made, '\0');
     }
     if (made->failed != UM_OK)
@@ -357,7 +369,7 @@ static um_status find_cells(void *context, um_jval object, um_str *made, um_row_
             continue;
         f->seen[i] = true;
         if (um_jval_type(value) != UM_J_NULL)
-            make_cell(made, begin, i, value, i != f->list_column);
+            make_cell(made, begin, i, value, f->uses[i]);
         notes->keeps_root = notes->keeps_root || um_jval_type(value) == UM_J_ARRAY;
     }
     return um_str_status(made, err);
@@ -401,8 +413,8 @@ static um_status read_json_lines(um_mapped *s, const um_entry *entry, bool is_lo
 {
     column_paths columns;
     find_paths(&columns, s->source);
-    const cell_finder finder = {
-        .source = s->source, .columns = &columns, .list_column = find_list_column(s)};
+    cell_finder finder = {.source = s->source, .columns = &columns};
+    find_uses(s, finder.uses);
     cell_finder finders[UM_PARSED_THREADS] = {finder, finder};
     const um_parsed_spec spec = {.noun = "JSON object",
                                  .members = columns.members,

@@ -220,24 +220,20 @@ static um_status set_behaviour(um_mapped *s, um_error *err)
 
 static um_status add_user(um_mapped *s, uint32_t *user, um_error *err)
 {
-    return um_dataset_builder_user(s->r->builder, um_mapped_cell_of(s, &s->m->user)->text, user,
-                                   NULL, err);
+    const um_mapped_cell *c = um_mapped_cell_of(s, &s->m->user);
+    return um_builder_find_user_n(s->r->builder, c->text, c->len, user)
+               ? UM_OK
+               : um_dataset_builder_user(s->r->builder, c->text, user, NULL, err);
 }
 
-/* Adds a choice from no list, or from the one in s->items. */
-static um_status add_choice(um_mapped *s, uint32_t user, const char *id, int64_t time_s,
-                            um_error *err)
+/* Adds the choice of an item from no list, or from a place in s->items. */
+static um_status add_choice(um_mapped *s, uint32_t user, uint32_t item, size_t n_shown,
+                            int32_t position, int64_t time_s, um_error *err)
 {
     um_dataset_builder *b = s->r->builder;
-    uint32_t item = 0;
-    int32_t position = 0;
-    um_status status = um_dataset_builder_item(b, id, &item, NULL, err);
+    um_status status = um_dataset_builder_interaction(b, user, item, time_s, err);
     if (status == UM_OK)
-        status = um_dataset_builder_interaction(b, user, item, time_s, err);
-    while (position < (int32_t)s->shown.len && s->items.data[position] != item)
-        position++;
-    if (status == UM_OK)
-        status = um_dataset_builder_impressions(b, s->items.data, s->shown.len, position, err);
+        status = um_dataset_builder_impressions(b, s->items.data, n_shown, position, err);
     return status == UM_OK ? set_behaviour(s, err) : status;
 }
 
@@ -254,16 +250,61 @@ static um_status add_row(um_mapped *s, int64_t time_s, uint64_t line, um_error *
                                          err);
     if (status == UM_OK && s->chosen.len == 0)
         status = um_dataset_builder_skip(b, user, time_s, s->items.data, s->shown.len, err);
-    for (size_t i = 0; i < s->chosen.len && status == UM_OK; i++)
-        status = add_choice(s, user, s->ids.data + s->chosen.data[i], time_s, err);
+    for (size_t i = 0; i < s->chosen.len && status == UM_OK; i++) {
+        uint32_t item = 0;
+        int32_t position = 0;
+        status = um_dataset_builder_item(b, s->ids.data + s->chosen.data[i], &item, NULL, err);
+        while (position < (int32_t)s->shown.len && s->items.data[position] != item)
+            position++;
+        if (status == UM_OK)
+            status = add_choice(s, user, item, s->shown.len, position, time_s, err);
+    }
     return status == UM_OK ? um_builder_set_line(b, line, err) : status;
 }
 
-/* Whether the row says one item and nothing of lists: s->shown is empty in all of them. */
-static bool is_single(const um_mapped *s, const um_mapped_cell *item)
+/* Whether a cell holds one id. */
+static bool is_single(const um_mapped_cell *c, const um_mapped_field *field)
 {
-    return s->m->shown.column == UM_MAPPED_NONE && s->m->item.separator == NULL &&
-           item->text != NULL && item->form != UM_CELL_LIST;
+    return c->text != NULL && field->separator == NULL && c->form != UM_CELL_LIST;
+}
+
+/* Rows of the usual kind are taken without writing their ids down: one item, chosen from no list or
+ * from a short JSON list, all of whose items are known, and that is good. The list is in s->items
+ * then. Any other row is looked at with more care. */
+static bool find_usual(um_mapped *s, uint32_t *item, size_t *n_shown, int64_t *position)
+{
+    const um_mapping *m = s->m;
+    const um_dataset_builder *b = s->r->builder;
+    const um_mapped_cell *chosen = um_mapped_cell_of(s, &m->item),
+                         *list = um_mapped_cell_of(s, &m->shown);
+    um_jval element;
+    const char *id = NULL;
+    size_t len = 0, n = 0;
+    *n_shown = 0;
+    *position = -1;
+    if (!is_single(chosen, &m->item) || !um_builder_find_item_n(b, chosen->text, chosen->len, item))
+        return false;
+    if (m->shown.column == UM_MAPPED_NONE)
+        return true;
+    if (list->form != UM_CELL_LIST || !um_vec_reserve(&s->items, FEW_IDS))
+        return false;
+    um_jiter it = um_jval_iter(list->list);
+    for (; um_jiter_next(&it, NULL, &element); n++) {
+        if (n == FEW_IDS || !um_jval_str(element, &id, &len) ||
+            !um_builder_find_item_n(b, id, len, &s->items.data[n]))
+            return false;
+        for (size_t i = 0; i < n; i++) {
+            if (s->items.data[i] == s->items.data[n])
+                return false;
+        }
+        *position = s->items.data[n] == *item ? (int64_t)n : *position;
+    }
+    *n_shown = n;
+    const um_mapped_cell *place = um_mapped_cell_of(s, &m->position);
+    int64_t said = 0;
+    return *position >= 0 && !is_past_limit(s, n) &&
+           (place->text == NULL ||
+            (um_parse_i64(place->text, &said) && said == *position + m->first_position));
 }
 
 um_status um_mapped_take_choice(um_mapped *s, uint64_t line, um_error *err)
@@ -271,16 +312,18 @@ um_status um_mapped_take_choice(um_mapped *s, uint64_t line, um_error *err)
     const um_mapping *m = s->m;
     const um_mapped_cell *item = um_mapped_cell_of(s, &m->item),
                          *list = um_mapped_cell_of(s, &m->shown);
-    int64_t time_s = 0;
+    int64_t time_s = 0, position = -1;
+    uint32_t usual = 0;
+    size_t n_shown = 0;
     bool good = false;
     um_status status = check_row(s, line, &time_s, &good, err);
     if (status != UM_OK || !good)
         return status;
-    if (is_single(s, item)) {
+    if (find_usual(s, &usual, &n_shown, &position)) {
         uint32_t user = 0;
         status = add_user(s, &user, err);
         if (status == UM_OK)
-            status = add_choice(s, user, item->text, time_s, err);
+            status = add_choice(s, user, usual, n_shown, (int32_t)position, time_s, err);
         return status == UM_OK ? um_builder_set_line(s->r->builder, line, err) : status;
     }
     um_str_clear(&s->ids);

@@ -1,6 +1,7 @@
 /* test_data_mapped.c - logs of any form through a mapping: what columns mean, lists, refusals. */
 #include <math.h>
 
+#include "base/rng.h"
 #include "base/str.h"
 #include "test_data_util.h"
 
@@ -593,6 +594,73 @@ static void long_lists_in_a_row(void **state)
     um_str_dispose(&log);
 }
 
+/* Random rows, good and bad, give the same from JSON lines, where the usual ones are taken without
+ * writing ids down, as from a table. */
+static void lists_in_both_forms(void **state)
+{
+    (void)state;
+    enum { N_ROWS = 4000 };
+    um_rng r;
+    seen s[2];
+    um_dataset *d[2];
+    um_str table = UM_STR_INIT, lines = UM_STR_INIT;
+    um_rng_init(&r, 6, UM_RNG_TEST, 4, 0, 0);
+    um_str_append(&table, "u,t,i,shown,pos,x\n");
+    for (uint32_t k = 0; k < N_ROWS; k++) {
+        const uint32_t n = um_rng_below(&r, 12) == 0 ? 20 : um_rng_below(&r, 6);
+        const uint32_t first = um_rng_below(&r, 10 + k / 20), wild = um_rng_below(&r, 8);
+        const uint32_t at = n > 0 ? um_rng_below(&r, n) : 0, user = um_rng_below(&r, 9);
+        char item[16] = "", place[16] = "";
+        if (wild != 1)
+            snprintf(item, sizeof item, "i%u", first + (wild == 2 ? 30 : at));
+        if (um_rng_below(&r, 2) == 0)
+            snprintf(place, sizeof place, "%u", at + 1 + (wild == 3));
+        um_str_appendf(&table, "u%u,%u,%s,", user, k + 1, item);
+        um_str_appendf(&lines, "{\"u\":\"u%u\",\"t\":%u,\"i\":\"%s\",\"shown\":[", user, k + 1,
+                       item);
+        for (uint32_t j = 0; j < n; j++) {
+            const uint32_t shown = first + (wild == 4 && j + 1 == n ? 0 : j);
+            um_str_appendf(&table, "%si%u", j > 0 ? " " : "", shown);
+            um_str_appendf(&lines, "%s\"i%u\"", j > 0 ? "," : "", shown);
+        }
+        um_str_appendf(&table, ",%s,%u\n", place, k % 7);
+        um_str_appendf(&lines, "],\"pos\":\"%s\",\"x\":%u}\n", place, k % 7);
+    }
+    assert_true(table.failed == UM_OK && lines.failed == UM_OK);
+    for (int json = 0; json < 2; json++) {
+        char mapping[400];
+        put(dir, json ? "log.jsonl" : "log.csv", json ? lines.data : table.data);
+        snprintf(mapping, sizeof mapping,
+                 "log:\n  file: %s\n  user: u\n  item: i\n  numbers: [x]\n"
+                 "  time: {column: t, format: unix}\n  impressions: {%s, position: pos, "
+                 "first_position: 1}\n",
+                 json ? "log.jsonl" : "log.csv",
+                 json ? "list: shown" : "list: {column: shown, separator: ' '}");
+        d[json] = read_good(mapping, &s[json]);
+    }
+    assert_true(s[0].n == s[1].n && s[0].n > 100);
+    for (size_t i = 0; i < s[0].n && i < MAX_SEEN; i++) /* the table has a header */
+        assert_string_equal(strchr(strchr(s[0].text[i], ':') + 1, ':'),
+                            strchr(strchr(s[1].text[i], ':') + 1, ':'));
+    assert_true(d[0]->n_interactions == d[1]->n_interactions && d[0]->n_interactions > 1000);
+    assert_int_equal(d[0]->n_skips, d[1]->n_skips);
+    for (uint64_t i = 0; i < d[0]->n_interactions; i++) {
+        char list[200];
+        strcpy(list, list_of(d[0], i));
+        assert_string_equal(list_of(d[1], i), list);
+        assert_string_equal(d[0]->items.ids[d[0]->item[i]], d[1]->items.ids[d[1]->item[i]]);
+        assert_int_equal(d[0]->impression_position[i], d[1]->impression_position[i]);
+        assert_true(d[0]->time_s[i] == d[1]->time_s[i]);
+        assert_true(d[0]->series[0].numbers[i] == d[1]->series[0].numbers[i]);
+    }
+    for (uint32_t u = 0; u < d[0]->users.n_rows; u++)
+        assert_int_equal(d[0]->user_start[u], d[1]->user_start[u]);
+    um_dataset_free(d[0]);
+    um_dataset_free(d[1]);
+    um_str_dispose(&table);
+    um_str_dispose(&lines);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -601,6 +669,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lists_in_a_row, set_up, tear_down),
         cmocka_unit_test_setup_teardown(long_lists_in_a_row, set_up, tear_down),
         cmocka_unit_test_setup_teardown(members_of_json_lines, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(lists_in_both_forms, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_row_an_item, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_rows_break_impressions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(repeated_rows, set_up, tear_down),
