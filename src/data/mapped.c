@@ -226,6 +226,7 @@ typedef struct found_cell {
     uint32_t text, len; /* place of the text among what was made; 0: the cell is absent */
     uint32_t at;        /* of a list: word in the object's document (base/jsonl.h) */
     um_mapped_cell_form form;
+    bool is_whole;
 } found_cell;
 
 /* Where the parser has found columns already: the root's member of that name, or the one before the
@@ -233,7 +234,8 @@ typedef struct found_cell {
 typedef struct column_path {
     int whole, outer; /* among the members; -1: no such */
     const char *rest; /* of the name, after the dot */
-    bool is_other;    /* none of these: it is to be searched for */
+    size_t rest_len;
+    bool is_other; /* none of these: it is to be searched for */
 } column_path;
 
 typedef struct column_paths {
@@ -264,6 +266,7 @@ static void find_paths(column_paths *c, const um_mapped_source *source)
         if (dot != NULL) {
             path.outer = want_member(c, name, (size_t)(dot - name));
             path.rest = dot + 1;
+            path.rest_len = strlen(path.rest);
         }
         path.is_other =
             path.whole < 0 ||
@@ -279,8 +282,16 @@ static bool find_column(um_jval object, const column_path *path, const char *nam
     *value = um_jval_member(object, (size_t)path->whole);
     if (value->document != NULL || path->outer < 0)
         return value->document != NULL;
-    const um_jval outer = um_jval_member(object, (size_t)path->outer);
-    return outer.document != NULL && um_jval_get(outer, path->rest, value);
+    um_jval outer = um_jval_member(object, (size_t)path->outer);
+    const char *key = NULL;
+    if (um_jval_type(outer) != UM_J_OBJECT)
+        return false;
+    um_jiter it = um_jval_iter(outer);
+    while (um_jiter_next(&it, &key, value)) {
+        if (it.key_len == path->rest_len && memcmp(key, path->rest, path->rest_len) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* Of one thread. */
@@ -312,7 +323,9 @@ static void find_uses(const um_mapped *s, uint8_t *uses)
     add_use(uses, m->user.column, AS_TEXT);
     add_use(uses, m->item.column, AS_TEXT);
     add_use(uses, m->time.column, AS_TEXT);
-    add_use(uses, m->position.column, AS_TEXT);
+    add_use(uses, m->position.column, AS_NUMBER);
+    if (m->impression.column != UM_MAPPED_NONE)
+        add_use(uses, m->position.column, AS_TEXT);
     add_use(uses, m->impression.column, AS_TEXT);
     add_use(uses, m->clicked.column, AS_TEXT);
     add_use(uses, m->shown.column, AS_LIST);
@@ -320,6 +333,28 @@ static void find_uses(const um_mapped *s, uint8_t *uses)
         add_use(uses, m->numbers.data[i].column, AS_NUMBER);
     for (size_t i = 0; i < m->texts.n; i++)
         add_use(uses, m->texts.data[i].column, AS_TEXT);
+}
+
+/* Appends the strings of a list (UM_CELL_STRINGS); false, and nothing, where there are none or
+ * something else. */
+static bool append_strings(um_str *made, um_jval list)
+{
+    const size_t begin = made->len;
+    um_jval element;
+    um_jiter it = um_jval_iter(list);
+    while (um_jiter_next(&it, NULL, &element)) {
+        const char *text = NULL;
+        size_t len = 0;
+        const uint32_t n = um_jval_str(element, &text, &len) ? (uint32_t)len : 0;
+        char *place = text != NULL ? um_str_extend(made, sizeof n + len + 1) : NULL;
+        if (place == NULL) {
+            made->len = begin;
+            return false;
+        }
+        memcpy(place, &n, sizeof n);
+        memcpy(place + sizeof n, text, len + 1);
+    }
+    return made->len > begin;
 }
 
 /* Makes the cell of a column; its text, dumped where the value is no string, goes behind what was
@@ -332,14 +367,17 @@ static void make_cell(um_str *made, size_t begin, size_t column, um_jval value, 
     const char *text = NULL;
     size_t len = 0;
     double number = 0;
+    int64_t whole = 0;
     if (um_jval_str(value, &text, &len)) {
         um_str_append_n(made, text, len + 1);
     } else {
         form = um_jval_f64(value, &number)         ? UM_CELL_NUMBER
                : um_jval_type(value) == UM_J_ARRAY ? UM_CELL_LIST
                                                    : UM_CELL_OTHER;
-        if ((form == UM_CELL_NUMBER && uses == AS_NUMBER) ||
-            (form == UM_CELL_LIST && uses == AS_LIST))
+        if (form == UM_CELL_LIST && uses == AS_LIST && append_strings(made, value))
+            form = UM_CELL_STRINGS;
+        else if ((form == UM_CELL_NUMBER && uses == AS_NUMBER) ||
+                 (form == UM_CELL_LIST && uses == AS_LIST))
             um_str_append_char(made, '?');
         else
             um_jval_dump(made, value);
@@ -353,6 +391,7 @@ static void make_cell(um_str *made, size_t begin, size_t column, um_jval value, 
     cell->len = (uint32_t)(made->len - begin - place - 1);
     cell->at = (uint32_t)value.at;
     cell->form = form;
+    cell->is_whole = um_jval_i64(value, &whole) && whole == (int64_t)number;
 }
 
 static um_status find_cells(void *context, um_jval object, um_str *made, um_row_notes *notes,
@@ -368,9 +407,12 @@ static um_status find_cells(void *context, um_jval object, um_str *made, um_row_
         if (!find_column(object, &f->columns->paths[i], f->source->columns[i], &value))
             continue;
         f->seen[i] = true;
-        if (um_jval_type(value) != UM_J_NULL)
-            make_cell(made, begin, i, value, f->uses[i]);
-        notes->keeps_root = notes->keeps_root || um_jval_type(value) == UM_J_ARRAY;
+        if (um_jval_type(value) == UM_J_NULL)
+            continue;
+        make_cell(made, begin, i, value, f->uses[i]);
+        if (made->failed == UM_OK)
+            notes->keeps_root =
+                notes->keeps_root || ((found_cell *)(made->data + begin))[i].form == UM_CELL_LIST;
     }
     return um_str_status(made, err);
 }
@@ -382,11 +424,12 @@ static um_status take_object(um_mapped *s, const um_parsed_row *row, um_error *e
         const found_cell *f = &found[i];
         const char *text = row->made + f->text;
         s->cells[i] = (um_mapped_cell){.text = NULL};
-        if (f->text > 0 && !is_absent(s, text))
+        if (f->text > 0 && (f->form == UM_CELL_STRINGS || !is_absent(s, text)))
             s->cells[i] = (um_mapped_cell){.text = text,
                                            .len = f->len,
                                            .form = f->form,
                                            .number = f->number,
+                                           .is_whole = f->is_whole,
                                            .list = {row->root.document, f->at}};
     }
     um_status status = s->take(s, row->line, err);

@@ -45,6 +45,14 @@ static bool to_number(const um_mapped_cell *c, double *number)
     return c->form == UM_CELL_NUMBER || um_cell_number(c->text, c->len, number);
 }
 
+static bool to_whole(const um_mapped_cell *c, int64_t *whole)
+{
+    if (!c->is_whole)
+        return um_parse_i64(c->text, whole);
+    *whole = (int64_t)c->number;
+    return true;
+}
+
 static bool is_past_limit(const um_mapped *s, size_t n)
 {
     int64_t max = s->r->filters.max_list;
@@ -86,11 +94,15 @@ static um_status gather_ids(um_mapped *s, const um_mapped_cell *c, const um_mapp
     um_jiter it = um_jval_iter(is_list ? c->list : (um_jval){0});
     um_jval element;
     const char *at = c->text, *end = at != NULL ? at + c->len : NULL, *part = NULL;
-    size_t len = 0;
+    size_t len = 0, string = 0;
     out->len = 0;
     while (c->text != NULL) {
         size_t place = s->ids.len;
-        if (is_list) {
+        if (c->form == UM_CELL_STRINGS) {
+            if (!um_mapped_next_string(c, &string, &part, &len))
+                break;
+            um_str_append_n(&s->ids, part, len);
+        } else if (is_list) {
             if (!um_jiter_next(&it, NULL, &element))
                 break;
             um_mapped_append_element(&s->ids, element);
@@ -159,7 +171,7 @@ static const char *read_position(const um_mapped *s, int64_t *position)
     *position = -1;
     if (place->text == NULL)
         return NULL;
-    if (!um_parse_i64(place->text, position))
+    if (!to_whole(place, position))
         return "the position is not a whole number";
     *position = *position >= s->m->first_position ? *position - s->m->first_position : -1;
     return *position < (int64_t)s->shown.len ? NULL : "the position is past the end of the list";
@@ -277,21 +289,18 @@ static bool find_usual(um_mapped *s, uint32_t *item, size_t *n_shown, int64_t *p
     const um_dataset_builder *b = s->r->builder;
     const um_mapped_cell *chosen = um_mapped_cell_of(s, &m->item),
                          *list = um_mapped_cell_of(s, &m->shown);
-    um_jval element;
     const char *id = NULL;
-    size_t len = 0, n = 0;
+    size_t len = 0, n = 0, string = 0;
     *n_shown = 0;
     *position = -1;
     if (!is_single(chosen, &m->item) || !um_builder_find_item_n(b, chosen->text, chosen->len, item))
         return false;
     if (m->shown.column == UM_MAPPED_NONE)
         return true;
-    if (list->form != UM_CELL_LIST || !um_vec_reserve(&s->items, FEW_IDS))
+    if (list->form != UM_CELL_STRINGS || !um_vec_reserve(&s->items, FEW_IDS))
         return false;
-    um_jiter it = um_jval_iter(list->list);
-    for (; um_jiter_next(&it, NULL, &element); n++) {
-        if (n == FEW_IDS || !um_jval_str(element, &id, &len) ||
-            !um_builder_find_item_n(b, id, len, &s->items.data[n]))
+    for (; um_mapped_next_string(list, &string, &id, &len); n++) {
+        if (n == FEW_IDS || !um_builder_find_item_n(b, id, len, &s->items.data[n]))
             return false;
         for (size_t i = 0; i < n; i++) {
             if (s->items.data[i] == s->items.data[n])
@@ -304,7 +313,7 @@ static bool find_usual(um_mapped *s, uint32_t *item, size_t *n_shown, int64_t *p
     int64_t said = 0;
     return *position >= 0 && !is_past_limit(s, n) &&
            (place->text == NULL ||
-            (um_parse_i64(place->text, &said) && said == *position + m->first_position));
+            (to_whole(place, &said) && said == *position + m->first_position));
 }
 
 um_status um_mapped_take_choice(um_mapped *s, uint64_t line, um_error *err)

@@ -5,6 +5,8 @@
 #ifndef UM_DATA_MAPPED_ROW_H
 #define UM_DATA_MAPPED_ROW_H
 
+#include <string.h>
+
 #include "base/jsonl.h"
 #include "data/ingest.h"
 #include "data/mapped.h"
@@ -14,15 +16,18 @@ typedef enum um_mapped_cell_form {
     UM_CELL_STRING,
     UM_CELL_NUMBER,
     UM_CELL_LIST,
-    UM_CELL_OTHER /* truth values and objects */
+    UM_CELL_STRINGS, /* a list of strings, nothing else, that is looked at as a list only */
+    UM_CELL_OTHER    /* truth values and objects */
 } um_mapped_cell_form;
 
-/* All but the first are values in JSON lines; what is no string has its JSON as text. */
+/* All but the first are values in JSON lines; what is no string has its JSON as text, but for
+ * strings: there the length of each, as uint32_t, stands before it and its NUL. */
 typedef struct um_mapped_cell {
     const char *text; /* NUL-terminated; NULL: absent */
     size_t len;
     um_mapped_cell_form form;
     double number; /* UM_CELL_NUMBER */
+    bool is_whole; /* it is an integer that a double holds */
     um_jval list;  /* UM_CELL_LIST */
 } um_mapped_cell;
 
@@ -82,6 +87,19 @@ const char *um_mapped_to_time(const um_mapped *s, const um_mapped_time *time, in
  * it. */
 void um_mapped_to_json(um_mapped *s, const um_mapped_cell *c, const um_mapped_field *field,
                        bool numbers);
+/* The string of UM_CELL_STRINGS at *at, which goes behind it; false at the end. *at = 0 first. */
+static inline bool um_mapped_next_string(const um_mapped_cell *c, size_t *at, const char **text,
+                                         size_t *len)
+{
+    uint32_t n = 0;
+    if (*at == c->len)
+        return false;
+    memcpy(&n, c->text + *at, sizeof n);
+    *text = c->text + *at + sizeof n;
+    *len = n;
+    *at += sizeof n + n + 1;
+    return true;
+}
 /* One element of a JSON list as text. */
 void um_mapped_append_element(um_str *out, um_jval value);
 
