@@ -14,6 +14,8 @@
 #include "data/dates.h"
 #include "data/parsed.h"
 
+#define MAX_EXACT_INTEGER ((int64_t)1 << 53) /* every integer up to here is a double */
+
 const um_mapped_cell *um_mapped_cell_of(const um_mapped *s, const um_mapped_field *field)
 {
     static const um_mapped_cell absent;
@@ -391,7 +393,8 @@ static void make_cell(um_str *made, size_t begin, size_t column, um_jval value, 
     cell->len = (uint32_t)(made->len - begin - place - 1);
     cell->at = (uint32_t)value.at;
     cell->form = form;
-    cell->is_whole = um_jval_i64(value, &whole) && whole == (int64_t)number;
+    cell->is_whole =
+        um_jval_i64(value, &whole) && whole >= -MAX_EXACT_INTEGER && whole <= MAX_EXACT_INTEGER;
 }
 
 static um_status find_cells(void *context, um_jval object, um_str *made, um_row_notes *notes,
