@@ -14,8 +14,6 @@
 #include "data/dates.h"
 #include "data/parsed.h"
 
-#define MAX_EXACT_INTEGER ((int64_t)1 << 53) /* every integer up to here is a double */
-
 const um_mapped_cell *um_mapped_cell_of(const um_mapped *s, const um_mapped_field *field)
 {
     static const um_mapped_cell absent;
@@ -225,6 +223,7 @@ static bool find_member(um_jval object, const char *name, um_jval *value)
  * them their texts, each with a NUL. */
 typedef struct found_cell {
     double number;
+    int64_t whole;
     uint32_t text, len; /* place of the text among what was made; 0: the cell is absent */
     uint32_t at;        /* of a list: word in the object's document (base/jsonl.h) */
     um_mapped_cell_form form;
@@ -393,8 +392,8 @@ static void make_cell(um_str *made, size_t begin, size_t column, um_jval value, 
     cell->len = (uint32_t)(made->len - begin - place - 1);
     cell->at = (uint32_t)value.at;
     cell->form = form;
-    cell->is_whole =
-        um_jval_i64(value, &whole) && whole >= -MAX_EXACT_INTEGER && whole <= MAX_EXACT_INTEGER;
+    cell->is_whole = um_jval_i64(value, &whole);
+    cell->whole = whole;
 }
 
 static um_status find_cells(void *context, um_jval object, um_str *made, um_row_notes *notes,
@@ -433,6 +432,7 @@ static um_status take_object(um_mapped *s, const um_parsed_row *row, um_error *e
                                            .form = f->form,
                                            .number = f->number,
                                            .is_whole = f->is_whole,
+                                           .whole = f->whole,
                                            .list = {row->root.document, f->at}};
     }
     um_status status = s->take(s, row->line, err);

@@ -49,7 +49,7 @@ static bool to_whole(const um_mapped_cell *c, int64_t *whole)
 {
     if (!c->is_whole)
         return um_parse_i64(c->text, whole);
-    *whole = (int64_t)c->number;
+    *whole = c->whole;
     return true;
 }
 

@@ -27,8 +27,9 @@ typedef struct um_mapped_cell {
     size_t len;
     um_mapped_cell_form form;
     double number; /* UM_CELL_NUMBER */
-    bool is_whole; /* it is an integer that a double holds */
-    um_jval list;  /* UM_CELL_LIST */
+    bool is_whole; /* it is this integer */
+    int64_t whole;
+    um_jval list; /* UM_CELL_LIST */
 } um_mapped_cell;
 
 /* An item shown, one row of an impression. Texts are places in group.text. */
